@@ -1,0 +1,50 @@
+# Everything runs in .venv, which is made on first use: `make demo` and `make test` need Python, its venv module and make.
+# PYTHON chooses the interpreter, pip's own settings (pip.conf, PIP_*) choose where packages come from.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+# An environment that exists is used as it is, unless a Python is asked for by name: then the two must agree.
+ifeq ($(origin PYTHON)-$(wildcard $(PY)),file-$(PY))
+CHECKER := $(PY)
+else
+CHECKER := $(PYTHON)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check install requirements clean
+
+help: ## Lists these targets.
+	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
+
+demo: install ## Trains small networks on Breakout, about five minutes; goes on where an unfinished demo stopped.
+	$(PY) -m pipeline.demo
+
+test: install ## Runs the tests; PYTEST_ARGS is passed on to pytest.
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+check: install ## Runs the linter, the format check, the type checker and the import contracts.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+	$(VENV)/bin/lint-imports
+
+install: requirements $(INSTALLED) ## Makes .venv with the pinned packages; does nothing while those are unchanged.
+
+requirements:
+	@command -v $(CHECKER) > /dev/null || { echo "requirements: found no $(CHECKER), expected Python 3.11 to 3.13; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(CHECKER) .ci/requirements.py
+
+# Without build isolation, so that the pinned setuptools also builds this project and what has no wheel (crafter).
+$(INSTALLED): pyproject.toml constraints.txt | requirements
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --constraint constraints.txt pip setuptools
+	$(PY) -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+clean: ## Removes .venv, build products and caches; runs/ stays.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

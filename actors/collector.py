@@ -1,0 +1,142 @@
+"""Collects experience with an ε-greedy policy.
+
+A collector takes its share of an iteration's steps in its environments and returns them as chunks. What it returns
+depends on (seed, its index, the iteration, the weights, its state) alone; its state is a few hundred kilobytes, so that a
+replacement can play an iteration again exactly.
+
+Legend: B environments of this collector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actors.config import CollectionConfig, EnvironmentConfig
+from actors.lockstep import Lockstep
+from learners.agent import Agent, AgentConfig
+from learners.experience import Chunk
+from learners.streams import Streams
+
+MAX_CHUNK_STEPS = 200
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """What happened in one iteration of one collector; an episode of the store may be one life of a game."""
+
+    episode_returns: tuple[float, ...]
+    """Of the episodes that ended in this iteration, in the game's own units."""
+    episode_lengths: tuple[int, ...]
+    """Agent steps."""
+
+
+class Collector:
+    def __init__(
+        self, env: EnvironmentConfig, collection: CollectionConfig, agent: AgentConfig, *, seed: int, index: int
+    ) -> None:
+        size = collection.envs_per_collector
+        self._config = collection
+        self._streams = Streams(seed)
+        self._index = index
+        self._first = index * size  # index of its first environment within the run
+        self._agent = Agent(agent, torch.device("cpu"))
+        self._burn_in = agent.actor_critic.burn_in
+        self._returns = np.zeros(size)  # (B,) of the running episodes
+        self._lockstep = Lockstep(
+            [env.build(self._streams.key("environment", self._first + i)) for i in range(size)], self._burn_in
+        )
+
+    def collect(
+        self, iteration: int, num_steps: int, weights: NDArray[np.float32], policy_version: int
+    ) -> tuple[list[Chunk], CollectionReport, bytes]:
+        """Takes exactly `num_steps` agent steps; the chunks, a report and the state afterwards (for `set_state`).
+
+        The LSTM is burned in on the last frames of the running episodes first. When fewer steps are left than
+        environments are running, the first of them take them.
+        """
+        self._agent.load(weights)
+        lockstep, rng = self._lockstep, self._streams.numpy("collection", iteration, self._index)
+        size = len(lockstep.running)
+        records = [_Recorder() for _ in range(size)]
+        returns: list[float] = []
+        lengths: list[int] = []
+        state = self._agent.burn_in(*lockstep.recent(self._burn_in))
+        taken = 0
+        while taken < num_steps:
+            if not lockstep.running.any():
+                lockstep.reset()
+                self._returns[:] = 0.0
+                state = self._agent.initial_state(size)
+            explores = rng.random() < self._config.epsilon
+            random_actions = rng.integers(self._agent.config.num_actions, size=size)
+            uniforms = rng.random(size, dtype=np.float32)
+            temperature = self._config.temperature
+            actions, state = self._agent.act(lockstep.frames, state, uniforms, temperature=temperature)
+            if explores:
+                actions = random_actions
+            for i in np.flatnonzero(lockstep.running)[: num_steps - taken]:
+                frame, episode_step = lockstep.frames[i].copy(), int(lockstep.episode_steps[i])
+                step = lockstep.step(i, int(actions[i]))
+                records[i].add(frame, int(actions[i]), step.reward, step.terminated, step.truncated)
+                records[i].place((self._first + int(i)) << 32 | lockstep.round, episode_step)
+                self._returns[i] += step.reward
+                taken += 1
+                if step.ended:
+                    returns.append(float(self._returns[i]))
+                    lengths.append(episode_step + 1)
+        chunks = [
+            chunk for i, record in enumerate(records) for chunk in record.chunks(iteration, self._first + i, policy_version)
+        ]
+        return chunks, CollectionReport(tuple(returns), tuple(lengths)), self.get_state()
+
+    def get_state(self) -> bytes:
+        return self._returns.astype("<f8").tobytes() + self._lockstep.get_state()
+
+    def set_state(self, state: bytes) -> None:
+        """Raises ValueError if `state` is damaged or of another collector."""
+        size = self._returns.nbytes
+        self._lockstep.set_state(state[size:])
+        self._returns[:] = np.frombuffer(state[:size], dtype="<f8")
+
+
+@dataclass
+class _Recorder:
+    """The steps one environment takes in one iteration."""
+
+    frames: list[NDArray[np.uint8]] = field(default_factory=list)
+    steps: list[tuple[int, float, bool, bool]] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, truncated: bool) -> None:
+        self.frames.append(frame)
+        self.steps.append((action, reward, terminated, truncated))
+
+    def place(self, episode: int, episode_step: int) -> None:
+        self.places.append((episode, episode_step))
+
+    def chunks(self, iteration: int, environment: int, policy_version: int) -> list[Chunk]:
+        chunks = []
+        for start in range(0, len(self.steps), MAX_CHUNK_STEPS):
+            piece = slice(start, start + MAX_CHUNK_STEPS)
+            actions, rewards, terminated, truncated = zip(*self.steps[piece], strict=True)
+            episodes, episode_steps = zip(*self.places[piece], strict=True)
+            chunks.append(
+                Chunk(
+                    iteration=iteration,
+                    environment=environment,
+                    start=start,
+                    policy_version=policy_version,
+                    frames=np.stack(self.frames[piece]),
+                    actions=np.array(actions, dtype=np.int32),
+                    rewards=np.array(rewards, dtype=np.float32),
+                    terminated=np.array(terminated, dtype=np.bool_),
+                    truncated=np.array(truncated, dtype=np.bool_),
+                    episodes=np.array(episodes, dtype=np.int64),
+                    episode_steps=np.array(episode_steps, dtype=np.int32),
+                )
+            )
+        return chunks

@@ -1,0 +1,116 @@
+"""Settings of acting: environments, collection, evaluation. Imports neither torch, numpy nor gymnasium."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from actors.envs.games import check_game
+from learners.config import Config, Probability
+
+if TYPE_CHECKING:
+    from actors.envs.environment import Environment
+
+
+class AtariConfig(Config):
+    """Atari by the published protocol: `{game}NoFrameskip-v4`, no sticky actions, minimal action set."""
+
+    kind: Literal["atari"] = "atari"
+    game: str = "Pong"
+    """CamelCase name, as in `PongNoFrameskip-v4`."""
+    frame_skip: PositiveInt = 4
+    """Raw frames per agent step."""
+    max_noops: PositiveInt = 30
+    """A training episode starts after 1..max_noops raw no-op frames, an evaluation episode after exactly one."""
+    max_frames: PositiveInt = 20_000
+    """Training: limit in raw frames since the last true reset, no-ops and all lives included."""
+    evaluation_max_frames: PositiveInt = 108_000
+    ends_on_life_loss: bool = True
+    """Training: a lost life (while lives remain) ends the episode; the game goes on."""
+
+    @field_validator("game")
+    @classmethod
+    def _known(cls, game: str) -> str:
+        return check_game(game)
+
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        from actors.envs.atari import Atari
+
+        return Atari(self, seed, evaluation=evaluation)
+
+
+class CrafterConfig(Config):
+    """Crafter (Hafner 2021) with reward."""
+
+    kind: Literal["crafter"] = "crafter"
+    max_steps: PositiveInt = 10_000
+    """Time limit in agent steps, training and evaluation alike."""
+
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        from actors.envs.crafter import Crafter
+
+        return Crafter(self, seed)
+
+
+class CatchConfig(Config):
+    """Catch (bsuite): a ball falls down a 10×5 board, the paddle in the bottom row must be under it; reward ±1."""
+
+    kind: Literal["catch"] = "catch"
+    rows: PositiveInt = 10
+    columns: PositiveInt = 5
+
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        from actors.envs.catch import Catch
+
+        return Catch(self, seed)
+
+
+class GymConfig(Config):
+    """Any Gymnasium environment with image observations and Discrete actions."""
+
+    kind: Literal["gym"] = "gym"
+    id: str = ""
+    """Gymnasium id, `module:Name-v0` to import the module that registers it."""
+
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        from actors.envs.gym import Gym
+
+        return Gym(self, seed)
+
+
+EnvironmentConfig = Annotated[AtariConfig | CrafterConfig | CatchConfig | GymConfig, Field(discriminator="kind")]
+
+
+class CollectionConfig(Config):
+    """How experience is gathered. Counts are agent steps (one is `frame_skip` raw frames in Atari)."""
+
+    steps_per_iteration: PositiveInt = 200
+    """Over all environments."""
+    last_iteration: NonNegativeInt = 500
+    """No steps are collected after this iteration."""
+    num_collectors: PositiveInt = 1
+    envs_per_collector: PositiveInt = 1
+    epsilon: Probability = 0.01
+    """Chance of a uniformly random action: one coin per step for all environments of a collector."""
+    temperature: PositiveFloat = 1.0
+
+    @property
+    def num_envs(self) -> int:
+        return self.num_collectors * self.envs_per_collector
+
+
+class EvaluationConfig(Config):
+    """How the policy is scored: whole episodes, in lock step."""
+
+    every: PositiveInt = 5
+    """Iterations between evaluations."""
+    episodes: PositiveInt = 16
+    final_episodes: PositiveInt = 100
+    """Episodes after the last iteration."""
+    envs_per_evaluator: PositiveInt = 8
+    """Episodes played side by side by one evaluator; part of the protocol, since a batch has a fixed shape."""
+    num_evaluators: PositiveInt = 1
+    """Processes; changes no result."""
+    epsilon: Probability = 0.0
+    temperature: PositiveFloat = 0.5

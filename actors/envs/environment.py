@@ -1,0 +1,49 @@
+"""What every environment offers, whatever is behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """Outcome of one agent step."""
+
+    frame: NDArray[np.uint8]  # (3, 64, 64), what the agent sees next; meaningless once the episode ended
+    reward: float  # in the game's own units, not clipped
+    terminated: bool  # a real end: death, game over, life loss
+    truncated: bool  # ran into a limit
+
+    @property
+    def ended(self) -> bool:
+        return self.terminated or self.truncated
+
+
+class Environment(Protocol):
+    """One game. Deterministic: (seed, actions) fix every frame; all randomness is part of the state."""
+
+    @property
+    def num_actions(self) -> int: ...
+
+    @property
+    def action_names(self) -> tuple[str, ...]: ...
+
+    def reset(self) -> NDArray[np.uint8]:
+        """Starts the next episode; its first frame (3, 64, 64)."""
+        ...
+
+    def step(self, action: int) -> Step:
+        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+        ...
+
+    def get_state(self) -> bytes:
+        """The exact state, without pickle: a new process that restores it goes on identically."""
+        ...
+
+    def set_state(self, state: bytes) -> None:
+        """Raises ValueError if `state` is not one of this environment's."""
+        ...

@@ -1,0 +1,201 @@
+"""Any Gymnasium environment with image observations and Discrete actions."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from hashlib import blake2b
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+from PIL import Image
+
+from actors.config import GymConfig
+from actors.envs.environment import Step
+from actors.envs.state import pack, unpack
+from learners.config import FRAME_SIZE
+
+_FIELDS = {
+    "id": str,
+    "seed": int,
+    "episode": int,
+    "running": bool,
+    "actions": np.ndarray,
+    "checksum": str,
+    "native": bytes,
+}
+
+
+class Gym:
+    """One Gymnasium environment; its frames resized to 64×64 by Pillow's bilinear, greys repeated to RGB.
+
+    Every episode is reset with its own seed, a hash of (seed, episode number), so that an episode does not depend on
+    those before it. The id's own step limit ends an episode as truncated; with a real end in that step, as terminated.
+
+    State: the environment's own `get_state() -> bytes` and `set_state(bytes)` where it has both and its id adds no
+    wrappers. Otherwise the running episode's seed and actions: set_state() plays the episode again, which costs its
+    length, and compares a checksum of the last observation. That needs an environment that is deterministic given
+    reset(seed=...) and the actions; one that is not is noticed.
+    """
+
+    def __init__(self, config: GymConfig, seed: int) -> None:
+        """Raises ValueError in one line for an unknown id and for spaces other than image and Discrete."""
+        self._id = config.id
+        self._env, self._max_steps = _make(config.id)
+        self._first_action, self._num_actions = _action_range(config.id, self._env)
+        _check_image(config.id, self._env)
+        own = self._env.unwrapped
+        wrapped = self._env.spec is not None and self._env.spec.additional_wrappers
+        self._own_state: Any = own if hasattr(own, "get_state") and hasattr(own, "set_state") and not wrapped else None
+        self._seed = seed
+        self._episode = 0
+        self._running = False
+        self._actions: list[int] = []  # of the running or just ended episode
+        self._checksum = ""
+
+    @property
+    def num_actions(self) -> int:
+        return self._num_actions
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The environment's own numbers: they need not start at 0."""
+        return tuple(str(self._first_action + action) for action in range(self._num_actions))
+
+    def reset(self) -> NDArray[np.uint8]:
+        """Starts the next episode; its first frame (3, 64, 64)."""
+        self._episode += 1
+        self._actions = []
+        observation, _ = self._env.reset(seed=_episode_seed(self._seed, self._episode))
+        self._running = True
+        return self._see(observation)
+
+    def step(self, action: int) -> Step:
+        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+        if not self._running:
+            raise RuntimeError("step() after the episode's end: call reset() first")
+        if not 0 <= action < self._num_actions:
+            raise ValueError(f"unknown action: found {action}, expected 0..{self._num_actions - 1}")
+        self._actions.append(int(action))
+        observation, reward, terminated, truncated, _ = self._env.step(self._first_action + int(action))
+        truncated = bool(truncated) or len(self._actions) == self._max_steps
+        self._running = not (terminated or truncated)
+        return Step(self._see(observation), float(reward), bool(terminated), truncated and not terminated)
+
+    def get_state(self) -> bytes:
+        """Raises ValueError if the environment's own get_state() gives anything but bytes."""
+        native = b""
+        if self._running and self._own_state is not None:
+            native = self._own_state.get_state()
+            if not isinstance(native, bytes):
+                raise ValueError(f"{self._id}: get_state() must return bytes: found {type(native).__name__}")
+        return pack(
+            "gym",
+            {
+                "id": self._id,
+                "seed": self._seed,
+                "episode": self._episode,
+                "running": self._running,
+                "actions": np.array(self._actions, np.int64),
+                "checksum": self._checksum,
+                "native": native,
+            },
+        )
+
+    def set_state(self, state: bytes) -> None:
+        """Raises ValueError in one line if `state` is not one of this id's or the episode does not replay identically.
+
+        After a failed replay no episode is running.
+        """
+        fields = unpack("gym", state, _FIELDS)
+        if fields["id"] != self._id:
+            raise ValueError(f"state of another environment: found {fields['id']!r}, expected {self._id!r}")
+        if bool(fields["native"]) and self._own_state is None:
+            raise ValueError(f"{self._id}: the state is the environment's own, which has no set_state()")
+        self._running = False
+        self._seed = fields["seed"]
+        self._episode = fields["episode"]
+        self._actions = fields["actions"].tolist()
+        self._checksum = fields["checksum"]
+        if not fields["running"]:
+            return  # the next reset() starts afresh
+        observation, _ = self._env.reset(seed=_episode_seed(self._seed, self._episode))
+        if fields["native"]:
+            self._own_state.set_state(fields["native"])
+        else:
+            self._replay(observation)
+        self._running = True
+
+    def _replay(self, observation: NDArray[np.uint8]) -> None:
+        """Takes the recorded actions after `observation`; raises ValueError unless they lead to the recorded one."""
+        for number, action in enumerate(self._actions, start=1):
+            observation, _, terminated, truncated, _ = self._env.step(self._first_action + action)
+            if terminated or truncated:
+                raise ValueError(
+                    f"{self._id} is not deterministic: the replayed episode {self._episode} ended at step {number}, "
+                    f"expected to run after step {len(self._actions)}"
+                )
+        found = _checksum(observation)
+        if found != self._checksum:
+            raise ValueError(
+                f"{self._id} is not deterministic: after {len(self._actions)} replayed steps of episode "
+                f"{self._episode} found an observation with checksum {found}, expected {self._checksum}"
+            )
+
+    def _see(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self._checksum = _checksum(observation)
+        return _frame(observation)
+
+
+def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
+    """The environment without its step limit, and the limit: counted here, it is part of the state."""
+    try:
+        # -1 is Gymnasium's word for no TimeLimit wrapper.
+        env = gymnasium.make(environment_id, max_episode_steps=-1)
+        return env, gymnasium.spec(environment_id).max_episode_steps
+    except (gymnasium.error.Error, ImportError, ValueError) as error:
+        raise ValueError(_unknown(environment_id, error)) from error
+
+
+def _unknown(environment_id: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
+    hint = f", nearest id {nearest[0]!r}" if nearest else ", expected Name-v0, or module:Name-v0 to import its module"
+    return f"unknown Gymnasium environment: found {environment_id!r}{hint} ({reason})"
+
+
+def _action_range(environment_id: str, env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
+    """First action and number of actions."""
+    space = env.action_space
+    if not isinstance(space, Discrete):
+        raise ValueError(f"{environment_id}: found actions {space}, expected Discrete")
+    return int(space.start), int(space.n)
+
+
+def _check_image(environment_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    space = env.observation_space
+    if isinstance(space, Box) and space.dtype == np.uint8:
+        grey_or_rgb = len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] == 3)
+        if grey_or_rgb and min(space.shape) > 0:
+            return
+    raise ValueError(f"{environment_id}: found observations {space}, expected a uint8 Box of shape (H, W, 3) or (H, W)")
+
+
+def _episode_seed(seed: int, episode: int) -> int:
+    """31 bits: the widest that every environment takes."""
+    digest = blake2b(repr((int(seed), int(episode))).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _checksum(observation: NDArray[np.uint8]) -> str:
+    return blake2b(observation.tobytes(), digest_size=16).hexdigest()
+
+
+def _frame(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) or (H, W) → (3, 64, 64)."""
+    resized = np.asarray(Image.fromarray(observation).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BILINEAR))
+    if resized.ndim == 2:
+        return np.repeat(resized[None], 3, axis=0)
+    return np.ascontiguousarray(resized.transpose(2, 0, 1))

@@ -1,0 +1,73 @@
+"""Plays whole episodes to score a policy.
+
+Episodes are played in batches of a fixed size, in lock step; what a batch scores depends on (seed, iteration, batch index,
+weights) alone, so it does not matter which evaluator plays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actors.config import EnvironmentConfig, EvaluationConfig
+from actors.lockstep import Lockstep
+from learners.agent import Agent, AgentConfig
+from learners.streams import Streams
+
+MAX_RECORDED_FRAMES = 2_000
+
+
+@dataclass(frozen=True)
+class EpisodeScore:
+    episode: int
+    """Index within the evaluation."""
+    score: float
+    """Sum of rewards, in the game's own units."""
+    length: int
+    """Agent steps."""
+
+
+class Evaluator:
+    def __init__(self, env: EnvironmentConfig, evaluation: EvaluationConfig, agent: AgentConfig, *, seed: int) -> None:
+        self._env = env
+        self._config = evaluation
+        self._streams = Streams(seed)
+        self._agent = Agent(agent, torch.device("cpu"))
+
+    def play(
+        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, record: bool = False
+    ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
+        """Plays episodes batch·B … batch·B + num_episodes − 1 of an evaluation, B = `envs_per_evaluator` ≥ num_episodes.
+
+        Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one (else T = 0).
+        """
+        size = self._config.envs_per_evaluator
+        self._agent.load(weights)
+        rng = self._streams.numpy("evaluation", iteration, batch)
+        episodes = range(batch * size, batch * size + num_episodes)
+        keys = [self._streams.key("evaluation environment", iteration, episode) for episode in episodes]
+        lockstep = Lockstep([self._env.build(key, evaluation=True) for key in keys], history=0)
+        lockstep.reset()
+        state = self._agent.initial_state(size)
+        scores = np.zeros(num_episodes)
+        frames = np.zeros((size, *lockstep.frames.shape[1:]), dtype=np.uint8)  # idle slots stay in the batch
+        recorded = []
+        while lockstep.running.any():
+            frames[:num_episodes] = lockstep.frames
+            if record and lockstep.running[0] and len(recorded) < MAX_RECORDED_FRAMES:
+                recorded.append(frames[0].copy())
+            explores = rng.random() < self._config.epsilon
+            random_actions = rng.integers(self._agent.config.num_actions, size=size)
+            uniforms = rng.random(size, dtype=np.float32)
+            actions, state = self._agent.act(frames, state, uniforms, temperature=self._config.temperature)
+            if explores:
+                actions = random_actions
+            for i in np.flatnonzero(lockstep.running):
+                scores[i] += lockstep.step(i, int(actions[i])).reward
+        results = [
+            EpisodeScore(episode, float(scores[i]), int(lockstep.episode_steps[i])) for i, episode in enumerate(episodes)
+        ]
+        return results, np.array(recorded, dtype=np.uint8).reshape(-1, *frames.shape[1:])

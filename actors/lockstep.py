@@ -1,0 +1,96 @@
+"""Several environments side by side, the published way: all start an episode together, and none starts the next one
+before every one has ended; one that ended waits.
+
+Legend: B environments, frames (3, 64, 64) uint8.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.envs.environment import Environment, Step
+from actors.envs.state import pack, unpack
+from learners.config import FRAME_SIZE
+
+_KIND = "lockstep"
+_FIELDS = {"running": np.ndarray, "frames": np.ndarray, "episode_steps": np.ndarray, "round": int, "lengths": list}
+
+
+class Lockstep:
+    """The environments, which of them are within an episode, and the last frames of each."""
+
+    def __init__(self, environments: Sequence[Environment], history: int) -> None:
+        """`history`: how many frames before the current one are remembered, for a burn-in."""
+        self._environments = list(environments)
+        size = len(self._environments)
+        self.round = -1
+        """Index of the running episode; all environments are in the same one."""
+        self.running = np.zeros(size, dtype=np.bool_)  # (B,)
+        self.frames = np.zeros((size, 3, FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)  # (B, ...), the current ones
+        self.episode_steps = np.zeros(size, dtype=np.int32)  # (B,) steps taken in the running episode
+        self._recent: list[deque[NDArray[np.uint8]]] = [deque(maxlen=history) for _ in range(size)]
+
+    def reset(self) -> None:
+        """Starts the next episode everywhere."""
+        self.round += 1
+        for index, environment in enumerate(self._environments):
+            self.frames[index] = environment.reset()
+            self._recent[index].clear()
+        self.running[:] = True
+        self.episode_steps[:] = 0
+
+    def step(self, index: int, action: int) -> Step:
+        """One step of one running environment."""
+        step = self._environments[index].step(action)
+        self._recent[index].append(self.frames[index].copy())
+        self.frames[index] = step.frame
+        self.episode_steps[index] += 1
+        self.running[index] = not step.ended
+        return step
+
+    def recent(self, length: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Up to `length` frames before the current one in each running episode, padded on the left: (B, T, ...), mask (B, T)."""
+        size = len(self._environments)
+        frames = np.zeros((size, length, *self.frames.shape[1:]), dtype=np.uint8)
+        mask = np.zeros((size, length), dtype=np.bool_)
+        for index, recent in enumerate(self._recent):
+            last = list(recent)[-length:] if length and self.running[index] else []
+            for offset, frame in enumerate(reversed(last), start=1):
+                frames[index, -offset] = frame
+                mask[index, -offset] = True
+        return frames, mask
+
+    def get_state(self) -> bytes:
+        recent = [frame for frames in self._recent for frame in frames]
+        fields: dict[str, Any] = {
+            "round": self.round,
+            "running": self.running,
+            "frames": np.stack([*self.frames, *recent]),
+            "episode_steps": self.episode_steps,
+            "lengths": [len(frames) for frames in self._recent],
+        }
+        states = {f"environment_{i}": env.get_state() for i, env in enumerate(self._environments)}
+        return pack(_KIND, {**fields, **states})
+
+    def set_state(self, state: bytes) -> None:
+        """Raises ValueError if `state` is damaged or of other environments."""
+        size = len(self._environments)
+        names = [f"environment_{index}" for index in range(size)]
+        fields = unpack(_KIND, state, {**_FIELDS, **dict.fromkeys(names, bytes)})
+        if len(fields["frames"]) != size + sum(fields["lengths"]) or len(fields["lengths"]) != size:
+            raise ValueError(f"malformed {_KIND} state: frames and lengths disagree")
+        for environment, name in zip(self._environments, names, strict=True):
+            environment.set_state(fields[name])
+        self.round = fields["round"]
+        self.running[:] = fields["running"]
+        self.episode_steps[:] = fields["episode_steps"]
+        self.frames[:] = fields["frames"][:size]
+        remaining = iter(fields["frames"][size:])
+        for recent, length in zip(self._recent, fields["lengths"], strict=True):
+            recent.clear()
+            recent.extend(next(remaining) for _ in range(length))

@@ -1,0 +1,15 @@
+"""Everything Ray: connecting, placing, starting and watching processes.
+
+Ray reads how it may be reached when it is imported, so it is settled here, before any module of this package imports it:
+unless `RAY_ADDRESS` names a cluster, the Ray that `connect` starts listens on loopback only (what the third variable does,
+whatever its name says) and demands a token that only this process tree knows.
+"""
+
+import os
+import secrets
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "RAY_ADDRESS" not in os.environ:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -1,0 +1,24 @@
+"""Settings of processes and resources. They change how fast a run is, not what it computes (but see `threads`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from learners.config import Config
+
+
+class ClusterConfig(Config):
+    """Where and with what the run's processes work."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of the learner; auto is cuda where the cluster has a GPU."""
+    learner_threads: NonNegativeInt = 0
+    """CPU threads of the learner; 0 is one per core. Another number changes the last bits of the results."""
+    object_store_mb: PositiveInt = 512
+    """Shared memory of an embedded Ray for objects on their way between processes."""
+    start_timeout_s: PositiveInt = 120
+    """How long to wait for resources and for processes to start."""
+    call_timeout_s: PositiveInt = 1800
+    """How long any single call to a process may take."""

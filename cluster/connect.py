@@ -1,0 +1,68 @@
+"""Joins a Ray cluster, or starts one on this machine that nobody else can reach."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError
+
+MIN_MEMORY_GB = 2.0
+
+
+def connect(config: ClusterConfig) -> None:
+    """Connects to `RAY_ADDRESS` if it is set, else starts a Ray in this process tree, sized to the machine.
+
+    The embedded Ray listens on loopback only and demands a token (see `cluster/__init__.py`).
+
+    Raises: ClusterError, in one line, if the machine has too little memory or the address cannot be reached.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        _check_memory(config)
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=num_cores(),
+                include_dashboard=False,
+                object_store_memory=config.object_store_mb * 2**20,
+                logging_level="ERROR",
+            )
+        else:
+            ray.init(address=address, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = "on this machine" if address is None else f"at RAY_ADDRESS={address}"
+        raise ClusterError(f"no Ray cluster {where}: {_first_line(error)}") from error
+
+
+def disconnect() -> None:
+    ray.shutdown()
+
+
+def num_cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check_memory(config: ClusterConfig) -> None:
+    expected = MIN_MEMORY_GB + config.object_store_mb / 1024
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 + _page_cache_gb()
+    if available < expected:
+        raise ClusterError(f"too little memory: found {available:.1f} GB available, expected at least {expected:.1f} GB")
+
+
+def _page_cache_gb() -> float:
+    """What the kernel gives back when asked; 0 where /proc does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["Cached"].split()[0]) / 2**20
+    except (OSError, KeyError, ValueError):
+        return 0.0
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

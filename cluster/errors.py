@@ -1,0 +1,7 @@
+"""What can go wrong with processes, in words for the person who started the run."""
+
+from __future__ import annotations
+
+
+class ClusterError(Exception):
+    """The cluster cannot do what was asked; the message is one line: what was found, what was expected."""

@@ -1,0 +1,136 @@
+"""Settings of everything that learns; the defaults are the paper's (Micheli, Alonso, Fleuret, ICLR 2023, appendix A).
+
+Imports neither torch nor numpy: a command line can show its help without loading them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import model_validator
+
+if TYPE_CHECKING:
+    from learners.iris.iris import Iris
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+FRAME_SIZE = 64
+"""Frames are 3 × FRAME_SIZE × FRAME_SIZE, uint8 at rest."""
+
+
+class Config(BaseModel):
+    """Base of every setting: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PartTraining(Config):
+    """How one part (tokenizer, world model, actor-critic) is trained."""
+
+    starts_after: NonNegativeInt
+    """The part first trains in iteration `starts_after` + 1."""
+    batch_size: PositiveInt
+    """Segments per gradient step."""
+    steps_per_iteration: PositiveInt = 200
+    """Gradient steps per iteration."""
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled (AdamW), on the weights of Linear layers only; 0 is Adam."""
+    max_gradient_norm: PositiveFloat = 10.0
+    """Gradients are scaled down to this global L2 norm."""
+
+
+class TokenizerConfig(Config):
+    """Discrete autoencoder: one 64×64 frame <-> `tokens_per_frame` codebook indices."""
+
+    vocab_size: PositiveInt = 512
+    """Codebook entries."""
+    codeword_size: PositiveInt = 512
+    """Features per codeword."""
+    grid_size: Literal[2, 4, 8] = 4
+    """Tokens per side; the encoder halves the frame until it is this small."""
+    width: PositiveInt = 64
+    """Channels of every level of the encoder and the decoder."""
+    residual_blocks: PositiveInt = 2
+    """Per level of the encoder; the decoder has one more."""
+    attention_resolutions: tuple[PositiveInt, ...] = (8, 16)
+    """Resolutions at which self-attention follows each residual block."""
+    norm_groups: PositiveInt = 32
+    """Groups of every GroupNorm; must divide `width`."""
+    perceptual: Literal["vgg16", "none"] = "vgg16"
+    """Perceptual (LPIPS) loss term. A run without it is not exact IRIS."""
+    perceptual_weights: str = ""
+    """Safetensors file made by `python -m pipeline.convert_perceptual`; needed by `vgg16`."""
+    training: PartTraining = PartTraining(starts_after=5, batch_size=256)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.grid_size**2
+
+    @model_validator(mode="after")
+    def _groups_divide_width(self) -> Self:
+        if self.width % self.norm_groups:
+            raise ValueError(f"norm_groups must divide width: found {self.norm_groups} and {self.width}")
+        return self
+
+
+class TransformerConfig(Config):
+    """GPT over blocks of one frame's tokens and one action."""
+
+    layers: PositiveInt = 10
+    heads: PositiveInt = 4
+    embedding_size: PositiveInt = 256
+    dropout: Probability = 0.1
+    """On embeddings, attention and residuals; only in the world model's own training."""
+    max_blocks: PositiveInt = 20
+    """Frames of context: the number of blocks the positional table holds."""
+    training: PartTraining = PartTraining(starts_after=25, batch_size=64, weight_decay=0.01)
+
+    @model_validator(mode="after")
+    def _heads_divide_embedding(self) -> Self:
+        if self.embedding_size % self.heads:
+            raise ValueError(f"heads must divide embedding_size: found {self.heads} and {self.embedding_size}")
+        return self
+
+
+class IrisConfig(Config):
+    """IRIS: a discrete tokenizer and a GPT over its tokens."""
+
+    kind: Literal["iris"] = "iris"
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    transformer: TransformerConfig = TransformerConfig()
+
+    @property
+    def trainings(self) -> dict[str, PartTraining]:
+        """How each part is trained, in order."""
+        return {"tokenizer": self.tokenizer.training, "world_model": self.transformer.training}
+
+    def build(self, num_actions: int) -> Iris:
+        """The world model for a game with `num_actions` actions, freshly initialised from torch's global generator."""
+        from learners.iris.iris import Iris
+
+        return Iris(self, num_actions)
+
+
+class ActorCriticConfig(Config):
+    """Recurrent policy and value, trained in imagination only."""
+
+    channels: tuple[PositiveInt, ...] = (32, 32, 64, 64)
+    """Widths of the convolutions; each is followed by a 2×2 max-pool."""
+    lstm_size: PositiveInt = 512
+    burn_in: NonNegativeInt = 20
+    """Real frames before the start of a dream that warm up the recurrent state."""
+    horizon: Annotated[int, Field(ge=2)] = 20
+    """Imagined frames the policy acts on; the last one only bootstraps the return."""
+    discount: Probability = 0.995
+    """Per agent step."""
+    lambda_: Probability = 0.95
+    entropy_weight: NonNegativeFloat = 0.001
+    training: PartTraining = PartTraining(starts_after=50, batch_size=64)
+
+
+class DatasetConfig(Config):
+    """How stored experience becomes training segments."""
+
+    truncation_is_end: bool = True
+    """Count running into a time limit as an end for the world model and the returns, as the authors do."""

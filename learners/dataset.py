@@ -1,0 +1,185 @@
+"""The learner's mirror of the replay store: all steps on the learner's device, and segments drawn from them.
+
+Rows are steps in the order of arrival; an episode is a list of rows (with several environments they interleave).
+
+Legend: B segments, T steps per segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learners.config import FRAME_SIZE, DatasetConfig
+from learners.experience import Chunk
+from learners.world_model import Derived, Segments
+
+DERIVE_BATCH = 128
+"""Rows computed at once when a derived column is filled."""
+
+
+class Dataset:
+    """Grows with `extend`; `sample` never changes what is stored."""
+
+    def __init__(
+        self,
+        config: DatasetConfig,
+        device: torch.device,
+        derived: Mapping[str, Derived],
+        part_version: Callable[[str], int],
+        *,
+        cache: bool = True,
+    ) -> None:
+        """`part_version(part)` counts that part's gradient steps; without `cache`, derived columns are always computed."""
+        self.config = config
+        self.device = device
+        self._derived = derived
+        self._part_version = part_version
+        self._cache = cache
+        self._num_steps = 0
+        self._frames = torch.zeros((0, 3, FRAME_SIZE, FRAME_SIZE), dtype=torch.uint8, device=device)
+        self._actions = torch.zeros(0, dtype=torch.int64, device=device)
+        self._rewards = torch.zeros(0, dtype=torch.float32, device=device)
+        self._ends = torch.zeros(0, dtype=torch.bool, device=device)
+        self._episodes: list[NDArray[np.int64]] = []  # rows of every episode, in time order
+        self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes
+        self._columns: dict[str, _Column] = {}
+
+    @property
+    def num_steps(self) -> int:
+        return self._num_steps
+
+    @property
+    def num_episodes(self) -> int:
+        """The running, unfinished ones included."""
+        return len(self._episodes)
+
+    def episode_lengths(self) -> NDArray[np.int64]:
+        """Steps of each episode stored so far, in order of first arrival."""
+        return np.array([len(rows) for rows in self._episodes], dtype=np.int64)
+
+    def extend(self, chunk: Chunk) -> None:
+        """Appends the steps of a chunk; chunks of one environment must come in their order."""
+        first, last = self._num_steps, self._num_steps + len(chunk)
+        self._reserve(last)
+        ends = chunk.terminated | chunk.truncated if self.config.truncation_is_end else chunk.terminated
+        self._frames[first:last] = torch.tensor(chunk.frames, device=self.device)
+        self._actions[first:last] = torch.tensor(chunk.actions, device=self.device)
+        self._rewards[first:last] = torch.tensor(chunk.rewards, device=self.device)
+        self._ends[first:last] = torch.tensor(ends, device=self.device)
+        for episode in np.unique(chunk.episodes):
+            steps = np.flatnonzero(chunk.episodes == episode)
+            index = self._episode_index.setdefault(int(episode), len(self._episodes))
+            if index == len(self._episodes):
+                self._episodes.append(np.empty(0, dtype=np.int64))
+            known = len(self._episodes[index])
+            if chunk.episode_steps[steps[0]] != known:
+                raise ValueError(
+                    f"episode {episode}: expected its step {known} next, found step {chunk.episode_steps[steps[0]]}"
+                )
+            self._episodes[index] = np.concatenate([self._episodes[index], first + steps])
+        self._num_steps = last
+
+    def sample(
+        self,
+        batch_size: int,
+        length: int,
+        anchor: Literal["start", "end"],
+        derived: Sequence[str],
+        generator: np.random.Generator,
+    ) -> Segments:
+        """Draws `batch_size` segments of `length` steps.
+
+        Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with anchor
+        "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
+
+        Raises: ValueError if nothing is stored yet.
+        """
+        if self._num_steps == 0:
+            raise ValueError("nothing to sample: the dataset holds 0 steps")
+        rows = np.full((batch_size, length), -1, dtype=np.int64)  # (B, T), -1 where padded
+        for index, episode_index in enumerate(generator.integers(len(self._episodes), size=batch_size)):
+            episode = self._episodes[episode_index]
+            position = int(generator.integers(len(episode)))
+            if anchor == "start":
+                drawn = episode[position : position + length]
+                rows[index, : len(drawn)] = drawn
+            else:
+                drawn = episode[max(0, position + 1 - length) : position + 1]
+                rows[index, length - len(drawn) :] = drawn
+        return self._gather(rows, derived)
+
+    def last_segment(self, length: int, derived: Sequence[str], *, episode: int) -> Segments:
+        """The last `length` steps of one episode, without padding: (1, T)."""
+        return self._gather(self._episodes[episode][-length:][None], derived)
+
+    def _gather(self, rows: NDArray[np.int64], derived: Sequence[str]) -> Segments:
+        real = rows >= 0
+        mask = torch.from_numpy(real).to(self.device)
+        index = torch.from_numpy(np.maximum(rows, 0)).to(self.device)  # (B, T)
+        padded = not real.all()
+
+        def take(column: Tensor) -> Tensor:
+            taken = column[index]  # (B, T, ...)
+            if padded:
+                taken *= mask.view(*mask.shape, *(1,) * (taken.ndim - 2))
+            return taken
+
+        return Segments(
+            frames=take(self._frames),
+            actions=take(self._actions),
+            rewards=take(self._rewards),
+            ends=take(self._ends),
+            mask=mask,
+            derived={name: take(self._column(name, rows[real])) for name in derived},
+        )
+
+    def _column(self, name: str, rows: NDArray[np.int64]) -> Tensor:
+        """The derived column, up to date at `rows`."""
+        derived = self._derived[name]
+        if name not in self._columns:
+            self._columns[name] = _Column(derived.compute(self._frames[:1]), len(self._frames))
+        column = self._columns[name]
+        column.reserve(len(self._frames))
+        version = self._part_version(derived.part)
+        stale = np.unique(rows)
+        if self._cache:
+            stale = stale[column.versions[stale] != version]
+        for first in range(0, len(stale), DERIVE_BATCH):
+            batch = torch.from_numpy(stale[first : first + DERIVE_BATCH]).to(self.device)
+            column.values[batch] = derived.compute(self._frames[batch])
+        column.versions[stale] = version
+        return column.values
+
+    def _reserve(self, num_rows: int) -> None:
+        capacity = len(self._frames)
+        if num_rows > capacity:
+            capacity = max(num_rows, 2 * capacity, 1024)
+            self._frames = _grown(self._frames, capacity)
+            self._actions = _grown(self._actions, capacity)
+            self._rewards = _grown(self._rewards, capacity)
+            self._ends = _grown(self._ends, capacity)
+
+
+class _Column:
+    """One derived column: values per row, and the version of the part that computed each."""
+
+    def __init__(self, example: Tensor, capacity: int) -> None:
+        self.values = example.new_zeros((capacity, *example.shape[1:]))
+        self.versions = np.full(capacity, -1, dtype=np.int64)
+
+    def reserve(self, capacity: int) -> None:
+        if capacity > len(self.values):
+            self.versions = np.concatenate([self.versions, np.full(capacity - len(self.values), -1, dtype=np.int64)])
+            self.values = _grown(self.values, capacity)
+
+
+def _grown(tensor: Tensor, capacity: int) -> Tensor:
+    grown = tensor.new_zeros((capacity, *tensor.shape[1:]))
+    grown[: len(tensor)] = tensor
+    return grown

@@ -1,0 +1,113 @@
+"""The GPT world model of IRIS: what comes next, token by token, and the reward and end of every action.
+
+A block is the K tokens of a frame and the action taken there, K + 1 positions. The hidden state at an action predicts the
+reward, the end and the first token of the next frame; the hidden state at token k predicts token k + 1.
+
+Legend: B batch, T blocks, K tokens per frame, E embedding, V vocabulary, A actions.
+Source: Micheli, Alonso, Fleuret (2023), section 2.2 and appendix A.2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learners.config import TransformerConfig
+from learners.nn.key_value_cache import KeyValueCache
+from learners.nn.transformer import Transformer, initialise
+from learners.world_model import masked_mean
+
+REWARD_CLASSES = 3
+"""Sign of the reward, plus 1."""
+
+
+class Predictions(NamedTuple):
+    next_tokens: Tensor  # (B, T, K, V): [:, t, :K-1] tokens 1..K-1 of frame t, [:, t, K-1] token 0 of frame t + 1
+    rewards: Tensor  # (B, T, 3) logits of sign(r_t) + 1
+    ends: Tensor  # (B, T, 2) logits
+
+
+class Gpt(nn.Module):
+    def __init__(self, config: TransformerConfig, *, vocab_size: int, tokens_per_frame: int, num_actions: int) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens_per_frame = tokens_per_frame
+        size = config.embedding_size
+        self.token_embedding = nn.Embedding(vocab_size, size)
+        self.action_embedding = nn.Embedding(num_actions, size)
+        self.position_embedding = nn.Embedding(self.max_positions, size)
+        self.transformer = Transformer(config)
+        self.token_head = _head(size, vocab_size)
+        self.reward_head = _head(size, REWARD_CLASSES)
+        self.end_head = _head(size, 2)
+        self.apply(initialise)
+
+    @property
+    def block_size(self) -> int:
+        return self.tokens_per_frame + 1
+
+    @property
+    def max_positions(self) -> int:
+        return self.config.max_blocks * self.block_size
+
+    def forward(self, tokens: Tensor, actions: Tensor) -> Predictions:
+        """tokens (B, T, K), actions (B, T), T ≤ max_blocks."""
+        blocks = torch.cat([self.token_embedding(tokens), self.action_embedding(actions).unsqueeze(2)], dim=2)
+        hidden = self.advance(blocks.flatten(1, 2))  # (B, T*(K+1), E)
+        hidden = hidden.unflatten(1, (-1, self.block_size))  # (B, T, K+1, E)
+        at_action = hidden[:, :, -1]  # (B, T, E)
+        # The last token of a frame is followed by an action, which is not predicted.
+        predicting = torch.cat([hidden[:, :, :-2], hidden[:, :, -1:]], dim=2)  # (B, T, K, E)
+        return Predictions(self.token_head(predicting), self.reward_head(at_action), self.end_head(at_action))
+
+    def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""
+        first = 0 if cache is None else cache.length
+        positions = self.position_embedding.weight[first : first + embedded.shape[1]]  # (n, E)
+        return self.transformer(embedded + positions, cache)
+
+
+def gpt_loss(
+    predictions: Predictions, tokens: Tensor, rewards: Tensor, ends: Tensor, mask: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Loss terms, to be added up, and accuracies.
+
+    Three cross-entropies, each averaged over its real positions: next tokens, sign of the reward, end. The first token of
+    a segment's first frame and the successor of its last action have no label; a token of a padded frame is no label.
+
+    Args:
+        tokens: (B, T, K).  rewards: (B, T).  ends: (B, T) bool.  mask: (B, T) bool, True at real steps.
+    """
+    per_frame = tokens.shape[2]
+    token_logits = predictions.next_tokens.flatten(1, 2)[:, :-1]  # (B, T*K - 1, V)
+    token_labels = tokens.flatten(1, 2)[:, 1:]  # (B, T*K - 1)
+    token_mask = mask.repeat_interleave(per_frame, dim=1)[:, 1:]  # (B, T*K - 1)
+    reward_labels = rewards.sign().long() + 1  # (B, T)
+    end_labels = ends.long()  # (B, T)
+    terms = {
+        "tokens": _cross_entropy(token_logits, token_labels, token_mask),
+        "rewards": _cross_entropy(predictions.rewards, reward_labels, mask),
+        "ends": _cross_entropy(predictions.ends, end_labels, mask),
+    }
+    with torch.no_grad():
+        metrics = {
+            "token_accuracy": _accuracy(token_logits, token_labels, token_mask),
+            "reward_accuracy": _accuracy(predictions.rewards, reward_labels, mask),
+            "end_accuracy": _accuracy(predictions.ends, end_labels, mask),
+        }
+    return terms, metrics
+
+
+def _head(size: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, classes))
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    return masked_mean(F.cross_entropy(logits.transpose(1, 2), labels, reduction="none"), mask)
+
+
+def _accuracy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    return masked_mean((logits.argmax(dim=-1) == labels).float(), mask)

@@ -1,0 +1,102 @@
+"""IRIS as a world model: a tokenizer and a GPT behind the seam of `learners/world_model.py`.
+
+Legend: N frames, B batch, T time, K tokens per frame.
+Source: Micheli, Alonso, Fleuret, "Transformers are Sample-Efficient World Models", ICLR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from learners.config import FRAME_SIZE, IrisConfig
+from learners.iris.dream import IrisDream
+from learners.iris.gpt import Gpt, gpt_loss
+from learners.iris.tokenizer import Tokenizer, codebook_use, tokenizer_loss
+from learners.perceptual import Perceptual
+from learners.world_model import Derived, Losses, Part, Segments, to_unit
+
+
+class Iris:
+    feature_shape = (3, FRAME_SIZE, FRAME_SIZE)
+    """The policy reads reconstructed frames, float in [0, 1]."""
+    dream_columns = ("tokens", "reconstructions")
+
+    def __init__(self, config: IrisConfig, num_actions: int) -> None:
+        self.config = config
+        self.tokenizer = Tokenizer(config.tokenizer)
+        self.gpt = Gpt(
+            config.transformer,
+            vocab_size=config.tokenizer.vocab_size,
+            tokens_per_frame=config.tokenizer.tokens_per_frame,
+            num_actions=num_actions,
+        )
+        self.noise_per_step = config.tokenizer.tokens_per_frame + 2
+        self._perceptual: Perceptual | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        tokenizer, transformer = self.config.tokenizer, self.config.transformer
+        return (
+            Part(
+                name="tokenizer",
+                module=self.tokenizer,
+                training=tokenizer.training,
+                length=1,
+                anchor="start",
+                derived=(),
+                loss=self._tokenizer_loss,
+            ),
+            Part(
+                name="world_model",
+                module=self.gpt,
+                training=transformer.training,
+                length=transformer.max_blocks,
+                anchor="start",
+                derived=("tokens",),
+                loss=self._gpt_loss,
+            ),
+        )
+
+    @property
+    def derived(self) -> Mapping[str, Derived]:
+        return {
+            "tokens": Derived("tokenizer", lambda frames: self.tokenizer.encode(to_unit(frames))),
+            "reconstructions": Derived("tokenizer", self.observe),
+        }
+
+    def acting_modules(self) -> Mapping[str, nn.Module]:
+        return {"tokenizer": self.tokenizer}
+
+    def observe(self, frames: Tensor) -> Tensor:
+        return self.tokenizer.decode(self.tokenizer.encode(to_unit(frames)))
+
+    def context_features(self, context: Segments) -> Tensor:
+        return context.derived["reconstructions"]  # (B, T, 3, 64, 64)
+
+    def dream(self, context: Segments, noise: Tensor) -> IrisDream:
+        return IrisDream(self.tokenizer, self.gpt, context.derived["tokens"][:, -1], noise)
+
+    def render(self, features: Tensor) -> Tensor:
+        return features.mul(255.0).round().to(torch.uint8)
+
+    def _tokenizer_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
+        frames = to_unit(segments.frames.flatten(0, 1))  # (B*1, 3, 64, 64): a segment of one step has no padding
+        encoded, reconstructions = self.tokenizer(frames)
+        terms = tokenizer_loss(frames, encoded, reconstructions)
+        if self.config.tokenizer.perceptual == "vgg16":
+            terms["perceptual"] = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions).mean()
+        return Losses(terms, codebook_use(encoded.tokens, self.config.tokenizer.vocab_size))
+
+    def _gpt_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
+        tokens = segments.derived["tokens"]
+        predictions = self.gpt(tokens, segments.actions)
+        return Losses(*gpt_loss(predictions, tokens, segments.rewards, segments.ends, segments.mask))
+
+    def _perceptual_network(self, device: torch.device) -> Perceptual:
+        """Loaded when the first tokenizer step asks for it: acting and looking at networks need no VGG weights."""
+        if self._perceptual is None:
+            self._perceptual = Perceptual.load(self.config.tokenizer.perceptual_weights).to(device)
+        return self._perceptual

@@ -1,0 +1,111 @@
+"""Trains all parts of an agent on one device: dataset mirror, gradient steps, published weights, saved state.
+
+Consumes chunks (after the store made them durable) and calls that name the part, the iteration and the gradient steps;
+produces metrics, weights and files. What it draws depends on (seed, part, iteration, step) alone, so a learner rebuilt
+from a checkpoint and the same chunks goes on exactly as the lost one would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from learners.actor_critic import actor_critic_part
+from learners.agent import AgentConfig, acting_modules
+from learners.config import DatasetConfig
+from learners.dataset import Dataset
+from learners.durable import write_durably
+from learners.experience import Chunk
+from learners.inspection import Pictures, inspect
+from learners.part_trainer import PartTrainer, total_loss
+from learners.streams import Streams
+from learners.weights import pack
+
+
+class Learner:
+    def __init__(self, agent: AgentConfig, dataset: DatasetConfig, *, seed: int, device: str) -> None:
+        self._streams = Streams(seed)
+        self._device = torch.device(device)
+        torch.manual_seed(self._streams.key("initialisation"))
+        self._world_model, self._actor_critic = agent.build()
+        parts = [*self._world_model.parts, actor_critic_part(self._actor_critic, self._world_model, agent.actor_critic)]
+        for part in parts:
+            part.module.to(self._device, memory_format=torch.channels_last).eval()
+        self._trainers = {part.name: PartTrainer(part) for part in parts}
+        self._dataset = Dataset(
+            dataset, self._device, self._world_model.derived, lambda part: self._trainers[part].updates
+        )
+
+    def parameter_counts(self) -> dict[str, int]:
+        return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
+
+    def extend(self, chunks: Sequence[Chunk]) -> int:
+        """Mirrors the chunks, in the order given; how many steps the mirror holds then."""
+        for chunk in chunks:
+            self._dataset.extend(chunk)
+        return self._dataset.num_steps
+
+    def train(self, part: str, iteration: int, steps: range) -> dict[str, float]:
+        """Takes the gradient steps `steps` of an iteration; the mean of every loss term and metric over them.
+
+        Raises: FloatingPointError if a loss was not finite.
+        """
+        trainer = self._trainers[part]
+        sums: dict[str, Tensor] = {}
+        trainer.part.module.train()
+        for step in steps:
+            for name, value in self._gradient_step(trainer, iteration, step).items():
+                sums[name] = sums.get(name, 0.0) + value.double()
+        trainer.part.module.eval()
+        means = {name: float(total) / len(steps) for name, total in sums.items()}
+        wrong = [name for name, mean in means.items() if not np.isfinite(mean)]
+        if wrong:
+            raise FloatingPointError(f"{part}: {wrong[0]} is not finite in iteration {iteration}, steps {steps}")
+        return means
+
+    def weights(self) -> NDArray[np.float32]:
+        """Of everything that acts, for `Agent.load`."""
+        return pack(acting_modules(self._world_model, self._actor_critic))
+
+    def save(self, directory: str) -> dict[str, str]:
+        """Writes one durable file a part into an existing directory; file name -> sha256."""
+        hashes = {}
+        for name, trainer in self._trainers.items():
+            data = trainer.to_bytes()
+            write_durably(Path(directory) / f"{name}.safetensors", data)
+            hashes[f"{name}.safetensors"] = sha256(data).hexdigest()
+        return hashes
+
+    def load(self, directory: str) -> None:
+        """Restores what `save` wrote. The dataset is refilled through `extend`."""
+        for name, trainer in self._trainers.items():
+            trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
+
+    def inspect(self, iteration: int) -> Pictures:
+        return inspect(self._world_model, self._dataset, self._streams.torch(self._device, "pictures", iteration))
+
+    def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> Mapping[str, Tensor]:
+        part, streams = trainer.part, self._streams
+        segments = self._dataset.sample(
+            part.training.batch_size,
+            part.length,
+            part.anchor,
+            part.derived,
+            streams.numpy(f"{part.name}/segments", iteration, step),
+        )
+        torch.manual_seed(streams.key(f"{part.name}/dropout", iteration, step))
+        losses = part.loss(segments, streams.torch(self._device, f"{part.name}/noise", iteration, step))
+        loss = total_loss(losses).detach()
+        norm = trainer.step(losses)
+        terms = {f"loss/{name}": term.detach() for name, term in losses.terms.items()}
+        return {"loss": loss, **terms, "gradient_norm": norm.detach(), **losses.metrics}
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

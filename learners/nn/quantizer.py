@@ -1,0 +1,42 @@
+"""Vector quantisation with a learned codebook.
+
+Legend: N frames, K tokens per frame, D features per codeword, V codewords.
+Source: van den Oord, Vinyals, Kavukcuoglu (2017).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Quantized(NamedTuple):
+    tokens: Tensor  # (N, K) int64
+    codewords: Tensor  # (N, K, D) the codewords of `tokens`, with gradient to the codebook
+    straight_through: Tensor  # (N, K, D) the same values, with the gradient passed to the encoder's output unchanged
+
+
+class Quantizer(nn.Module):
+    """Replaces each vector by its nearest codeword (Euclidean); the codebook starts uniform in ±1/V."""
+
+    def __init__(self, vocab_size: int, codeword_size: int) -> None:
+        super().__init__()
+        self.codebook = nn.Embedding(vocab_size, codeword_size)
+        nn.init.uniform_(self.codebook.weight, -1.0 / vocab_size, 1.0 / vocab_size)
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Tokens (N, K) of latents (N, K, D)."""
+        flat = latents.flatten(0, 1)  # (N*K, D)
+        codebook = self.codebook.weight
+        # ‖z − e‖² without ‖z‖², which is the same for every codeword.
+        distances = torch.addmm(codebook.square().sum(dim=1), flat, codebook.T, alpha=-2.0)  # (N*K, V)
+        return distances.argmin(dim=1).view(latents.shape[:2])
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """latents (N, K, D)."""
+        tokens = self.nearest(latents)
+        codewords = self.codebook(tokens)
+        straight_through = latents + (codewords - latents).detach()
+        return Quantized(tokens, codewords, straight_through)

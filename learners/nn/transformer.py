@@ -1,0 +1,91 @@
+"""Causal transformer (pre-norm GPT) with an optional key-value cache.
+
+Legend: B batch, T new positions, P cached positions, E embedding, nh heads, hs = E / nh.
+Source: Vaswani et al. (2017); Radford et al. (2019) for the pre-norm form.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learners.config import TransformerConfig
+from learners.nn.key_value_cache import KeyValueCache
+
+
+class Transformer(nn.Module):
+    """Embedded positions (B, T, E) -> hidden states (B, T, E); a position sees itself and what came before it."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.embedding_size)
+
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """With a cache, `x` continues the cached sequence and is appended to it."""
+        mask = None if cache is None else cache.mask(x.shape[1])  # (T, P + T)
+        x = self.dropout(x)
+        for index, block in enumerate(self.blocks):
+            x = block(x, index, cache, mask)
+        if cache is not None:
+            cache.advance(x.shape[1])
+        return self.norm(x)
+
+    def new_cache(self, batch_size: int, max_positions: int) -> KeyValueCache:
+        weight = self.norm.weight
+        return KeyValueCache(self.config, batch_size, max_positions, device=weight.device, dtype=weight.dtype)
+
+
+class Block(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.attention_norm = nn.LayerNorm(size)
+        self.attention = SelfAttention(config)
+        self.mlp_norm = nn.LayerNorm(size)
+        self.mlp = nn.Sequential(
+            nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size), nn.Dropout(config.dropout)
+        )
+
+    def forward(self, x: Tensor, index: int, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), index, cache, mask)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.query_key_value = nn.Linear(size, 3 * size)
+        self.out = nn.Linear(size, size)
+        self.out_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, index: int, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
+        batch, length, size = x.shape
+        projected = self.query_key_value(x).view(batch, length, 3, self.heads, size // self.heads)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, nh, T, hs)
+        if cache is not None:
+            key, value = cache.append(index, key, value)  # (B, nh, P + T, hs)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=cache is None,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        attended = attended.transpose(1, 2).reshape(batch, length, size)  # (B, nh, T, hs) -> (B, T, E)
+        return self.out_dropout(self.out(attended))
+
+
+def initialise(module: nn.Module) -> None:
+    """N(0, 0.02) for Linear and Embedding weights, zero biases: the GPT-2 initialisation, for `module.apply`."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        torch.nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        torch.nn.init.zeros_(module.bias)

@@ -1,0 +1,94 @@
+"""One part with its optimiser: a gradient step, and the file that holds both.
+
+File format (safetensors): `weights.<name>` for every parameter and buffer, `optimizer.<name>.<key>` for the optimiser's
+state of every parameter, and the number of gradient steps as metadata `updates`.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from learners.config import PartTraining
+from learners.world_model import Losses, Part
+
+ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
+
+
+class PartTrainer:
+    """Owns the optimiser of a part and counts its gradient steps."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.updates = 0
+        self._parameters = dict(part.module.named_parameters())
+        self._optimizer = build_optimizer(part.module, part.training)
+
+    def step(self, losses: Losses) -> Tensor:
+        """Minimises the sum of the loss terms; the gradient's L2 norm before clipping, a scalar on the device."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total_loss(losses).backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.part.training.max_gradient_norm)
+        self._optimizer.step()
+        self.updates += 1
+        return norm
+
+    def to_bytes(self) -> bytes:
+        tensors = {f"weights.{name}": tensor for name, tensor in self.part.module.state_dict().items()}
+        for name, parameter in self._parameters.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return to_safetensors(contiguous, metadata={"updates": str(self.updates)})
+
+    @torch.no_grad()
+    def from_bytes(self, data: bytes) -> None:
+        """Restores weights, optimiser and count. Raises ValueError, in one line, if `data` is of another network."""
+        tensors = parse_safetensors(data)
+        weights = self.part.module.state_dict()
+        updates = int(_metadata(data)["updates"])
+        expected = {f"weights.{name}": tensor.shape for name, tensor in weights.items()}
+        if updates:
+            for name, parameter in self._parameters.items():
+                shapes = (parameter.shape, parameter.shape, torch.Size())
+                expected |= {f"optimizer.{name}.{key}": shape for key, shape in zip(ADAM_STATE, shapes, strict=True)}
+        found = {name: tensor.shape for name, tensor in tensors.items()}
+        if found != expected:
+            wrong = sorted(set(found.items()) ^ set(expected.items()), key=str)[0]
+            raise ValueError(f"{self.part.name}: weights of another network, first difference at {wrong[0]}")
+        for name, tensor in weights.items():
+            tensor.copy_(tensors[f"weights.{name}"])
+        for name, parameter in self._parameters.items() if updates else ():
+            averages = {key: tensors[f"optimizer.{name}.{key}"] for key in ADAM_STATE[:2]}
+            # The fused update walks memory, not indices: its averages must have the strides of their parameter.
+            self._optimizer.state[parameter] = {
+                **{key: torch.empty_like(parameter).copy_(value) for key, value in averages.items()},
+                "step": tensors[f"optimizer.{name}.step"].to(parameter.device),
+            }
+        self.updates = updates
+
+
+def total_loss(losses: Losses) -> Tensor:
+    return torch.stack(list(losses.terms.values())).sum()
+
+
+def build_optimizer(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
+    """AdamW that decays the weights of Linear layers only; without decay it is Adam."""
+    decayed = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+    decayed_ids = {id(parameter) for parameter in decayed}
+    others = [parameter for parameter in module.parameters() if id(parameter) not in decayed_ids]
+    groups = [
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"]

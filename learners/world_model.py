@@ -1,0 +1,123 @@
+"""The seam between algorithms: what the rest of the pipeline knows of a world model.
+
+It mentions neither tokens nor pixels, so that IRIS, Δ-IRIS and others stand side by side: the learner trains `parts` in
+order, the dataset computes `derived` columns, the collectors run `observe`, the actor-critic dreams.
+
+Legend: B batch, T time, F the feature shape (what the policy reads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from learners.config import PartTraining
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A batch of pieces of episodes, padded to one length."""
+
+    frames: Tensor  # (B, T, 3, 64, 64) uint8, zero where padded
+    actions: Tensor  # (B, T) int64
+    rewards: Tensor  # (B, T) float32, in the game's own units
+    ends: Tensor  # (B, T) bool
+    mask: Tensor  # (B, T) bool, False where padded
+    derived: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (B, T, ...), zero where padded
+
+
+class Losses(NamedTuple):
+    """Result of one part's loss function; everything stays on the device."""
+
+    terms: dict[str, Tensor]  # scalars; their sum is minimised
+    metrics: dict[str, Tensor]  # scalars, detached, only reported
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is trained."""
+
+    name: str
+    module: nn.Module
+    training: PartTraining
+    length: int
+    """Steps per segment."""
+    anchor: Literal["start", "end"]
+    """Which step of a segment is drawn uniformly in its episode; the rest is padded beyond the episode."""
+    derived: tuple[str, ...]
+    """Columns the loss reads."""
+    loss: Callable[[Segments, torch.Generator], Losses]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column that a part's current weights determine: the dataset may keep it until that part steps."""
+
+    part: str
+    compute: Callable[[Tensor], Tensor]
+    """frames (N, 3, 64, 64) uint8 -> (N, ...), each row on its own, without gradient."""
+
+
+class Dream(Protocol):
+    """An imagined rollout of B trajectories."""
+
+    features: list[Tensor]
+    """Of every step so far, each (B, *F); the last one is what the policy acts on next."""
+
+    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagines one transition under actions (B,): rewards (B,) float32 and ends (B,) bool."""
+        ...
+
+
+class WorldModel(Protocol):
+    feature_shape: tuple[int, ...]
+    noise_per_step: int
+    """Uniforms per trajectory and imagined step."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What is trained, in order."""
+        ...
+
+    @property
+    def derived(self) -> Mapping[str, Derived]: ...
+
+    @property
+    def dream_columns(self) -> tuple[str, ...]:
+        """Derived columns that `dream` and `context_features` read."""
+        ...
+
+    def acting_modules(self) -> Mapping[str, nn.Module]:
+        """What a collector needs the weights of."""
+        ...
+
+    def observe(self, frames: Tensor) -> Tensor:
+        """Features (N, *F) of frames (N, 3, 64, 64) uint8."""
+        ...
+
+    def context_features(self, context: Segments) -> Tensor:
+        """Features (B, T, *F) of the frames of a context."""
+        ...
+
+    def dream(self, context: Segments, noise: Tensor) -> Dream:
+        """A dream that starts at the last frame of `context`; noise (H, B, noise_per_step) in [0, 1) for H steps."""
+        ...
+
+    def render(self, features: Tensor) -> Tensor:
+        """Frames (N, 3, 64, 64) uint8 that show features (N, *F)."""
+        ...
+
+
+def to_unit(frames: Tensor) -> Tensor:
+    """uint8 frames as float32 in [0, 1]."""
+    return frames.float().div_(255.0)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values (B, T) where mask (B, T) is True; 0 if it is True nowhere."""
+    weights = mask.to(values.dtype)
+    return (values * weights).sum() / weights.sum().clamp(min=1.0)

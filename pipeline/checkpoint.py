@@ -1,0 +1,114 @@
+"""Commits: an iteration is durable as a whole, or it never happened.
+
+A checkpoint is a directory `checkpoints/<iteration>` with the files of its writers and, written last, `state.json`, which
+names each file's sha256. It is prepared under a temporary name and renamed once everything in it is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from learners.durable import rename_durably, write_durably
+from pipeline.errors import UsageError
+
+STATE_FILE = "state.json"
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One commit on disk."""
+
+    path: Path
+    state: Mapping[str, Any]
+
+    @property
+    def iteration(self) -> int:
+        return self.state["iteration"]
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+
+class Checkpoints:
+    """The commits of a run, in a directory of their own."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory = directory
+        self._keep = keep
+
+    def prepare(self, iteration: int) -> Path:
+        """An empty directory to write an iteration's files into; what a lost attempt left there is gone."""
+        for leftover in self._directory.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover)
+        path = self._directory / f"{_TEMPORARY}{iteration}"
+        path.mkdir()
+        return path
+
+    def commit(self, prepared: Path, state: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+        """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
+        body = {**state, "files": dict(sorted(hashes.items()))}
+        write_durably(prepared / STATE_FILE, _seal(body))
+        rename_durably(prepared, self._directory / f"{state['iteration']:06d}")
+        for path in self.paths()[: -self._keep]:
+            shutil.rmtree(path)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint whose every byte is as it was written; None if there has never been one.
+
+        Raises: UsageError if there are checkpoints and none of them is intact.
+        """
+        reasons = []
+        for path in reversed(self.paths()):
+            try:
+                return load(path)
+            except ValueError as error:
+                reasons.append(str(error))
+        if reasons:
+            raise UsageError(f"no intact checkpoint among {len(reasons)}: {reasons[0]}")
+        return None
+
+    def oldest_iteration(self) -> int:
+        """Of the kept checkpoints; 0 without any."""
+        paths = self.paths()
+        return int(paths[0].name) if paths else 0
+
+    def paths(self) -> list[Path]:
+        """Of the kept checkpoints, oldest first."""
+        return sorted(path for path in self._directory.glob("[0-9]*") if path.is_dir())
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads and checks a checkpoint. Raises ValueError, in one line, at the first thing that is wrong."""
+    try:
+        state = _unseal((path / STATE_FILE).read_bytes())
+        for name, expected in state["files"].items():
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} is not the name of a file in the checkpoint")
+            found = sha256((path / name).read_bytes()).hexdigest()
+            if found != expected:
+                raise ValueError(f"{name} is damaged: found sha256 {found[:12]}…, expected {expected[:12]}…")
+    except OSError as error:
+        raise ValueError(f"checkpoint {path.name}: cannot read {error.filename} ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"checkpoint {path.name}: {error}") from error
+    return Checkpoint(path, state)
+
+
+def _seal(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, sort_keys=True)
+    return json.dumps({"sha256": sha256(text.encode()).hexdigest(), "state": body}, sort_keys=True, indent=1).encode()
+
+
+def _unseal(data: bytes) -> dict[str, Any]:
+    sealed = json.loads(data)
+    text = json.dumps(sealed["state"], sort_keys=True)
+    if sha256(text.encode()).hexdigest() != sealed["sha256"]:
+        raise ValueError(f"{STATE_FILE} is damaged")
+    return sealed["state"]

@@ -1,0 +1,76 @@
+"""Everything that determines a run. Imports neither torch, numpy, ray nor gymnasium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
+from cluster.config import ClusterConfig
+from learners.config import ActorCriticConfig, Config, DatasetConfig, IrisConfig, PartTraining
+
+
+class CheckpointConfig(Config):
+    """What is kept of a run."""
+
+    every: PositiveInt = 1
+    """Iterations between commits; a resume plays the iterations since the last one again."""
+    keep: PositiveInt = 3
+    """Newest checkpoints that are not deleted."""
+
+
+class RunConfig(Config):
+    """One run: an algorithm, an environment, a seed and a schedule."""
+
+    preset: str
+    """Name of the preset this configuration started from."""
+    seed: NonNegativeInt = 0
+    """Of all randomness of the run."""
+    iterations: NonNegativeInt = 600
+    """Of collecting and training. May grow when a run is resumed; 0 only builds the networks."""
+    env: EnvironmentConfig
+    world_model: IrisConfig = IrisConfig()
+    actor_critic: ActorCriticConfig = ActorCriticConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    collection: CollectionConfig = CollectionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    pictures_every: PositiveInt = Field(default=25)
+    """Iterations between pictures in `media/`; there are always some after the last one."""
+    log_every: PositiveInt = 50
+    """Gradient steps per call to the learner: how often progress is shown."""
+
+    @property
+    def trainings(self) -> dict[str, PartTraining]:
+        """How each part is trained, in the order in which they train."""
+        return {**self.world_model.trainings, "actor_critic": self.actor_critic.training}
+
+    @property
+    def game(self) -> str:
+        """Short name of what is played."""
+        return getattr(self.env, "game", None) or getattr(self.env, "id", None) or self.env.kind
+
+    def steps_in(self, iteration: int) -> int:
+        """Environment steps that an iteration collects."""
+        return self.collection.steps_per_iteration if iteration <= self.collection.last_iteration else 0
+
+    def planned_steps(self, iteration: int) -> int:
+        """Environment steps in the store once iterations 1..iteration are done."""
+        return sum(self.steps_in(index) for index in range(1, iteration + 1))
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run is resumed: algorithm, environment, seed and schedule."""
+        return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
+
+
+_NOT_IDENTITY: Any = {
+    "iterations": True,
+    "cluster": True,
+    "checkpoint": True,
+    "log_every": True,
+    "pictures_every": True,
+    "evaluation": {"num_evaluators"},
+    "world_model": {"tokenizer": {"perceptual_weights"}},
+}

@@ -1,0 +1,273 @@
+"""The loop: collect, train each part, publish the weights, evaluate, commit.
+
+The driver holds no experience and computes nothing: it wires references between processes, so that frames go from the
+collectors to the store and the learner without passing through it. An iteration counts once its commit is on the disk;
+whatever happens before leaves the last one standing, and `resume` goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import ray
+
+from actors.collector import CollectionReport
+from actors.evaluator import EpisodeScore
+from cluster.supervise import wait
+from learners.durable import write_durably
+from pipeline import media
+from pipeline.checkpoint import Checkpoints
+from pipeline.config import RunConfig
+from pipeline.metrics import MetricsLog, append_timings
+from pipeline.progress import Reporter
+from pipeline.run_dir import RunDirectory
+from pipeline.stop import StopSignals
+from pipeline.workers import Workers
+
+READ_ITERATIONS = 10
+"""Iterations read from the store at once on resume: bounds what lies in the object store."""
+Metrics = dict[str, Any]
+
+
+class Driver:
+    """One run, from its last commit to its last iteration."""
+
+    def __init__(
+        self, config: RunConfig, run: RunDirectory, workers: Workers, reporter: Reporter, stop: StopSignals
+    ) -> None:
+        self.config = config
+        self._stop = stop
+        self._run = run
+        self._workers = workers
+        self._reporter = reporter
+        self._checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+        self._seconds: dict[str, float] = {}
+        self.committed = 0
+        """Last iteration that is durable."""
+
+    def run(self) -> None:
+        self._resume()
+        for iteration in range(self.committed + 1, self.config.iterations + 1):
+            metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
+            metrics |= self._collect(iteration)
+            for part in self.config.trainings:
+                metrics |= self._train(part, iteration)
+            self._publish(iteration)
+            metrics |= self._evaluate(iteration)
+            self._picture(iteration)
+            self._commit(iteration, metrics)
+        self._finish()
+
+    def _collect(self, iteration: int) -> Metrics:
+        """Every collector takes its share of the steps; the store makes them durable, then the learner mirrors them."""
+        if not (num_steps := self.config.steps_in(iteration)):
+            return {}
+        with self._phase(iteration, "collect", num_steps):
+            shares = _shares(num_steps, len(self._workers.collectors))
+            calls = [
+                collector.collect.options(num_returns=3).remote(iteration, share, self._weights, self._version)
+                for collector, share in zip(self._workers.collectors, shares, strict=True)
+            ]
+            chunks, reports, states = zip(*calls, strict=True)
+            self._wait([self._workers.store.append.remote(each) for each in chunks], "collected steps to be stored")
+            self._wait([self._workers.learner.extend.remote(each) for each in chunks], "the learner to mirror them")
+            self._collector_states = self._wait(list(states), "the collectors' states")
+            return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
+
+    def _train(self, part: str, iteration: int) -> Metrics:
+        """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""
+        training = self.config.trainings[part]
+        if iteration <= training.starts_after:
+            return {}
+        total, totals = training.steps_per_iteration, {}
+        with self._phase(iteration, part.replace("_", " "), total):
+            for first in range(0, total, self.config.log_every):
+                steps = range(first, min(first + self.config.log_every, total))
+                call = self._workers.learner.train.remote(part, iteration, steps)
+                for name, mean in self._wait(call, f"gradient steps of {part}").items():
+                    totals[name] = totals.get(name, 0.0) + mean * len(steps)
+                self._reporter.phase(iteration, part.replace("_", " "), steps.stop, total)
+        return {f"{part}/{name}": value / total for name, value in totals.items()}
+
+    def _publish(self, iteration: int) -> None:
+        """Puts the acting weights into the object store, once, for every collector and evaluator."""
+        # An object put by the learner would die with it; the driver's outlives any worker.
+        self._weights = ray.put(self._wait(self._workers.learner.weights.remote(), "the learner's weights"))
+        self._version = iteration
+
+    def _evaluate(self, iteration: int) -> Metrics:
+        """Plays whole episodes where the schedule says so; the last evaluation is the longest."""
+        evaluation, last = self.config.evaluation, iteration == self.config.iterations
+        self._evaluation: list[EpisodeScore] = []
+        if not last and iteration % evaluation.every:
+            return {}
+        episodes, size = evaluation.final_episodes if last else evaluation.episodes, evaluation.envs_per_evaluator
+        with self._phase(iteration, "evaluate", episodes):
+            calls = []
+            for batch, first in enumerate(range(0, episodes, size)):
+                evaluator = self._workers.evaluators[batch % len(self._workers.evaluators)]
+                count = min(size, episodes - first)
+                arguments = (iteration, batch, count, self._weights)
+                calls.append(evaluator.play.options(num_returns=2).remote(*arguments, record=batch == 0))
+            for results, _ in calls:
+                self._evaluation += self._wait(results, "evaluation episodes")
+                self._reporter.phase(iteration, "evaluate", len(self._evaluation), episodes)
+            media.save_episode(self._run.media, iteration, self._wait(calls[0][1], "a recorded episode"))
+        scores = np.array([episode.score for episode in self._evaluation])
+        return {
+            "evaluation/episodes": len(scores),
+            "evaluation/score_mean": float(scores.mean()),
+            "evaluation/score_std": float(scores.std()),
+            "evaluation/length_mean": float(np.mean([episode.length for episode in self._evaluation])),
+        }
+
+    def _picture(self, iteration: int) -> None:
+        if iteration % self.config.pictures_every and iteration != self.config.iterations:
+            return
+        with self._phase(iteration, "pictures", 1):
+            pictures = self._wait(self._workers.learner.inspect.remote(iteration), "pictures")
+            media.save_pictures(self._run.media, iteration, pictures)
+
+    def _commit(self, iteration: int, metrics: Metrics) -> None:
+        """Makes the iteration durable as a whole. A stop signal waits until it is."""
+        with self._stop.deferred():
+            self._metrics.append(metrics)
+            last = iteration == self.config.iterations
+            if last or iteration % self.config.checkpoint.every == 0:
+                with self._phase(iteration, "commit", 1):
+                    self._write_checkpoint(iteration)
+                self.committed = iteration
+            append_timings(self._run.timings_file, iteration, self._seconds)
+        self._reporter.line(_summary(self.config.iterations, metrics, sum(self._seconds.values())))
+        self._seconds = {}
+
+    def _write_checkpoint(self, iteration: int) -> None:
+        directory = self._checkpoints.prepare(iteration)
+        saved = self._workers.learner.save.remote(str(directory))
+        hashes = {}
+        for index, state in enumerate(self._collector_states):
+            write_durably(directory / _collector_file(index), state)
+            hashes[_collector_file(index)] = sha256(state).hexdigest()
+        hashes |= self._wait(saved, "the learner to save its state")
+        state = {
+            "iteration": iteration,
+            "steps": self.config.planned_steps(iteration),
+            "metrics_length": self._metrics.length,
+            "evaluation": [[episode.score, episode.length] for episode in self._evaluation],
+            "machine": self._machine(),
+        }
+        self._checkpoints.commit(directory, state, hashes)
+        self._wait(self._workers.store.seal.remote(self._checkpoints.oldest_iteration()), "small files to be joined")
+
+    def _resume(self) -> None:
+        """Brings every process to the last commit; what was stored after it never happened."""
+        checkpoint = self._checkpoints.newest()
+        self.committed = checkpoint.iteration if checkpoint else 0
+        stored = self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to open")
+        planned = self.config.planned_steps(self.committed)
+        if stored.num_steps != planned:
+            raise ValueError(f"replay store: found {stored.num_steps} steps, expected {planned}")
+        for first in range(1, self.committed + 1, READ_ITERATIONS):
+            chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
+            self._wait(self._workers.learner.extend.remote(chunks), "the learner to mirror the replay store")
+            self._reporter.phase(self.committed, "resume", first, self.committed)
+        self._collector_states: list[bytes] = []
+        if checkpoint:
+            self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
+            self._collector_states = [checkpoint.read(_collector_file(i)) for i in range(len(self._workers.collectors))]
+            pairs = zip(self._workers.collectors, self._collector_states, strict=True)
+            self._wait([collector.set_state.remote(state) for collector, state in pairs], "the collectors' states")
+            self._reporter.line(f"resuming after iteration {self.committed} ({planned} steps)")
+            if (before := checkpoint.state["machine"]) != (now := self._machine()):
+                changed = ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
+                self._reporter.line(f"not bit-identical to an uninterrupted run from here on: {changed}")
+        length = checkpoint.state["metrics_length"] if checkpoint else 0
+        self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, length)
+        self._publish(self.committed)
+
+    def _finish(self) -> None:
+        """Curves and the final score."""
+        self._metrics.close()
+        if not self._metrics.records:
+            return
+        media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
+        checkpoint = self._checkpoints.newest()
+        assert checkpoint is not None, "a run with metrics has a commit"
+        write_durably(self._run.scores_file, _scores(self.config, checkpoint.state["evaluation"]))
+
+    def _machine(self) -> dict[str, Any]:
+        """What bit-identity depends on beyond the configuration."""
+        packages = {name: version(name) for name in ("torch", "numpy", "ray")}
+        threads = {"device": self._workers.device, "threads": self._workers.threads}
+        return {**threads, "cpu": _cpu_model(), "python": platform.python_version(), **packages}
+
+    def _wait(self, reference: Any, what: str) -> Any:
+        return wait(reference, what, self.config.cluster.call_timeout_s)
+
+    @contextmanager
+    def _phase(self, iteration: int, name: str, total: int) -> Iterator[None]:
+        self._reporter.phase(iteration, name, 0, total)
+        start = time.perf_counter()
+        yield
+        self._seconds[name] = time.perf_counter() - start
+
+
+def _shares(num_steps: int, num_collectors: int) -> list[int]:
+    """Steps of each collector: equal, the first ones take what is left over."""
+    return [num_steps // num_collectors + (index < num_steps % num_collectors) for index in range(num_collectors)]
+
+
+def _collector_file(index: int) -> str:
+    return f"collector-{index}.state"
+
+
+def _episode_metrics(reports: list[CollectionReport]) -> Metrics:
+    returns = [value for report in reports for value in report.episode_returns]
+    lengths = [value for report in reports for value in report.episode_lengths]
+    metrics: Metrics = {"collection/episodes": len(returns)}
+    if returns:
+        metrics["collection/return_mean"] = float(np.mean(returns))
+        metrics["collection/length_mean"] = float(np.mean(lengths))
+    return metrics
+
+
+def _summary(num_iterations: int, metrics: Metrics, seconds: float) -> str:
+    """One line for people about an iteration."""
+    words = [f"iteration {metrics['iteration']}/{num_iterations}", f"{metrics['steps']} steps"]
+    words += [f"{name.split('/')[0].replace('_', ' ')} {metrics[name]:.3f}" for name in metrics if name.endswith("/loss")]
+    if "evaluation/score_mean" in metrics:
+        words.append(f"score {metrics['evaluation/score_mean']:.2f} ± {metrics['evaluation/score_std']:.2f}")
+    return " | ".join([*words, f"{seconds:.1f} s"])
+
+
+def _scores(config: RunConfig, episodes: list[list[float]]) -> bytes:
+    scores = [score for score, _ in episodes]
+    summary = {
+        "preset": config.preset,
+        "game": config.game,
+        "seed": config.seed,
+        "iterations": config.iterations,
+        "steps": config.planned_steps(config.iterations),
+        "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
+        "score_mean": float(np.mean(scores)),
+        "score_std": float(np.std(scores)),
+        "episodes": [{"score": score, "length": int(length)} for score, length in episodes],
+    }
+    return (json.dumps(summary, indent=1) + "\n").encode()
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

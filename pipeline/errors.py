@@ -1,0 +1,7 @@
+"""Errors for the person at the keyboard."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message is one line with what was found and what was expected."""

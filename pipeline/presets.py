@@ -1,0 +1,138 @@
+"""Named configurations: where a command line starts. The paper's values are the defaults of the models."""
+
+from __future__ import annotations
+
+from actors.config import AtariConfig, CatchConfig, CollectionConfig, CrafterConfig, EvaluationConfig, GymConfig
+from learners.config import ActorCriticConfig, IrisConfig, PartTraining, TokenizerConfig, TransformerConfig
+from pipeline.config import RunConfig
+
+
+def _small_iris(*, batch_size: int, steps: int, starts_after: int, learning_rate: float) -> IrisConfig:
+    """A tokenizer of half a million parameters and a GPT of 2 layers, for a CPU."""
+    return IrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=128,
+            codeword_size=64,
+            width=24,
+            residual_blocks=1,
+            attention_resolutions=(8,),
+            norm_groups=8,
+            perceptual="none",
+            training=PartTraining(
+                starts_after=starts_after,
+                batch_size=batch_size,
+                steps_per_iteration=steps,
+                learning_rate=learning_rate,
+            ),
+        ),
+        transformer=TransformerConfig(
+            layers=2,
+            embedding_size=128,
+            max_blocks=10,
+            training=PartTraining(
+                starts_after=starts_after,
+                batch_size=batch_size,
+                steps_per_iteration=steps,
+                learning_rate=learning_rate,
+                weight_decay=0.01,
+            ),
+        ),
+    )
+
+
+def _small_actor_critic(*, batch_size: int, steps: int, starts_after: int, learning_rate: float) -> ActorCriticConfig:
+    return ActorCriticConfig(
+        channels=(16, 16, 32, 32),
+        lstm_size=128,
+        burn_in=4,
+        horizon=8,
+        training=PartTraining(
+            starts_after=starts_after, batch_size=batch_size, steps_per_iteration=steps, learning_rate=learning_rate
+        ),
+    )
+
+
+IRIS_ATARI100K = RunConfig(preset="iris-atari100k", env=AtariConfig())
+
+IRIS_CRAFTER = RunConfig(
+    preset="iris-crafter",
+    env=CrafterConfig(),
+    collection=CollectionConfig(steps_per_iteration=2_000),
+    evaluation=EvaluationConfig(envs_per_evaluator=8),
+)
+
+DEMO = RunConfig(
+    preset="demo",
+    iterations=12,
+    env=AtariConfig(game="Breakout"),
+    world_model=_small_iris(batch_size=16, steps=40, starts_after=1, learning_rate=1e-3),
+    actor_critic=_small_actor_critic(batch_size=16, steps=20, starts_after=3, learning_rate=3e-4),
+    collection=CollectionConfig(last_iteration=12),
+    evaluation=EvaluationConfig(every=6, episodes=4, final_episodes=8, envs_per_evaluator=4),
+    pictures_every=4,
+    log_every=10,
+)
+
+CATCH = RunConfig(
+    preset="catch",
+    iterations=50,
+    env=CatchConfig(),
+    world_model=_small_iris(batch_size=16, steps=50, starts_after=1, learning_rate=1e-3),
+    actor_critic=_small_actor_critic(batch_size=32, steps=20, starts_after=5, learning_rate=1e-3),
+    collection=CollectionConfig(last_iteration=50),
+    evaluation=EvaluationConfig(every=5, episodes=16, final_episodes=100, temperature=1.0),
+)
+
+DEBUG = RunConfig(
+    preset="debug",
+    iterations=3,
+    env=CatchConfig(),
+    world_model=IrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=16,
+            codeword_size=16,
+            width=8,
+            residual_blocks=1,
+            attention_resolutions=(8,),
+            norm_groups=4,
+            perceptual="none",
+            training=PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2),
+        ),
+        transformer=TransformerConfig(
+            layers=1,
+            heads=2,
+            embedding_size=32,
+            max_blocks=5,
+            training=PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2, weight_decay=0.01),
+        ),
+    ),
+    actor_critic=ActorCriticConfig(
+        channels=(8, 8, 8, 8),
+        lstm_size=32,
+        burn_in=2,
+        horizon=4,
+        training=PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2),
+    ),
+    collection=CollectionConfig(steps_per_iteration=20),
+    evaluation=EvaluationConfig(every=2, episodes=2, final_episodes=3, envs_per_evaluator=2),
+    pictures_every=2,
+    log_every=1,
+)
+
+GYM = RunConfig(
+    preset="gym",
+    iterations=100,
+    env=GymConfig(),
+    world_model=_small_iris(batch_size=16, steps=50, starts_after=2, learning_rate=1e-3),
+    actor_critic=_small_actor_critic(batch_size=32, steps=20, starts_after=5, learning_rate=3e-4),
+    collection=CollectionConfig(last_iteration=100),
+)
+
+PRESETS: dict[str, tuple[str, RunConfig]] = {
+    "iris-atari100k": ("The paper: IRIS on one Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
+    "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
+    "demo": ("Breakout with small networks, about five minutes on two CPU cores.", DEMO),
+    "catch": ("Catch, the small game for learning on a laptop.", CATCH),
+    "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
+    "gym": ("Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.", GYM),
+}

@@ -1,0 +1,54 @@
+"""What there is to say about a run before and after it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from learners.actor_critic import actor_critic_part
+from learners.agent import AgentConfig
+from learners.learner import count_parameters
+from pipeline.checkpoint import Checkpoints
+from pipeline.config import RunConfig
+from pipeline.run_dir import RunDirectory
+
+
+def describe_networks(agent: AgentConfig) -> str:
+    """Parameter counts of all parts, a line each."""
+    world_model, actor_critic = agent.build()
+    parts = [*world_model.parts, actor_critic_part(actor_critic, world_model, agent.actor_critic)]
+    return "\n".join(f"{part.name:<14}{count_parameters(part.module):>12,} parameters" for part in parts)
+
+
+def is_finished(run: RunDirectory, config: RunConfig) -> bool:
+    """Whether the last iteration is committed and its scores are written."""
+    checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
+    return checkpoint is not None and checkpoint.iteration >= config.iterations and run.scores_file.exists()
+
+
+def describe_result(run: RunDirectory) -> str:
+    """Score, where the pictures are, and what to try next."""
+    scores = json.loads(run.scores_file.read_bytes())
+    newest = {kind: max(run.media.glob(pattern), default=None) for kind, pattern in _PICTURES.items()}
+    lines = [
+        f"{scores['game']}, seed {scores['seed']}: score {scores['score_mean']:.2f} ± {scores['score_std']:.2f} over "
+        f"{len(scores['episodes'])} episodes after {scores['iterations']} iterations and {scores['steps']} steps",
+        *(f"  {kind:<32}{_relative(path)}" for kind, path in newest.items() if path),
+        f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
+        f"  {'check every stored byte':<32}python -m pipeline.verify {_relative(run.path)}",
+    ]
+    return "\n".join(lines)
+
+
+_PICTURES = {
+    "the agent at play": "episode-*.gif",
+    "a dream beside what happened": "imagination-*.gif",
+    "what the agent sees": "reconstructions-*.png",
+    "losses and returns": "curves.png",
+}
+
+
+def _relative(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,169 @@
+"""The directory of a run: what lies where, who may write, and whose run it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from learners.durable import write_durably
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+
+LOCK_FILE = ".lock"
+
+README = """\
+A run of iris-ray. Running the same command again resumes it; `python -m pipeline.verify <this directory>` checks it.
+
+config.json       the whole configuration
+metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoard reads the same from tensorboard/)
+timings.jsonl     where the time of each iteration went, in seconds
+scores.json       the evaluation after the last iteration
+media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, loss curves
+replay/           every environment step, with checksums
+checkpoints/      the newest commits: weights, optimisers, environment states, counters
+"""
+
+
+def default_run_dir(config: RunConfig) -> Path:
+    """`runs/<preset>-<game>-seed<seed>`."""
+    return Path("runs") / run_name(config)
+
+
+def run_name(config: RunConfig) -> str:
+    """Names a run in files and logs: letters, digits, dots, dashes and underscores only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{config.preset}-{config.game}-seed{config.seed}")
+
+
+class RunDirectory:
+    """Holds the lock of a run directory until `close`."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, path: Path, config: RunConfig) -> Self:
+        """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`.
+
+        Raises: UsageError if it is not writable, in use, not a run, or of another configuration (with the difference).
+        """
+        path = path.absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"run directory {path}: cannot be made ({error.strerror})") from error
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"run directory {path}: found no permission to write, expected a writable directory")
+        run = cls._lock_directory(path)
+        try:
+            run._check_claim(config)
+        except UsageError:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Locks the directory of an existing run. Raises UsageError if it is none, or in use."""
+        path = path.absolute()
+        if not (path / "config.json").is_file():
+            raise UsageError(f"{path}: found no run there, expected a directory with config.json")
+        return cls._lock_directory(path)
+
+    def begin(self, config: RunConfig) -> list[str]:
+        """Writes what a run needs from its first moment; settings that changed since the last start, in words."""
+        known = self.config() if self.config_file.exists() else config
+        write_durably(self.config_file, (config.model_dump_json(indent=2) + "\n").encode())
+        write_durably(self.path / "README.txt", README.encode())
+        self.media.mkdir(exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+        return list(_differences(known.model_dump(mode="json"), config.model_dump(mode="json"), "{} was {!r}, is {!r}"))
+
+    def close(self) -> None:
+        """Gives the directory back; one in which nothing began is removed."""
+        if os.listdir(self.path) == [self._lock_file.name]:
+            self._lock_file.unlink()
+            self.path.rmdir()
+        self._lock.release()
+
+    def config(self) -> RunConfig:
+        """What config.json holds. Raises UsageError if it is damaged."""
+        try:
+            return RunConfig.model_validate_json(self.config_file.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{self.config_file}: {where}: {first['msg']}") from error
+
+    @classmethod
+    def _lock_directory(cls, path: Path) -> Self:
+        lock = FileLock(path / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(f"run directory {path} is in use by another process") from error
+        except OSError as error:
+            raise UsageError(f"run directory {path}: cannot be locked ({error.strerror})") from error
+        return cls(path, lock)
+
+    def _check_claim(self, config: RunConfig) -> None:
+        if self.config_file.exists():
+            words = "{} is {!r} there, {!r} asked for"
+            if difference := list(_differences(self.config().identity(), config.identity(), words)):
+                raise UsageError(
+                    f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
+                    " choose another --run-dir or the same settings"
+                )
+        elif foreign := next((name for name in os.listdir(self.path) if name != LOCK_FILE), None):
+            raise UsageError(f"run directory {self.path}: found {foreign!r} and no config.json, expected a run or nothing")
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / LOCK_FILE
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timings_file(self) -> Path:
+        return self.path / "timings.jsonl"
+
+    @property
+    def scores_file(self) -> Path:
+        return self.path / "scores.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def replay(self) -> Path:
+        return self.path / "replay"
+
+    @property
+    def media(self) -> Path:
+        return self.path / "media"
+
+
+def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], words: str, prefix: str = "") -> Iterator[str]:
+    for key in sorted(known.keys() | asked.keys()):
+        before, after = known.get(key), asked.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, words, f"{prefix}{key}.")
+        elif before != after:
+            yield words.format(f"{prefix}{key}", before, after)

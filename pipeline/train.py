@@ -1,0 +1,103 @@
+"""`python -m pipeline.train PRESET [--dotted.flag value …]`: starts a run, or resumes it.
+
+The same command again goes on after the last commit; a finished run prints its result.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli import Launch, command, parse
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.run_dir import RunDirectory, default_run_dir
+
+if TYPE_CHECKING:
+    from learners.agent import AgentConfig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return train(parse(sys.argv[1:] if argv is None else argv, "python -m pipeline.train"))
+
+
+def train(launch: Launch) -> int:
+    """Runs until the last iteration or a stop signal; the exit code."""
+    config = launch.config
+    # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
+    from pipeline import result
+
+    if config.iterations == 0:
+        print(result.describe_networks(agent_config(config)))
+        return 0
+    run = RunDirectory.claim(launch.run_dir or default_run_dir(config), config)
+    try:
+        if not result.is_finished(run, config):
+            agent = agent_config(config)
+            check_perceptual_weights(config)
+            if code := _train(config, run, agent):
+                return code
+        print(result.describe_result(run))
+        return 0
+    finally:
+        run.close()
+
+
+def agent_config(config: RunConfig) -> AgentConfig:
+    """The agent for the environment of `config`. Raises UsageError if there is no such environment."""
+    from learners.agent import AgentConfig
+
+    try:
+        num_actions = config.env.build(seed=0).num_actions
+    except ValueError as error:
+        raise UsageError(f"--env: {error}") from error
+    return AgentConfig(config.world_model, config.actor_critic, num_actions)
+
+
+def check_perceptual_weights(config: RunConfig) -> None:
+    """Raises UsageError if a tokenizer step will be taken with a perceptual term whose weights are not there."""
+    tokenizer = config.world_model.tokenizer
+    if tokenizer.perceptual == "none" or config.iterations <= tokenizer.training.starts_after:
+        return
+    from learners.perceptual import missing_weights_message
+
+    if not Path(tokenizer.perceptual_weights).is_file():
+        raise UsageError(missing_weights_message(tokenizer.perceptual_weights))
+
+
+def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
+    from cluster.connect import connect, disconnect
+    from pipeline.driver import Driver
+    from pipeline.progress import Reporter
+    from pipeline.stop import Stopped, StopSignals
+    from pipeline.workers import start_workers
+
+    reporter = Reporter(config.iterations)
+    reporter.line(f"run directory {run.path}")
+    committed = 0
+    try:
+        with StopSignals() as stop:
+            connect(config.cluster)
+            workers = start_workers(config, run, agent)
+            for change in run.begin(config):
+                reporter.line(f"changed since the last start: {change}")
+            counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in workers.parameter_counts.items())
+            reporter.line(f"learner on {workers.device} with {workers.threads} threads; parameters: {counts}")
+            driver = Driver(config, run, workers, reporter, stop)
+            try:
+                driver.run()
+            finally:
+                committed = driver.committed
+    except Stopped as stopped:
+        reporter.line(f"stopped by {stopped}: iteration {committed} is the last commit; the same command resumes there")
+        return stopped.exit_code
+    finally:
+        reporter.close()
+        disconnect()
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

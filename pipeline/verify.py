@@ -1,0 +1,94 @@
+"""`python -m pipeline.verify RUN_DIR [--digest]`: checks every stored byte of a run and counts its steps.
+
+Exit code 0 if all checksums hold and the steps found are the steps planned, 1 if not, 2 if RUN_DIR is no run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from learners.config import Config
+from pipeline.cli import command, parse_arguments
+from pipeline.config import RunConfig
+from pipeline.run_dir import RunDirectory, run_name
+
+
+class Arguments(Config):
+    """Checks every stored byte of a run and counts its steps."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """What `python -m pipeline.train` wrote."""
+    digest: bool = False
+    """Also print one hash of the run's logical content: transitions, weights, optimisers, metrics, scores. It does not
+    depend on how files are laid out or on how often the run was interrupted."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.verify")
+    run = RunDirectory.open(arguments.run_dir)
+    try:
+        return verify(run, arguments.digest)
+    finally:
+        run.close()
+
+
+def verify(run: RunDirectory, digest: bool) -> int:
+    from actors.replay.store import ReplayStore
+    from pipeline.checkpoint import Checkpoints, load
+
+    config = run.config()
+    faults = []
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+    for path in checkpoints.paths():
+        try:
+            load(path)
+        except ValueError as error:
+            faults.append(str(error))
+    newest = checkpoints.newest()
+    iteration = newest.iteration if newest else 0
+    store = ReplayStore(run.replay, run_name(config))
+    faults += [f"replay store: {damage}" for damage in store.verify()]
+    found = sum(store.steps_of(index) for index in range(1, iteration + 1))
+    planned = config.planned_steps(iteration)
+    if found != planned:
+        faults.append(f"replay store: found {found} steps, expected {planned}")
+    print(f"{run.path}: {config.preset} on {config.game}, seed {config.seed}")
+    print(f"  last commit    iteration {iteration} of {config.iterations}, {len(checkpoints.paths())} checkpoints kept")
+    print(f"  steps          {found} found, {planned} planned, in {store.num_episodes} episodes")
+    if beyond := store.num_steps - found:
+        print(f"  beyond         {beyond} steps of an iteration that was not committed; a resume drops them")
+    for fault in faults:
+        print(f"  DAMAGED        {fault}")
+    if faults:
+        return 1
+    print("  checksums      all hold")
+    if digest:
+        print(f"  digest         {logical_digest(run, config)}")
+    return 0
+
+
+def logical_digest(run: RunDirectory, config: RunConfig) -> str:
+    """sha256 over what the run is: its transitions, weights, optimisers, environment states, metrics and scores."""
+    from actors.replay.store import ReplayStore
+    from pipeline.checkpoint import Checkpoints
+
+    newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
+    hashed = sha256()
+    if newest:
+        store = ReplayStore(run.replay, run_name(config))
+        hashed.update(store.digest(newest.iteration).encode())
+        for name, file_hash in sorted(newest.state["files"].items()):
+            hashed.update(f"{name} {file_hash}\n".encode())
+        hashed.update(run.metrics_file.read_bytes()[: newest.state["metrics_length"]])
+        hashed.update(repr(newest.state["evaluation"]).encode())
+    return hashed.hexdigest()
+
+
+if __name__ == "__main__":
+    command(main)
