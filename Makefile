@@ -1,4 +1,4 @@
-# Everything runs in .venv, which is made on first use: `make demo` and `make test` need Python, its venv module and make.
+# Everything runs in .venv, which is made on first use: `make demo` and `make test` need Python, its venv module, make.
 # PYTHON chooses the interpreter, pip's own settings (pip.conf, PIP_*) choose where packages come from.
 
 PYTHON ?= python3
@@ -30,12 +30,13 @@ check: install ## Runs the linter, the format check, the type checker and the im
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 
 install: requirements $(INSTALLED) ## Makes .venv with the pinned packages; does nothing while those are unchanged.
 
 requirements:
-	@command -v $(CHECKER) > /dev/null || { echo "requirements: found no $(CHECKER), expected Python 3.11 to 3.13; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@command -v $(CHECKER) > /dev/null || { echo "requirements: found no $(CHECKER), expected Python 3.11 to 3.13;" \
+		"name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(CHECKER) .ci/requirements.py
 
 # Without build isolation, so that the pinned setuptools also builds this project and what has no wheel (crafter).

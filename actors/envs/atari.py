@@ -243,7 +243,7 @@ class _Console:
 
 
 class _Screen:
-    """The emulator's screen, resized exactly as Pillow's `resize((64, 64), BILINEAR)` does, in 60 % of the time.
+    """The emulator's screen, resized exactly as Pillow's `resize((64, 64), BILINEAR)` does, in about 60 % of the time.
 
     Pillow resizes in two passes with 8-bit pixels in between: each row to 64 columns, then the columns to 64 rows. Two
     screens of a game differ in few rows (Pong: 15 of 210), so the first pass is kept and redone only for rows that

@@ -6,7 +6,7 @@ Source: Hafner (2021), Benchmarking the Spectrum of Agent Capabilities.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import crafter
@@ -40,9 +40,11 @@ _OWN_FIELDS: dict[type[objects.Object], tuple[str, ...]] = {
     objects.Skeleton: ("reload",),
     objects.Arrow: ("facing",),
     objects.Plant: ("grown",),
-    objects.Fence: (),
 }
-"""What an object holds besides position, inventory (its health) and, for a hunter, the player."""
+"""What an object holds besides position, inventory (its health) and, for a hunter, the player.
+
+Crafter's seventh kind, the fence, cannot be built in its published rules.
+"""
 _KINDS = {cls.__name__: cls for cls in _OWN_FIELDS}
 
 
@@ -172,7 +174,7 @@ def _pack_world(env: _Env) -> bytes:
             "unlocked": sorted(env._unlocked or ()),
             "num_slots": len(world._objects),
             "objects": [_describe(item, slot) for item, slot in slots.items()],
-            "chunks": [[list(chunk), [slots[item] for item in items]] for chunk, items in world._chunks.items()],
+            "chunks": [[_ints(chunk), [slots[item] for item in items]] for chunk, items in world._chunks.items()],
             "random": random,
             "random_words": words,
             "materials": world._mat_map,
@@ -184,9 +186,14 @@ def _describe(item: objects.Object, slot: int) -> dict[str, Any]:
     """An object as JSON. Its slot decides the order of updates; the slots of removed objects stay empty."""
     own = {name: getattr(item, name) for name in _OWN_FIELDS[type(item)]}
     if "facing" in own:
-        own["facing"] = [int(component) for component in own["facing"]]
-    position = [int(coordinate) for coordinate in item.pos]
-    return {"slot": slot, "kind": type(item).__name__, "position": position, "inventory": item.inventory, "own": own}
+        own["facing"] = _ints(own["facing"])
+    return {
+        "slot": slot,
+        "kind": type(item).__name__,
+        "position": _ints(item.pos),
+        "inventory": item.inventory,
+        "own": own,
+    }
 
 
 def _restore_world(env: _Env, fields: dict[str, Any]) -> None:
@@ -236,6 +243,10 @@ def _restore_objects(world: _World, num_slots: int, descriptions: list[dict[str,
         raise ValueError("found no player")
     world._objects = slots
     return player
+
+
+def _ints(numbers: Iterable[Any]) -> list[int]:
+    return [int(number) for number in numbers]
 
 
 def _channels_first(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -81,6 +81,8 @@ def _discontinuities(stretches: NDArray[np.void]) -> Iterator[Damage]:
             yield Damage(None, f"{place}: no file holds steps {expected}-{start - 1}", missing)
         elif start < expected:
             yield Damage(None, f"{place}: steps {start}-{min(start + count, expected) - 1} are stored twice", ())
+            if start + count <= expected:
+                continue
         elif episode != _UNKNOWN:
             if ends_early or not _follows(before, now):
                 came = _last_step(before) if before is not None else "nothing"

@@ -89,7 +89,10 @@ class SegmentDirectory:
             self._remove_leftovers()
 
     def quarantine(self, damage: Damage) -> None:
-        """Moves the file away, with the reason beside it, or rebuilds the manifest from all that is intact."""
+        """Moves the file away, with the reason beside it, or rebuilds the manifest from all that is intact.
+
+        Raises: ValueError unless the file is stored or in quarantine already.
+        """
         if damage.file == MANIFEST:
             with self._changing(is_repair=True):
                 if self._manifest.path.exists():
@@ -103,7 +106,7 @@ class SegmentDirectory:
                 kept = [entry for entry in self._manifest.entries.values() if entry.file != damage.file]
                 self._manifest.rewrite(kept, self._manifest.generation + 1)
                 self._open_files.clear()
-        else:
+        elif not (damage.file and (self.path / QUARANTINE / f"{damage.file}.txt").exists()):
             raise ValueError(f"no file of this store to quarantine: {damage}")
 
     def _refresh(self) -> None:
@@ -156,8 +159,9 @@ class SegmentDirectory:
         self._manifest.rewrite(entries, generation)
 
     def _unlisted(self) -> list[str]:
-        names = sorted(path.name for path in self.path.iterdir() if SEGMENT_NAME.fullmatch(path.name))
-        return [name for name in names if name not in self._manifest.entries]
+        """Data files that the manifest does not name."""
+        files = sorted(path.name for path in self.path.iterdir() if not path.is_dir())
+        return [file for file in files if SEGMENT_NAME.fullmatch(file) and file not in self._manifest.entries]
 
     def _remove_leftovers(self) -> None:
         temporary = [path.name for path in self.path.glob(f"*{durable.TEMPORARY_SUFFIX}")]

@@ -27,7 +27,7 @@ from actors.replay.rows import ROW, STEPS_PER_ROW, decompress, unpack
 from learners.experience import Chunk
 
 _METADATA_KEY = b"iris-ray replay"
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, StopIteration, IndexError, struct.error)
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, EOFError, MemoryError, IndexError, struct.error)
 """All that a file of any content makes Arrow, numpy and pydantic raise."""
 
 
@@ -179,11 +179,13 @@ def _parse(buffer: pa.Buffer, run_id: str) -> tuple[_Metadata, NDArray[np.void],
         raise ValueError("it is not an Arrow file")
     # Message by message, not through the footer: whether a body is compressed must be known before Arrow inflates it.
     messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(buffer.slice(8)))
-    schema = pa.ipc.read_schema(messages.read_next_message())
+    try:
+        schema, message = pa.ipc.read_schema(messages.read_next_message()), messages.read_next_message()
+    except StopIteration:
+        raise ValueError("it ends before its record batch") from None
     if not schema.equals(_SCHEMA):
         raise ValueError(f"its columns are {schema.names}, expected those of format 1")
     metadata = _Metadata.model_validate_json((schema.metadata or {}).get(_METADATA_KEY, b""))
-    message = messages.read_next_message()
     if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
         raise ValueError("it does not hold one uncompressed record batch")
     batch = pa.ipc.read_record_batch(message, schema)

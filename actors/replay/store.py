@@ -123,7 +123,8 @@ class ReplayStore:
                     groups.append([])
         groups.pop()
         joined = {chunk for group in groups for chunk in group}
-        self._files.replace((e for e in self._files.entries.values() if e.chunks[0] not in joined), groups)
+        kept = [entry for entry in self._files.entries.values() if not joined.issuperset(entry.chunks)]
+        self._files.replace(kept, groups)
         return len(groups)
 
     def chunks(self, first_iteration: int = 1, last_iteration: int | None = None) -> Iterator[Chunk]:
@@ -183,7 +184,7 @@ class ReplayStore:
 
         A damaged manifest is copied there and rebuilt from its intact lines and the intact files the others named.
 
-        Raises: ValueError if the damage names no file of this store.
+        Raises: ValueError if the damage names no file of this store, nor one in quarantine already.
         """
         self._files.quarantine(damage)
 

@@ -21,8 +21,9 @@ class KeyValueCache:
         dtype: torch.dtype,
     ) -> None:
         head_size = config.embedding_size // config.heads
-        shape = (2, config.layers, batch_size, config.heads, max_positions, head_size)
-        self._keys, self._values = torch.zeros(shape, device=device, dtype=dtype)  # each (L, B, nh, max, hs)
+        shape = (config.layers, batch_size, config.heads, max_positions, head_size)
+        self._keys = torch.zeros(shape, device=device, dtype=dtype)
+        self._values = torch.zeros(shape, device=device, dtype=dtype)
         self.length = 0
         """P; a host integer, so that reading it never waits for the device."""
 

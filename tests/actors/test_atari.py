@@ -126,7 +126,7 @@ def test_training_plays_pixel_for_pixel_as_the_published_wrappers():
     assert log["life_lost"] >= 8
     assert log["game_over"] >= 2
     assert log["true_reset"] >= 3
-    assert log["rewarded"] >= 5
+    assert log["rewarded"] >= 4
 
 
 def test_the_frame_limit_is_that_of_the_published_wrappers():
@@ -138,7 +138,7 @@ def test_the_frame_limit_is_that_of_the_published_wrappers():
 def test_evaluation_plays_as_the_published_wrappers_without_life_loss_ends():
     log = play_both(AtariConfig(game="Breakout", evaluation_max_frames=900), 500, evaluation=True)
     assert log["truncated"] + log["terminated"] == 2
-    assert play_both(AtariConfig(game="Pong"), 60, evaluation=True)["rewarded"] >= 1
+    assert play_both(AtariConfig(game="Pong"), 90, evaluation=True)["rewarded"] >= 1
 
 
 @pytest.mark.parametrize("frame_skip", [1, 2, 3])
@@ -147,8 +147,8 @@ def test_every_frame_skip_takes_the_maximum_of_its_last_two_frames(frame_skip: i
 
 
 def test_a_game_that_ends_among_its_no_ops_starts_again():
-    log = play_both(AtariConfig(game="Breakout", max_frames=8, max_noops=30), 60)
-    assert log["truncated"] >= 20  # of 60 steps of 4 frames, after resets that mostly draw 8 no-ops or more
+    log = play_both(AtariConfig(game="Breakout", max_frames=8, max_noops=30), 25)
+    assert log["truncated"] >= 10  # of 25 steps of 4 frames, after resets that mostly draw 8 no-ops or more
 
 
 def first_life_loss(config: AtariConfig) -> tuple[int, int]:

@@ -92,7 +92,16 @@ def _open(directory: Path) -> ReplayStore:
     return ReplayStore(directory, RUN, seal_steps=SEAL_STEPS)
 
 
-CALLS = ["append", "truncate", "truncate sealed", "truncate split", "seal", "seal two segments", "quarantine"]
+CALLS = [
+    "append",
+    "truncate",
+    "truncate sealed",
+    "truncate split",
+    "seal",
+    "seal two segments",
+    "quarantine",
+    "rebuild",
+]
 
 
 @pytest.fixture
@@ -104,6 +113,15 @@ def scene(request, play, tmp_path) -> tuple[Path, Callable[[ReplayStore], object
         store.append(chunk)
     if request.param in ("truncate sealed", "truncate split", "quarantine"):
         store.seal(4)
+    if request.param == "quarantine":
+        segment = next((tmp_path / "before").glob("segment-*"))
+        segment.write_bytes(segment.read_bytes()[:-1])
+    if request.param == "rebuild":
+        manifest = tmp_path / "before" / "manifest.jsonl"
+        lines = manifest.read_bytes().splitlines(keepends=True)
+        manifest.write_bytes(b"".join([*lines[:3], b"?" + lines[3], *lines[4:]]))
+        store = _open(tmp_path / "before")
+    damage = store.verify()
     calls: dict[str, Callable[[ReplayStore], object]] = {
         "append": lambda store: store.append(chunks[6]),
         "truncate": lambda store: store.truncate(3),
@@ -111,11 +129,9 @@ def scene(request, play, tmp_path) -> tuple[Path, Callable[[ReplayStore], object
         "truncate split": lambda store: store.truncate(1),
         "seal": lambda store: store.seal(3),
         "seal two segments": lambda store: store.seal(6),
-        "quarantine": lambda store: [store.quarantine(damage) for damage in store.verify()],
+        "rebuild": lambda store: [store.quarantine(found) for found in damage],
+        "quarantine": lambda store: [store.quarantine(found) for found in damage],
     }
-    if request.param == "quarantine":
-        segment = next((tmp_path / "before").glob("segment-*"))
-        segment.write_bytes(segment.read_bytes()[:-1])
     return tmp_path / "before", calls[request.param]
 
 
@@ -200,7 +216,7 @@ def test_a_line_whose_fsync_failed_is_written_anew_before_its_chunk_is_acknowled
 
 
 def test_a_manifest_cut_anywhere_in_its_last_line_loses_no_stored_chunk(play, contents, tmp_path):
-    chunks = play(iterations=3)
+    chunks = play(iterations=3, lengths=(2,))
     store = _open(tmp_path / "replay")
     for chunk in chunks:
         store.append(chunk)

@@ -125,7 +125,7 @@ HOSTILE: dict[str, tuple[Callable[[pa.Table], pa.Table] | bytes, str]] = {
         lambda table: _with(table, "count", pa.array([None] * table.num_rows, pa.int64())),
         "it has empty values",
     ),
-    "no rows": (lambda table: table.slice(0, 0), "it does not hold one uncompressed record batch"),
+    "no rows": (lambda table: table.slice(0, 0), "it ends before its record batch"),
     "no description": (lambda table: table.replace_schema_metadata({}), "validation error"),
     "no arrow": (b"\0" * 1000, "it is not an Arrow file"),
     "magic only": (b"ARROW1\0\0" * 1000, ""),
@@ -147,13 +147,17 @@ def test_a_hostile_file_with_every_checksum_right_is_damage(stored, forgery, rea
 
 def test_a_compressed_body_is_refused_before_it_is_inflated(stored):
     table = pa.ipc.open_file(stored / FIRST).read_all()
-    frames = pa.array([bytes(10**8)] * table.num_rows, pa.large_binary())
-    data = _arrow_bytes(_with(table, "frames", frames), compression="zstd")
-    assert len(data) < 10**6
-    _plant(stored, data)
-    peak = pa.default_memory_pool().max_memory() or 0
-    assert "it does not hold one uncompressed record batch" in _read_fails(ReplayStore(stored, RUN), FIRST)
-    assert pa.default_memory_pool().max_memory() == peak
+    frames = pa.array([bytes(10**7)] * table.num_rows, pa.large_binary())
+    _plant(stored, _arrow_bytes(_with(table, "frames", frames), compression="zstd"))
+    assert (stored / FIRST).stat().st_size < 10**5
+    default = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(default)
+    pa.set_memory_pool(pool)
+    try:
+        assert "it does not hold one uncompressed record batch" in _read_fails(ReplayStore(stored, RUN), FIRST)
+        assert (pool.max_memory() or 0) < 10**5
+    finally:
+        pa.set_memory_pool(default)
 
 
 @pytest.mark.parametrize("name", ["../outside.arrow", "/etc/passwd", "chunk-a/../../outside.arrow"])
@@ -164,10 +168,8 @@ def test_a_name_that_leaves_the_directory_is_damage_and_touches_nothing(stored, 
     store = ReplayStore(stored, RUN)
     _read_fails(store, "manifest.jsonl")
     (damage, *_) = store.verify()
-    assert str(damage) == (
-        r"manifest.jsonl: line 2: file: String should match pattern '^(chunk|segment)-[A-Za-z0-9][A-Za-z0-9._-]*\.arrow$'"
-        "; missing: environment 0, iterations 1, steps 0-7"
-    )
+    assert str(damage).startswith("manifest.jsonl: line 2: file: String should match pattern '^(chunk|segment)-")
+    assert damage.missing == WHOLE
     with pytest.raises(ValueError, match="no file of this store to quarantine"):
         store.quarantine(Damage(name, "", ()))
     assert outside.exists()
@@ -245,8 +247,9 @@ def test_a_quarantined_file_lies_beside_its_reason_and_its_chunk_can_be_stored_a
     assert reason == (f"{SECOND}: its sha256 is not the manifest's; missing: environment 0, iterations 2, steps 0-7\n")
     assert contents(store) == contents([chunks[0], chunks[2]])
     assert [(found.file, found.missing) for found in store.verify()] == [(None, ())]
+    store.quarantine(damage)
     with pytest.raises(ValueError, match="no file of this store to quarantine"):
-        store.quarantine(damage)
+        store.quarantine(replace(damage, file="chunk-unheard-of.arrow"))
     store.append(chunks[1])
     assert contents(ReplayStore(stored, RUN)) == contents(chunks)
     assert store.verify() == []
@@ -284,23 +287,23 @@ def test_the_damage_of_a_segment_names_all_its_steps_in_one_line(play, tmp_path)
         ),
         (
             lambda chunks: [*chunks[:3], *chunks[6:]],
-            "iteration 3, environment 0, step 0: episode 0 step 36 follows episode 0 step 17; missing: unknown steps",
+            "iteration 3, environment 0, step 0: episode 0 step 36 follows episode 0 step 17",
         ),
         (
             lambda chunks: [*chunks[:2], replace(chunks[2], episodes=chunks[2].episodes + 1)],
-            "iteration 1, environment 0, step 13: episode 1 step 13 follows episode 0 step 12; missing: unknown steps",
+            "iteration 1, environment 0, step 13: episode 1 step 13 follows episode 0 step 12",
         ),
         (
             lambda chunks: [chunks[0], replace(chunks[1], episode_steps=chunks[1].episode_steps - 1), chunks[2]],
-            "iteration 1, environment 0, step 8: episode 0 step 7 follows episode 0 step 7; missing: unknown steps",
+            "iteration 1, environment 0, step 8: episode 0 step 7 follows episode 0 step 7",
         ),
         (
             lambda chunks: [replace(chunks[0], truncated=np.arange(8) == 7), *chunks[1:]],
-            "iteration 1, environment 0, step 8: episode 0 step 8 follows episode 0 step 7, its end; missing: unknown steps",
+            "iteration 1, environment 0, step 8: episode 0 step 8 follows episode 0 step 7, its end",
         ),
         (
             lambda chunks: [*chunks, replace(chunks[0], environment=5)],
-            "iteration 1, environment 5, step 0: episode 0 is environment 0's already; missing: unknown steps",
+            "iteration 1, environment 5, step 0: episode 0 is environment 0's already",
         ),
     ],
     ids=["gap", "no start", "lost iteration", "jump", "step twice", "after the end", "two environments"],
@@ -309,11 +312,11 @@ def test_steps_and_episodes_that_are_not_contiguous_are_found(play, tmp_path, pi
     store = ReplayStore(tmp_path, RUN)
     for chunk in pick(play(iterations=3, lengths=(8, 5, 5), end_probability=0.0)):
         store.append(chunk)
-    assert str(store.verify()[0]) == message
+    assert str(store.verify()[0]).removesuffix("; missing: unknown steps") == message
 
 
 def test_steps_stored_twice_are_found(play, stored):
-    (chunk,) = play(iterations=1, lengths=(5,), end_probability=0.0)
+    (chunk,) = play(iterations=1, lengths=(2,), end_probability=0.0)
     other = ReplayStore(stored.parent / "other", RUN)
     other.append(chunk)
     (file,) = (stored.parent / "other").glob("*.arrow")
@@ -321,7 +324,7 @@ def test_steps_stored_twice_are_found(play, stored):
     line = (stored.parent / "other" / "manifest.jsonl").read_bytes().splitlines()[1]
     _rewrite(stored, lambda lines: [*lines, line.replace(b'"generation":1', b'"generation":4')])
     found = [str(damage) for damage in ReplayStore(stored, RUN).verify()]
-    assert found[0] == "iteration 1, environment 0: steps 0-4 are stored twice; missing: unknown steps"
+    assert found[0] == "iteration 1, environment 0: steps 0-1 are stored twice; missing: unknown steps"
 
 
 def _read_fails(store: ReplayStore, file: str) -> str:

@@ -1,0 +1,62 @@
+"""Experience and networks small enough to reason about."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from learners.agent import AgentConfig
+from learners.config import ActorCriticConfig, IrisConfig, PartTraining, TokenizerConfig, TransformerConfig
+from learners.experience import Chunk
+
+NUM_ACTIONS = 3
+
+TINY_TRAINING = PartTraining(starts_after=0, batch_size=4, learning_rate=1e-3)
+TINY_IRIS = IrisConfig(
+    tokenizer=TokenizerConfig(
+        vocab_size=16,
+        codeword_size=8,
+        grid_size=2,
+        width=8,
+        residual_blocks=1,
+        attention_resolutions=(4,),
+        norm_groups=4,
+        perceptual="none",
+        training=TINY_TRAINING,
+    ),
+    transformer=TransformerConfig(
+        layers=2,
+        heads=2,
+        embedding_size=16,
+        max_blocks=3,
+        training=TINY_TRAINING.model_copy(update={"weight_decay": 0.01}),
+    ),
+)
+TINY_ACTOR_CRITIC = ActorCriticConfig(channels=(4, 4, 4, 4), lstm_size=8, burn_in=2, horizon=6, training=TINY_TRAINING)
+TINY_AGENT = AgentConfig(TINY_IRIS, TINY_ACTOR_CRITIC, NUM_ACTIONS)
+
+
+def make_chunk(
+    lengths: Sequence[int], *, iteration: int = 1, environment: int = 0, start: int = 0, first_episode: int = 0, seed: int = 0
+) -> Chunk:
+    """Whole episodes of the given lengths, the last one unfinished; frame k of episode e is filled with 10·e + k."""
+    rng = np.random.default_rng(seed)
+    total = sum(lengths)
+    episodes = np.repeat(np.arange(first_episode, first_episode + len(lengths)), lengths)
+    steps = np.concatenate([np.arange(length) for length in lengths])
+    last = np.cumsum(lengths) - 1
+    terminated = np.zeros(total, dtype=bool)
+    terminated[last[:-1]] = True
+    values = (10 * episodes + steps).astype(np.uint8)
+    return Chunk(
+        iteration=iteration,
+        environment=environment,
+        start=start,
+        policy_version=0,
+        frames=np.broadcast_to(values[:, None, None, None], (total, 3, 64, 64)).copy(),
+        actions=rng.integers(NUM_ACTIONS, size=total).astype(np.int32),
+        rewards=rng.integers(-2, 3, size=total).astype(np.float32),
+        terminated=terminated,
+        truncated=np.zeros(total, dtype=bool),
+        episodes=episodes.astype(np.int64),
+        episode_steps=steps.astype(np.int32),
+    )

@@ -1,0 +1,146 @@
+"""Legend as in fakes.make_chunk: frame k of episode e is filled with 10·e + k."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from learners.config import DatasetConfig
+from learners.dataset import Dataset
+from learners.world_model import Derived, Segments
+from tests.learners.fakes import make_chunk
+
+CPU = torch.device("cpu")
+DOUBLED = {"doubled": Derived("part", lambda frames: frames[:, 0, 0, 0].float() * 2.0)}
+
+
+def dataset_of(*lengths: int, config: DatasetConfig | None = None, cache: bool = True) -> Dataset:
+    dataset = Dataset(config or DatasetConfig(), CPU, DOUBLED, lambda part: 0, cache=cache)
+    dataset.extend(make_chunk(lengths))
+    return dataset
+
+
+def sample(dataset: Dataset, batch_size: int, length: int, anchor: str, seed: int = 0) -> Segments:
+    assert anchor in ("start", "end")
+    return dataset.sample(batch_size, length, anchor, ("doubled",), np.random.default_rng(seed))
+
+
+def values(segments: Segments) -> np.ndarray:
+    """What each frame is filled with: (B, T)."""
+    return segments.frames[:, :, 0, 0, 0].numpy().astype(int)
+
+
+def test_episodes_are_drawn_uniformly_whatever_their_length():
+    segments = sample(dataset_of(1, 9, 5), 6_000, 1, "start")
+    counts = np.bincount(values(segments)[:, 0] // 10, minlength=3)
+    assert np.abs(counts - 2_000).max() < 4 * np.sqrt(6_000 * (1 / 3) * (2 / 3))
+
+
+@pytest.mark.parametrize("anchor", ["start", "end"])
+def test_the_anchor_is_uniform_in_its_episode(anchor: str):
+    segments = sample(dataset_of(4), 8_000, 3, anchor)
+    drawn = values(segments)[:, 0 if anchor == "start" else -1]
+    counts = np.bincount(drawn, minlength=4)
+    assert np.abs(counts - 2_000).max() < 4 * np.sqrt(8_000 * 0.25 * 0.75)
+
+
+def test_a_start_anchored_segment_is_padded_on_the_right():
+    for row, mask in zip(*_rows(sample(dataset_of(4), 50, 3, "start")), strict=True):
+        first = row[0]
+        assert mask.tolist() == [True, first + 1 < 4, first + 2 < 4]
+        assert row.tolist() == [value if real else 0 for value, real in zip(range(first, first + 3), mask, strict=True)]
+
+
+def test_an_end_anchored_segment_is_padded_on_the_left():
+    for row, mask in zip(*_rows(sample(dataset_of(4), 50, 3, "end")), strict=True):
+        last = row[-1]
+        assert mask.tolist() == [last >= 2, last >= 1, True]
+        assert row.tolist() == [value if real else 0 for value, real in zip(range(last - 2, last + 1), mask, strict=True)]
+
+
+def test_everything_is_zero_where_padded():
+    segments = sample(dataset_of(2, 3), 40, 5, "start")
+    padded = ~segments.mask
+    assert padded.any()
+    for column in (segments.frames, segments.actions, segments.rewards, segments.ends, segments.derived["doubled"]):
+        assert not column[padded].any()
+
+
+def test_segments_never_cross_episodes_that_interleave():
+    dataset = Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0)
+    first, second = make_chunk([4]), make_chunk([4], environment=1, first_episode=5)
+    for start in (0, 2):  # two chunks of each environment, alternating
+        for chunk in (first, second):
+            piece = slice(start, start + 2)
+            columns = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+            dataset.extend(replace(chunk, start=start, **{name: getattr(chunk, name)[piece] for name in columns}))
+    assert dataset.num_episodes == 2
+    segments = sample(dataset, 60, 4, "end")
+    for row, mask in zip(*_rows(segments), strict=True):
+        real = row[mask]
+        assert (np.diff(real) == 1).all()
+        assert len(set(real // 10)) == 1
+
+
+def test_the_unfinished_episode_is_sampled_and_grows():
+    dataset = dataset_of(2, 3)
+    longer = make_chunk([2, 6])
+    columns = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+    dataset.extend(replace(longer, **{name: getattr(longer, name)[5:] for name in columns}))
+    assert dataset.num_steps == 8
+    assert dataset.episode_lengths().tolist() == [2, 6]
+
+
+def test_a_gap_in_an_episode_is_refused():
+    dataset = dataset_of(2)
+    with pytest.raises(ValueError, match="episode 0: expected its step 2 next, found step 0"):
+        dataset.extend(make_chunk([3]))
+
+
+@pytest.mark.parametrize("truncation_is_end", [True, False])
+def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
+    dataset = Dataset(DatasetConfig(truncation_is_end=truncation_is_end), CPU, {}, lambda part: 0)
+    chunk = make_chunk([2])
+    dataset.extend(replace(chunk, truncated=np.array([False, True])))
+    segments = dataset.sample(20, 1, "start", (), np.random.default_rng(0))
+    expected = (segments.frames[:, 0, 0, 0, 0] == 1) & truncation_is_end
+    assert torch.equal(segments.ends[:, 0], expected)
+
+
+def test_an_empty_dataset_cannot_be_sampled():
+    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    with pytest.raises(ValueError, match="holds 0 steps"):
+        dataset.sample(1, 1, "start", (), np.random.default_rng(0))
+
+
+def test_derived_columns_are_computed_once_per_row_and_version():
+    version, computed = 0, []
+
+    def compute(frames: torch.Tensor) -> torch.Tensor:
+        computed.extend(frames[:, 0, 0, 0].tolist())
+        return frames[:, 0, 0, 0].float() + version
+
+    dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: version)
+    dataset.extend(make_chunk([6]))
+    draw = np.random.default_rng
+    dataset.sample(64, 1, "start", ("column",), draw(0))
+    computed.clear()
+    dataset.sample(64, 1, "start", ("column",), draw(1))
+    assert computed == []
+    version = 7
+    segments = dataset.sample(64, 1, "start", ("column",), draw(2))
+    assert sorted(computed) == [0, 1, 2, 3, 4, 5]
+    assert torch.equal(segments.derived["column"], segments.frames[:, :, 0, 0, 0].float() + 7)
+
+
+def test_rows_that_arrive_later_get_their_own_derived_values():
+    dataset = dataset_of(3)
+    sample(dataset, 32, 1, "start")
+    dataset.extend(make_chunk([2_000], first_episode=1))
+    segments = sample(dataset, 512, 1, "start")
+    assert torch.equal(segments.derived["doubled"], segments.frames[:, :, 0, 0, 0].float() * 2)
+
+
+def _rows(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+    return values(segments), segments.mask.numpy()
