@@ -133,8 +133,8 @@ def actor_critic_loss(
         "policy_entropy": entropy.detach(),
         "value_mean": values.detach().mean(),
         "return_mean": targets.mean(),
-        "return_std": targets.std(),
-        "advantage_std": advantages.std(),
+        "return_std": targets.std(correction=0),
+        "advantage_std": advantages.std(correction=0),
         "imagined_reward_mean": imagined.rewards.mean(),
         "imagined_end_rate": imagined.ends.float().mean(),
     }

@@ -154,9 +154,10 @@ def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
     try:
         # -1 is Gymnasium's word for no TimeLimit wrapper.
         env = gymnasium.make(environment_id, max_episode_steps=-1)
-        return env, gymnasium.spec(environment_id).max_episode_steps
     except (gymnasium.error.Error, ImportError, ValueError) as error:
         raise ValueError(_unknown(environment_id, error)) from error
+    assert env.spec is not None  # make() sets it
+    return env, gymnasium.spec(env.spec.id).max_episode_steps
 
 
 def _unknown(environment_id: str, error: Exception) -> str:

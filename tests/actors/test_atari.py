@@ -46,13 +46,12 @@ class MaxAndSkip(gymnasium.Wrapper):
 
     def step(self, action):
         frames, total = [], 0.0
-        for _ in range(self.skip):
+        while True:
             frame, reward, terminated, truncated, info = self.env.step(action)
             frames.append(frame)
             total += float(reward)
-            if terminated or truncated:
-                break
-        return np.max(frames[-2:], axis=0), total, terminated, truncated, info
+            if terminated or truncated or len(frames) == self.skip:
+                return np.max(frames[-2:], axis=0), total, terminated, truncated, info
 
 
 class EpisodicLife(gymnasium.Wrapper):
@@ -72,10 +71,12 @@ class EpisodicLife(gymnasium.Wrapper):
         if not self.game_ended:
             frame, _, terminated, truncated, info = self.env.step(0)
             self.game_ended = terminated or truncated
+            self.lives = info["lives"]
             self.log.update(went_on=not self.game_ended, ended_going_on=self.game_ended)
-        if self.game_ended:
-            frame, info = self.env.reset()
-            self.log.update(true_reset=1)
+            if not self.game_ended:
+                return frame, info
+        frame, info = self.env.reset()
+        self.log.update(true_reset=1)
         self.lives = info["lives"]
         return frame, info
 
@@ -157,7 +158,7 @@ def first_life_loss(config: AtariConfig) -> tuple[int, int]:
     oracle.reset()
     for steps in count(1):
         if oracle.step(1)[2]:
-            return steps, oracle.unwrapped.ale.getEpisodeFrameNumber()
+            return steps, oracle.get_wrapper_attr("_elapsed_steps")
     raise AssertionError
 
 

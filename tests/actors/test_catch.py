@@ -43,9 +43,8 @@ def test_the_paddle_stops_at_the_border():
     for action, paddle in ((LEFT, 0), (RIGHT, 7)):
         board = Catch(EIGHT, 0)
         board.reset()
-        for _ in range(5):
-            step = board.step(action)
-        assert cells(step.frame, PADDLE) == [(7, paddle)]
+        steps = [board.step(action) for _ in range(5)]
+        assert cells(steps[-1].frame, PADDLE) == [(7, paddle)]
 
 
 @pytest.mark.parametrize("aim", [True, False])
@@ -102,10 +101,10 @@ def test_steps_outside_an_episode_and_unknown_actions_are_refused():
         board.step(STAY)
 
 
-@pytest.mark.parametrize("board", [{"rows": 1}, {"rows": 65}, {"columns": 65}])
-def test_a_board_that_cannot_be_played_or_drawn_is_refused(board: dict[str, int]):
+@pytest.mark.parametrize("config", [CatchConfig(rows=1), CatchConfig(rows=65), CatchConfig(columns=65)])
+def test_a_board_that_cannot_be_played_or_drawn_is_refused(config: CatchConfig):
     with pytest.raises(ValueError, match=r"expected 2\.\.64 rows and 1\.\.64 columns"):
-        Catch(CatchConfig(**board), 0)
+        Catch(config, 0)
 
 
 def test_the_state_of_another_board_is_refused():

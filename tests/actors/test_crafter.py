@@ -105,22 +105,16 @@ def test_the_same_seed_gives_the_same_episode_and_another_seed_another(game: Cra
     assert random_steps(other, 50) != steps
 
 
-def test_creatures_despawn_in_an_order_that_addresses_do_not_decide(game: Crafter):
-    def creature() -> objects.Cow:
-        ballast.append([bytes(np.random.default_rng(len(ballast)).integers(1000)) for _ in range(5)])
-        return objects.Cow(world, (0, 0))
-
-    ballast: list[Any] = []
+def test_the_creatures_of_a_chunk_are_ordered_by_arrival_not_by_address(game: Crafter):
     world = game._env._world
-    chunk = world._chunks[(0, 12, 0, 12)]
-    for item in list(chunk):
-        chunk.remove(item)
-    cows = [creature() for _ in range(40)]
-    for cow in cows:
+    chunk = world._chunks[(-12, 0, -12, 0)]  # of its own
+    cows = [objects.Cow(world, (0, 0)) for _ in range(40)]
+    arrivals = [cows[number] for number in np.random.default_rng(0).permutation(40)]
+    for cow in arrivals:
         chunk.add(cow)
-    chunk.remove(cows[7])
-    chunk.add(cows[7])
-    assert list(chunk) == cows[:7] + cows[8:] + [cows[7]]
+    chunk.remove(arrivals[7])
+    chunk.add(arrivals[7])
+    assert list(chunk) == [*arrivals[:7], *arrivals[8:], arrivals[7]]
 
 
 def crowded(start: bytes) -> Crafter:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -67,7 +69,7 @@ def go_on_in_a_new_process(config: EnvironmentConfig, state: bytes, *, running: 
         pytest.param(AtariConfig(game="Pong", max_frames=1000), 300, id="Pong"),
         # Its frames end late: a plain copy of the emulator would go on differently.
         pytest.param(AtariConfig(game="Qbert"), 90, id="Qbert"),
-        pytest.param(CrafterConfig(max_steps=230), 80, id="Crafter"),
+        pytest.param(CrafterConfig(), 80, id="Crafter"),
         pytest.param(CatchConfig(), 50, id="Catch"),
     ],
 )
@@ -76,7 +78,7 @@ def test_a_state_goes_on_identically_in_a_new_process(config: EnvironmentConfig,
     _, running = play(env, num_steps, seed=1, running=False)
     assert running
     state = env.get_state()
-    here, _ = play(env, NUM_STEPS, seed=2, running=True)
+    here, _ = play(env, NUM_STEPS, seed=3, running=True)
     assert go_on_in_a_new_process(config, state, running=True, folder=tmp_path) == here
     assert sum(isinstance(entry, str) for entry in here) >= 1  # a reset on the way
 
@@ -90,7 +92,7 @@ def until_end(env: Environment, seed: int = 0) -> None:
 
 @pytest.mark.parametrize("num_ends", [0, 1, 5])
 def test_a_state_between_episodes_goes_on_identically(num_ends: int):
-    # Breakout has five lives: nothing played, a life lost, game over.
+    # Breakout has five lives: nothing was played, a life was lost, the game is over.
     config = AtariConfig(game="Breakout")
     env, restored = Atari(config, 3), Atari(config, 9)
     for seed in range(num_ends):
@@ -104,7 +106,7 @@ def test_a_state_restores_over_and_over_in_an_environment_that_was_elsewhere():
     config = AtariConfig(game="Qbert", frame_skip=1, max_frames=500)
     env, restored = Atari(config, 3), Atari(config, 3)
     running = False
-    for seed in range(12):
+    for seed in range(8):
         _, running = play(env, 37, seed=seed, running=running)
         state = env.get_state()
         restored.set_state(state)
@@ -131,7 +133,7 @@ def test_another_games_state_and_another_environments_are_refused_and_change_not
 def test_a_replay_that_goes_elsewhere_is_refused():
     env = Atari(AtariConfig(game="Breakout", max_noops=1), 0)
     env.reset()
-    for _ in range(30):
+    for _ in range(20):
         env.step(1)
     outer = {"console": bytes, "noops": dict, "lives": int, "running": bool, "game_goes_on": bool}
     inner = {"settings": list, "origin": bytes, "num_noops": int, "played": bytes, "checksum": str}
@@ -139,7 +141,7 @@ def test_a_replay_that_goes_elsewhere_is_refused():
     console = unpack("atari console", fields["console"], inner)
     console["played"] = console["played"][:-1] + b"\x03"  # RIGHT in place of FIRE
     fields["console"] = pack("atari console", console)
-    with pytest.raises(ValueError, match="Breakout does not replay identically: after 121 raw frames found"):
+    with pytest.raises(ValueError, match="Breakout does not replay identically: after 81 raw frames found"):
         env.set_state(pack("atari", fields))
 
 
@@ -197,12 +199,9 @@ def test_garbage_is_refused(garbage: bytes):
 
 def forged(header: Any, blobs: bytes = b"") -> bytes:
     """A state with a right checksum around any header."""
-    from struct import pack as pack_integers
-    from zlib import crc32
-
     encoded = json.dumps(header).encode() if not isinstance(header, bytes) else header
-    body = MAGIC + pack_integers("<I", len(encoded)) + encoded + blobs
-    return body + pack_integers("<I", crc32(body))
+    body = MAGIC + struct.pack("<I", len(encoded)) + encoded + blobs
+    return body + struct.pack("<I", crc32(body))
 
 
 @pytest.mark.parametrize(
@@ -266,4 +265,4 @@ def test_a_malformed_generator_is_refused(state: Any):
 if __name__ == "__main__":
     restored_env = TypeAdapter(EnvironmentConfig).validate_json(sys.argv[1]).build(seed=77)
     restored_env.set_state(Path(sys.argv[2]).read_bytes())
-    print(json.dumps(play(restored_env, NUM_STEPS, seed=2, running=json.loads(sys.argv[3]))[0]))
+    print(json.dumps(play(restored_env, NUM_STEPS, seed=3, running=json.loads(sys.argv[3]))[0]))

@@ -50,6 +50,13 @@ def test_an_unknown_name_is_refused_in_one_line_with_the_nearest_one(found: str,
     assert "\n" not in str(error.value)
 
 
+def test_a_name_in_another_case_finds_its_own():
+    for game in ATARI_GAMES:
+        for found in {game.lower(), game.upper()} - {game}:
+            with pytest.raises(ValueError, match=f"nearest name '{game}'$"):
+                check_game(found)
+
+
 def test_checking_a_name_loads_nothing_heavy():
     script = "import sys; before = set(sys.modules); import actors.envs.games; print(*(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()

@@ -1,0 +1,61 @@
+import torch
+from torch import nn
+
+from learners.config import TokenizerConfig
+from learners.iris.tokenizer import Encoded, Tokenizer, codebook_use, tokenizer_loss
+from learners.learner import count_parameters
+from tests.learners.fakes import TINY_IRIS
+
+
+def test_the_papers_tokenizer_has_the_papers_parameters():
+    tokenizer = Tokenizer(TokenizerConfig())
+    assert count_parameters(tokenizer.encoder) == 1_418_240
+    assert count_parameters(tokenizer.decoder) == 1_821_827
+    assert count_parameters(tokenizer.quantizer) == 262_144
+    assert count_parameters(tokenizer.pre_quantizer) == count_parameters(tokenizer.post_quantizer) == 262_656
+    assert count_parameters(tokenizer) == 4_027_523
+
+
+def test_tokens_are_in_row_order():
+    tokenizer = Tokenizer(TINY_IRIS.tokenizer)
+    tokenizer.encoder = tokenizer.decoder = nn.Sequential()
+    tokenizer.pre_quantizer = tokenizer.post_quantizer = nn.Identity()  # type: ignore[assignment]
+    grid = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])  # (1, 1, 2, 2)
+    latents = tokenizer._latents((grid + 1.0) / 2.0)
+    assert latents.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert torch.equal(tokenizer._decode(latents), grid)
+
+
+def test_decoded_frames_are_in_the_unit_interval():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(TINY_IRIS.tokenizer).eval()
+    tokenizer.quantizer.codebook.weight.data.normal_(std=100.0)
+    decoded = tokenizer.decode(torch.randint(16, (8, 4)))
+    assert decoded.min() >= 0.0
+    assert decoded.max() <= 1.0
+
+
+def test_the_loss_terms_by_hand():
+    frames = torch.full((1, 3, 2, 2), 0.75)  # 0.5 on [-1, 1]
+    latents = torch.tensor([[[1.0, 2.0]]], requires_grad=True)
+    codewords = torch.tensor([[[0.0, 4.0]]], requires_grad=True)
+    encoded = Encoded(torch.tensor([[0]]), latents, codewords, codewords)
+    terms = tokenizer_loss(frames, encoded, torch.full((1, 3, 2, 2), -0.25))
+    assert {name: term.item() for name, term in terms.items()} == {
+        "codebook": 2.5,
+        "commitment": 2.5,
+        "reconstruction": 0.75,
+    }
+    terms["codebook"].backward()
+    assert latents.grad is None
+    assert codewords.grad is not None
+    codewords.grad = None
+    terms["commitment"].backward()
+    assert codewords.grad is None
+    assert latents.grad.tolist() == [[[1.0, -2.0]]]
+
+
+def test_codebook_use_counts_bits_and_dead_codes():
+    use = codebook_use(torch.tensor([[0, 1], [2, 3]]), 10)
+    assert use["codebook_entropy"].item() == 2.0
+    assert use["dead_codes"].item() == 6.0

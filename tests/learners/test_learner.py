@@ -1,0 +1,171 @@
+"""The learner as a whole, and the contract every algorithm behind the seam keeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learners.actor_critic import actor_critic_part
+from learners.agent import Agent, AgentConfig
+from learners.config import DatasetConfig
+from learners.dataset import Dataset
+from learners.learner import Learner
+from learners.part_trainer import PartTrainer, build_optimizer, total_loss
+from pipeline.presets import PRESETS
+from tests.learners.fakes import TINY_AGENT, make_chunk
+
+PARTS = ("tokenizer", "world_model", "actor_critic")
+SMALL_PRESETS = [name for name in PRESETS if not name.startswith("iris-")]
+CPU = torch.device("cpu")
+
+
+def learner(seed: int = 0) -> Learner:
+    learner = Learner(TINY_AGENT, DatasetConfig(), seed=seed, device="cpu")
+    learner.extend([make_chunk([5, 9, 4])])
+    return learner
+
+
+def train_all(learner: Learner, iteration: int, steps: range = range(3)) -> dict[str, dict[str, float]]:
+    return {part: learner.train(part, iteration, steps) for part in PARTS}
+
+
+def test_two_learners_of_one_seed_agree_bit_for_bit_and_another_seed_does_not():
+    assert train_all(learner(), 1) == train_all(learner(), 1)
+    assert train_all(learner(), 1) != train_all(learner(seed=1), 1)
+
+
+def test_slices_change_no_draw():
+    whole, sliced = learner(), learner()
+    for part in PARTS:
+        whole.train(part, 1, range(4))
+        sliced.train(part, 1, range(1))
+        sliced.train(part, 1, range(1, 4))
+    assert np.array_equal(whole.weights(), sliced.weights())
+
+
+def test_a_restored_learner_goes_on_exactly_like_the_one_that_saved(tmp_path: Path):
+    first = learner()
+    train_all(first, 1)
+    hashes = first.save(str(tmp_path))
+    assert sorted(hashes) == sorted(f"{part}.safetensors" for part in PARTS)
+    second = learner(seed=0)
+    second.load(str(tmp_path))
+    assert train_all(second, 2) == train_all(first, 2)
+    assert np.array_equal(first.weights(), second.weights())
+
+
+def test_a_save_of_an_untrained_learner_can_be_loaded(tmp_path: Path):
+    first, second = learner(), learner()
+    first.save(str(tmp_path))
+    second.load(str(tmp_path))
+    assert train_all(first, 1) == train_all(second, 1)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    first = learner()
+    first.save(str(tmp_path))
+    wider = TINY_AGENT.actor_critic.model_copy(update={"lstm_size": 9})
+    other = Learner(AgentConfig(TINY_AGENT.world_model, wider, 3), DatasetConfig(), seed=0, device="cpu")
+    with pytest.raises(ValueError, match="actor_critic: weights of another network, first difference at weights"):
+        other.load(str(tmp_path))
+
+
+def test_each_part_trains_alone():
+    trained = learner()
+    for part in PARTS:
+        before = {name: _flat(trained, name) for name in PARTS}
+        trained.train(part, 1, range(1))
+        changed = [name for name in PARTS if not np.array_equal(before[name], _flat(trained, name))]
+        assert changed == [part]
+
+
+def test_training_leaves_every_module_in_evaluation_mode():
+    trained = learner()
+    train_all(trained, 1)
+    assert not any(trainer.part.module.training for trainer in trained._trainers.values())
+
+
+def test_published_weights_make_an_agent_act_like_the_learners_networks():
+    trained = learner()
+    train_all(trained, 1)
+    torch.manual_seed(99)  # the agent starts from other weights
+    agent = Agent(TINY_AGENT, CPU)
+    agent.load(trained.weights())
+    frames = np.random.default_rng(0).integers(256, size=(4, 3, 64, 64), dtype=np.uint8)
+    agent.act(frames, agent.initial_state(4), np.full(4, 0.5, dtype=np.float32), temperature=1.0)
+    for name, module in agent.modules.items():
+        for found, expected in zip(module.parameters(), trained._trainers[name].part.module.parameters(), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_weights_of_the_wrong_size_are_refused():
+    with pytest.raises(ValueError, match=r"weights of another network: expected \d+ numbers, found 7"):
+        Agent(TINY_AGENT, CPU).load(np.zeros(7, dtype=np.float32))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    broken = learner()
+    next(broken._trainers["tokenizer"].part.module.parameters()).data.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="tokenizer: loss is not finite in iteration 4"):
+        broken.train("tokenizer", 4, range(1))
+
+
+def test_only_linear_weights_decay():
+    trainer = learner()._trainers["world_model"]
+    decayed, others = build_optimizer(trainer.part.module, trainer.part.training).param_groups
+    names = {id(parameter): name for name, parameter in trainer.part.module.named_parameters()}
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+    assert all(names[id(parameter)].endswith("weight") for parameter in decayed["params"])
+    exempt = {names[id(parameter)] for parameter in others["params"]}
+    assert {"token_embedding.weight", "position_embedding.weight", "transformer.norm.weight"} <= exempt
+    assert "transformer.blocks.0.mlp.0.weight" not in exempt
+
+
+@pytest.fixture(params=SMALL_PRESETS)
+def make_parts(request: pytest.FixtureRequest) -> Callable[[bool], tuple[dict[str, PartTrainer], Dataset]]:
+    config = PRESETS[request.param][1]
+
+    def make(cache: bool) -> tuple[dict[str, PartTrainer], Dataset]:
+        torch.manual_seed(0)
+        world_model, actor_critic = AgentConfig(config.world_model, config.actor_critic, 3).build()
+        parts = [*world_model.parts, actor_critic_part(actor_critic, world_model, config.actor_critic)]
+        trainers = {part.name: PartTrainer(part) for part in parts}
+        dataset = Dataset(DatasetConfig(), CPU, world_model.derived, lambda part: trainers[part].updates, cache=cache)
+        dataset.extend(make_chunk([5, 9, 4]))
+        for part in parts:
+            part.module.eval()
+        return trainers, dataset
+
+    return make
+
+
+def _loss(trainer: PartTrainer, dataset: Dataset, seed: int) -> torch.Tensor:
+    part = trainer.part
+    rng = np.random.default_rng(seed)
+    segments = dataset.sample(4, part.length, part.anchor, part.derived, rng)
+    losses = part.loss(segments, torch.Generator().manual_seed(seed))
+    loss = total_loss(losses)
+    assert torch.isfinite(loss)
+    trainer.step(losses)
+    return loss.detach()
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "world_model"])
+def test_on_one_batch_the_loss_falls(make_parts: Callable, part: str):
+    trainers, dataset = make_parts(True)
+    losses = [_loss(trainers[part], dataset, seed=0) for _ in range(12)]
+    assert losses[-1] < losses[0]
+
+
+def test_cached_and_uncached_losses_agree(make_parts: Callable):
+    (cached, first), (uncached, second) = make_parts(True), make_parts(False)
+    for seed in range(2):
+        for name in cached:
+            torch.testing.assert_close(_loss(cached[name], first, seed), _loss(uncached[name], second, seed))
+
+
+def _flat(learner: Learner, part: str) -> np.ndarray:
+    parameters = learner._trainers[part].part.module.parameters()
+    return torch.cat([parameter.detach().flatten() for parameter in parameters]).numpy()
