@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import ray
 
@@ -22,6 +23,7 @@ def connect(config: ClusterConfig) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         _check_memory(config)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
             ray.init(
@@ -36,6 +38,9 @@ def connect(config: ClusterConfig) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = "on this machine" if address is None else f"at RAY_ADDRESS={address}"
         raise ClusterError(f"no Ray cluster {where}: {_first_line(error)}") from error
+    finally:
+        # ray.init takes SIGTERM for itself: it would end the process in the middle of a commit.
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def disconnect() -> None:

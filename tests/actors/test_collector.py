@@ -1,0 +1,146 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from actors.collector import Collector
+from actors.config import CatchConfig, CollectionConfig
+from actors.lockstep import Lockstep
+from learners.agent import Agent
+from learners.experience import Chunk
+from learners.weights import pack
+from tests.actors.fakes import Countdown
+from tests.learners.fakes import TINY_AGENT
+
+COLUMNS = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+
+
+def weights(seed: int = 0) -> np.ndarray:
+    torch.manual_seed(seed)
+    return pack(Agent(TINY_AGENT, torch.device("cpu")).modules)
+
+
+def catch_collector(num_envs: int = 1, index: int = 0, seed: int = 0, **settings: float) -> Collector:
+    collection = CollectionConfig(envs_per_collector=num_envs, **settings)  # type: ignore[arg-type]
+    return Collector(CatchConfig(), collection, TINY_AGENT, seed=seed, index=index)
+
+
+def countdown_collector(*lengths: tuple[int, ...]) -> Collector:
+    collector = catch_collector(len(lengths))
+    collector._lockstep = Lockstep([Countdown(index, each) for index, each in enumerate(lengths)], 2)
+    return collector
+
+
+def equal(first: list[Chunk], second: list[Chunk]) -> bool:
+    same_columns = all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for a, b in zip(first, second, strict=True) for name in COLUMNS
+    )
+    return same_columns and [(c.iteration, c.environment, c.start) for c in first] == [
+        (c.iteration, c.environment, c.start) for c in second
+    ]
+
+
+@pytest.mark.parametrize("num_steps", [1, 7, 20])
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_exactly_the_steps_asked_for_are_taken(num_steps: int, num_envs: int):
+    collector = catch_collector(num_envs)
+    for iteration in (1, 2, 3):
+        chunks, _, _ = collector.collect(iteration, num_steps, weights(), 0)
+        assert sum(len(chunk) for chunk in chunks) == num_steps
+
+
+def test_a_frame_is_stored_with_the_action_taken_there_and_what_it_brought():
+    chunks, report, _ = countdown_collector((3, 2, 9)).collect(1, 7, weights(), 0)
+    (chunk,) = chunks
+    assert chunk.frames[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 20, 21]
+    assert chunk.rewards.tolist() == [1, 2, 3, 1, 2, 1, 2]
+    assert chunk.terminated.tolist() == [False, False, True, False, True, False, False]
+    assert chunk.episodes.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert chunk.episode_steps.tolist() == [0, 1, 2, 0, 1, 0, 1]
+    assert report.episode_returns == (6.0, 3.0)
+    assert report.episode_lengths == (3, 2)
+
+
+def test_a_return_counts_the_steps_of_earlier_iterations():
+    collector = countdown_collector((3, 9))
+    collector.collect(1, 2, weights(), 0)
+    _, report, _ = collector.collect(2, 2, weights(), 0)
+    assert report.episode_returns == (6.0,)
+    assert report.episode_lengths == (3,)
+
+
+def test_environments_that_wait_take_no_steps_and_the_first_ones_take_the_last():
+    chunks, _, _ = countdown_collector((1, 9), (3, 9)).collect(1, 5, weights(), 0)
+    first, second = chunks
+    assert first.frames[:, 0, 0, 0].tolist() == [0, 10]
+    assert second.frames[:, 0, 0, 0].tolist() == [50, 51, 52]
+    assert second.episodes.tolist() == [1 << 32] * 3
+
+
+def test_long_collections_come_in_chunks_that_follow_each_other():
+    chunks, _, _ = catch_collector().collect(1, 450, weights(), 0)
+    assert [(chunk.start, len(chunk)) for chunk in chunks] == [(0, 200), (200, 200), (400, 50)]
+    for before, after in pairwise(chunks):
+        same_episode = before.episodes[-1] == after.episodes[0]
+        assert after.episode_steps[0] == (before.episode_steps[-1] + 1 if same_episode else 0)
+
+
+def test_a_restored_collector_plays_the_iteration_again_exactly():
+    first, replacement = catch_collector(2), catch_collector(2)
+    _, _, state = first.collect(1, 25, weights(), 0)
+    replacement.set_state(state)
+    expected = first.collect(2, 25, weights(1), 1)
+    found = replacement.collect(2, 25, weights(1), 1)
+    assert equal(found[0], expected[0])
+    assert found[1:] == expected[1:]
+
+
+def test_seed_index_and_weights_each_change_what_is_collected():
+    base = catch_collector().collect(1, 40, weights(), 0)[0]
+    assert equal(base, catch_collector().collect(1, 40, weights(), 0)[0])
+    assert not equal(base, catch_collector(seed=1).collect(1, 40, weights(), 0)[0])
+    assert not np.array_equal(base[0].actions, catch_collector(index=1).collect(1, 40, weights(), 0)[0][0].actions)
+    assert not equal(base, catch_collector().collect(1, 40, 20.0 * weights(3), 0)[0])
+
+
+def always(action: int) -> np.ndarray:
+    """Weights of a policy that (all but) always takes one action."""
+    torch.manual_seed(0)
+    agent = Agent(TINY_AGENT, torch.device("cpu"))
+    agent.actor_critic.policy.bias.data = 50.0 * torch.eye(3)[action]
+    return pack(agent.modules)
+
+
+def test_without_exploration_actions_are_the_policys():
+    chunks, _, _ = catch_collector(epsilon=0.0).collect(1, 50, always(2), 0)
+    assert set(chunks[0].actions.tolist()) == {2}
+
+
+def test_epsilon_one_is_uniform_whatever_the_policy():
+    chunks, _, _ = catch_collector(5, epsilon=1.0).collect(1, 900, always(2), 0)
+    counts = np.bincount(np.concatenate([chunk.actions for chunk in chunks]), minlength=3)
+    assert np.abs(counts - 300).max() < 4 * np.sqrt(900 * 2 / 9)
+
+
+def test_one_coin_is_tossed_for_all_environments():
+    """An action other than 2 betrays exploration: then the other environment explores too, and takes another than 2 in
+    two cases out of three; with a coin each it would be one in three."""
+    first, second = catch_collector(2, epsilon=0.5).collect(1, 800, always(2), 0)[0][:2]
+    exploring = first.actions[:200] != 2
+    assert exploring.sum() > 40
+    assert (second.actions[:200][exploring] != 2).mean() > 0.5
+
+
+def test_each_phase_burns_in_the_last_frames_of_the_running_episode(monkeypatch: pytest.MonkeyPatch):
+    collector = countdown_collector((9,))
+    seen = []
+    burn_in = collector._agent.burn_in
+    monkeypatch.setattr(
+        collector._agent, "burn_in", lambda frames, mask: seen.append((frames, mask)) or burn_in(frames, mask)
+    )
+    collector.collect(1, 3, weights(), 0)
+    collector.collect(2, 1, weights(), 0)
+    assert not seen[0][1].any()
+    assert seen[1][0][0, :, 0, 0, 0].tolist() == [1, 2]  # the current frame is 3
+    assert seen[1][1].all()
