@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel, ValidationError
@@ -21,6 +24,7 @@ from pipeline.errors import UsageError
 from pipeline.presets import PRESETS
 
 USAGE_EXIT_CODE = 2
+_HELP = {"--help", "-h"}
 Arguments = TypeVar("Arguments", bound=Config)
 
 
@@ -37,12 +41,13 @@ def parse(argv: Sequence[str], program: str) -> Launch:
 
     Raises: UsageError, in one line, for an unknown preset or flag, a wrong type or a value out of range.
     """
-    if argv and not argv[0].startswith("-") and argv[0] not in PRESETS:
-        raise UsageError(f"unknown preset: found {argv[0]!r}, expected one of {', '.join(PRESETS)}{_nearest(argv[0], PRESETS)}")
-    if argv and argv[0] in PRESETS:
-        _check_flags(argv[1:], {"--help", "-h", "--run-dir", *_flags(PRESETS[argv[0]][1], "--")})
+    if not argv or (argv[0] not in PRESETS and argv[0] not in _HELP):
+        found, nearest = (repr(argv[0]), _nearest(argv[0], PRESETS)) if argv else ("none", "")
+        raise UsageError(f"preset: found {found}, expected one of {', '.join(PRESETS)} as the first argument{nearest}")
     presets = {name: (description, Launch(config=config)) for name, (description, config) in PRESETS.items()}
-    with _one_line_errors():
+    types = dict(_flag_types(presets[argv[0]][1], "--")) if argv[0] in presets else {}
+    given = _check_arguments(argv[1:], types)
+    with _one_line_errors(given, types):
         return tyro.extras.overridable_config_cli(
             presets, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,)
         )
@@ -50,94 +55,141 @@ def parse(argv: Sequence[str], program: str) -> Launch:
 
 def parse_arguments(model: type[Arguments], argv: Sequence[str], program: str) -> Arguments:
     """The command line of a tool whose arguments are one flat model. Raises UsageError, in one line."""
-    known = {"--help", "-h", *(f"--{name.replace('_', '-')}" for name in model.model_fields)}
-    _check_flags(argv, known)
-    with _one_line_errors():
+    fields = model.model_fields.items()
+    positional = [name.upper() for name, field in fields if tyro.conf.Positional in field.metadata]
+    types = {f"--{name.replace('_', '-')}": field.annotation for name, field in fields if name.upper() not in positional}
+    given = _check_arguments(argv, types, positional)
+    with _one_line_errors(given, types):
         return tyro.cli(model, args=list(argv), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def command(main: Callable[[], int]) -> None:
     """Runs a command's `main` and exits; mistakes of the user become one line on stderr and exit code 2."""
     try:
-        code = main()
-    except (UsageError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = USAGE_EXIT_CODE
-    except KeyboardInterrupt:
-        code = 130
+        try:
+            code = main()
+        except (UsageError, ClusterError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = USAGE_EXIT_CODE
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
+        except SystemExit as error:  # --help
+            code = error.code
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output (`| head`) has gone; nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
     sys.exit(code)
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(given: Mapping[str, Sequence[str]], types: Mapping[str, Any]) -> Iterator[None]:
     """Turns tyro's and pydantic's messages into a UsageError; --help passes."""
     messages = io.StringIO()
     try:
         with redirect_stderr(messages):
             yield
-    except ValidationError as error:
-        raise UsageError(_validation_line(error)) from error
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise UsageError(_plain_line(messages.getvalue())) from error
+        raise UsageError(_rejection(error, messages.getvalue(), given, types)) from error
 
 
-def _check_flags(arguments: Sequence[str], known: set[str]) -> None:
+def _check_arguments(
+    arguments: Sequence[str], types: Mapping[str, Any], positional: Sequence[str] = ()
+) -> dict[str, Sequence[str]]:
+    """The values given for each flag. Raises UsageError for unknown flags and for too few or too many values.
+
+    Args:
+        types: of the value of each flag there is; bool flags take none, tuples any number.
+        positional: names of the arguments without a flag.
+    """
+    given: dict[str, Sequence[str]] = {}
+    loose: list[str] = []
+    if _HELP.intersection(arguments):
+        return given
+    for flag, values in _by_flag(arguments):
+        name = flag.replace("_", "-")
+        if flag and name not in types:
+            raise UsageError(f"unknown flag: found {flag}{_nearest(name, types)}; --help lists all")
+        given[name] = values
+        if not flag:
+            loose += values
+        elif types[name] is bool:
+            if values and not positional:
+                raise UsageError(f"{flag}: found the value {values[0]!r}, expected none: the flag itself says yes or no")
+            loose += values
+        elif get_origin(types[name]) is not tuple:
+            if not values:
+                raise UsageError(f"{flag}: found no value, expected {_type_words(types[name])}")
+            loose += values[1:]
+    if len(loose) < len(positional):
+        raise UsageError(f"{positional[len(loose)]}: found none, expected {' '.join(positional)} on the command line")
+    if len(loose) > len(positional):
+        raise UsageError(f"found {loose[len(positional)]!r}, expected a flag there or nothing; --help lists all flags")
+    return given
+
+
+def _by_flag(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each flag with the arguments that follow it; "" with those before the first. A number is not a flag."""
+    flag, values = "", []
     for argument in arguments:
-        flag = argument.split("=", 1)[0]
-        if re.match(r"--?[A-Za-z]", flag) and flag.replace("_", "-") not in known:
-            raise UsageError(f"unknown flag: found {flag}{_nearest(flag, known)}; --help lists all")
-
-
-def _flags(config: BaseModel, prefix: str) -> Iterator[str]:
-    for name in type(config).model_fields:
-        value, kebab = getattr(config, name), name.strip("_").replace("_", "-")
-        if isinstance(value, BaseModel):
-            yield from _flags(value, f"{prefix}{kebab}.")
+        if re.match(r"--?[A-Za-z]", argument):
+            yield flag, values
+            flag, equals, value = argument.partition("=")
+            values = [value] if equals else []
         else:
-            yield f"{prefix}{kebab}"
+            values.append(argument)
+    yield flag, values
+
+
+def _flag_types(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every flag that sets a field of `model` or of a model in it, with the type of its value."""
+    for name, field in type(model).model_fields.items():
+        value, kebab = getattr(model, name), name.strip("_").replace("_", "-")
+        if name == "config":  # of a Launch: its flags have no prefix
+            yield from _flag_types(value, prefix)
+        elif isinstance(value, BaseModel):
+            yield from _flag_types(value, f"{prefix}{kebab}.")
+        elif tyro.conf.Suppress not in field.metadata:
+            yield f"{prefix}{kebab}", field.annotation
             if isinstance(value, bool):
-                yield f"{prefix}no-{kebab}"
+                yield f"{prefix}no-{kebab}", bool
 
 
-def _nearest(found: str, known: Sequence[str] | set[str] | dict[str, object]) -> str:
+def _nearest(found: str, known: Iterable[str]) -> str:
     # Only the last part of a dotted flag may be wrong or the whole path unknown: try both.
-    matches = get_close_matches(found, sorted(known), n=1, cutoff=0.5)
+    known = sorted(known)
+    matches = get_close_matches(found, known, n=1, cutoff=0.5)
     if not matches:
-        matches = [name for name in sorted(known) if name.split(".")[-1] == found.split(".")[-1].lstrip("-")][:1]
+        matches = [name for name in known if name.split(".")[-1] == found.split(".")[-1].lstrip("-")][:1]
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-def _validation_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    flag = "--" + ".".join(str(part).replace("_", "-") for part in first["loc"])
-    return _value_line(flag, first["msg"], repr(first["input"]))
+def _rejection(error: SystemExit, boxed: str, given: Mapping[str, Sequence[str]], types: Mapping[str, Any]) -> str:
+    """Why tyro exited, as one line; it says so in a box of several lines."""
+    lines = (line.strip("│ ") for line in boxed.splitlines() if line.startswith("│"))
+    text = " ".join(itertools.takewhile(lambda line: not line or set(line) != {"─"}, lines))
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, ValidationError):
+        cause = cause.__context__
+    if cause and (model := re.match(r"Error parsing (\S+):", text)):
+        first = cause.errors()[0]
+        path = [*re.sub(r"^(__tyro-dummy-inner__\.)?(config\b\.?)?", "", model[1]).split("."), *first["loc"]]
+        flag = "--" + ".".join(str(part).strip("_").replace("_", "-") for part in path if part)
+        if first["type"] == "value_error":
+            return f"{flag}: {first['msg'].removeprefix('Value error, ')}"
+        return f"{flag}: found {first['input']!r}, expected {re.sub('^Input should be (a )?(valid )?', '', first['msg'])}"
+    if flag := next((flag for flag in re.findall(r"--[A-Za-z][\w.-]*", text) if flag in given), None):
+        return f"{flag}: found {' '.join(given[flag])!r}, expected {_type_words(types[flag])}"
+    return text or "the command line could not be read; --help shows how"
 
 
-def _value_line(flag: str, message: str, found: str) -> str:
-    if message.startswith("Value error, "):
-        return f"{flag}: {message.removeprefix('Value error, ')}"
-    expected = re.sub(r"^Input should be (a )?(valid )?", "", message)
-    return f"{flag}: found {found}, expected {expected}"
-
-
-def _plain_line(boxed: str) -> str:
-    """What tyro says in a box of several lines, as one line."""
-    lines = [line.strip("│ ").rstrip() for line in boxed.splitlines() if line.startswith("│")]
-    body = []
-    for line in lines:
-        if set(line) <= {"─"} and body:
-            break
-        body.append(line)
-    text = " ".join(body)
-    if validation := re.search(
-        r"parsing (\S+): 1 validation error for \w+ (?:(\w+) )?((?:Value error|Input|\w+) .*?) ?\[type=\w+, input_value=(.*?), input_type", text
-    ):
-        path, field, message, found = validation.groups()
-        dotted = [*path.removeprefix("__tyro-dummy-inner__.").removeprefix("config.").split("."), field]
-        flag = "--" + ".".join(part.replace("_", "-") for part in dotted if part and part != "config")
-        return _value_line(flag, message, found)
-    if wrong := re.search(r"Error parsing (--\S+): invalid literal for (\w+)\(\) with base 10: (.*)", text):
-        return f"{wrong[1]}: found {wrong[3]}, expected {wrong[2]}"
-    return re.sub(r"^Error parsing ", "", text) or "the command line could not be read; --help shows how"
+def _type_words(annotation: Any) -> str:
+    """int; one of cpu, cuda; one or more int."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " or ".join(repr(choice) for choice in arguments)
+    if get_origin(annotation) in (tuple, Annotated):
+        return _type_words(arguments[0])
+    return annotation.__name__ if isinstance(annotation, type) else _type_words(arguments[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
@@ -23,7 +24,7 @@ class CheckpointConfig(Config):
 class RunConfig(Config):
     """One run: an algorithm, an environment, a seed and a schedule."""
 
-    preset: str
+    preset: Annotated[str, tyro.conf.Suppress]  # not a flag
     """Name of the preset this configuration started from."""
     seed: NonNegativeInt = 0
     """Of all randomness of the run."""
