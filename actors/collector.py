@@ -9,7 +9,7 @@ Legend: B environments of this collector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Collector:
         self._agent.load(weights)
         lockstep, rng = self._lockstep, self._streams.numpy("collection", iteration, self._index)
         size = len(lockstep.running)
-        records = [_Recorder() for _ in range(size)]
+        records: list[list[_Row]] = [[] for _ in range(size)]
         returns: list[float] = []
         lengths: list[int] = []
         state = self._agent.burn_in(*lockstep.recent(self._burn_in))
@@ -71,25 +71,24 @@ class Collector:
                 lockstep.reset()
                 self._returns[:] = 0.0
                 state = self._agent.initial_state(size)
-            explores = rng.random() < self._config.epsilon
-            random_actions = rng.integers(self._agent.config.num_actions, size=size)
-            uniforms = rng.random(size, dtype=np.float32)
-            temperature = self._config.temperature
-            actions, state = self._agent.act(lockstep.frames, state, uniforms, temperature=temperature)
-            if explores:
-                actions = random_actions
-            for i in np.flatnonzero(lockstep.running)[: num_steps - taken]:
+            actions, state = self._agent.act(
+                lockstep.frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
+            )
+            for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken]):
                 frame, episode_step = lockstep.frames[i].copy(), int(lockstep.episode_steps[i])
-                step = lockstep.step(i, int(actions[i]))
-                records[i].add(frame, int(actions[i]), step.reward, step.terminated, step.truncated)
-                records[i].place((self._first + int(i)) << 32 | lockstep.round, episode_step)
+                action = int(actions[i])
+                step = lockstep.step(i, action)
+                episode = (self._first + i) << 32 | lockstep.round
+                records[i].append((frame, action, step.reward, step.terminated, step.truncated, episode, episode_step))
                 self._returns[i] += step.reward
                 taken += 1
                 if step.ended:
                     returns.append(float(self._returns[i]))
                     lengths.append(episode_step + 1)
         chunks = [
-            chunk for i, record in enumerate(records) for chunk in record.chunks(iteration, self._first + i, policy_version)
+            _chunk(rows[start : start + MAX_CHUNK_STEPS], iteration, self._first + i, start, policy_version)
+            for i, rows in enumerate(records)
+            for start in range(0, len(rows), MAX_CHUNK_STEPS)
         ]
         return chunks, CollectionReport(tuple(returns), tuple(lengths)), self.get_state()
 
@@ -103,40 +102,22 @@ class Collector:
         self._returns[:] = np.frombuffer(state[:size], dtype="<f8")
 
 
-@dataclass
-class _Recorder:
-    """The steps one environment takes in one iteration."""
+_Row = tuple[NDArray[np.uint8], int, float, bool, bool, int, int]
+"""One step: frame, action, reward, terminated, truncated, episode, step within it."""
 
-    frames: list[NDArray[np.uint8]] = field(default_factory=list)
-    steps: list[tuple[int, float, bool, bool]] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, frame: NDArray[np.uint8], action: int, reward: float, terminated: bool, truncated: bool) -> None:
-        self.frames.append(frame)
-        self.steps.append((action, reward, terminated, truncated))
-
-    def place(self, episode: int, episode_step: int) -> None:
-        self.places.append((episode, episode_step))
-
-    def chunks(self, iteration: int, environment: int, policy_version: int) -> list[Chunk]:
-        chunks = []
-        for start in range(0, len(self.steps), MAX_CHUNK_STEPS):
-            piece = slice(start, start + MAX_CHUNK_STEPS)
-            actions, rewards, terminated, truncated = zip(*self.steps[piece], strict=True)
-            episodes, episode_steps = zip(*self.places[piece], strict=True)
-            chunks.append(
-                Chunk(
-                    iteration=iteration,
-                    environment=environment,
-                    start=start,
-                    policy_version=policy_version,
-                    frames=np.stack(self.frames[piece]),
-                    actions=np.array(actions, dtype=np.int32),
-                    rewards=np.array(rewards, dtype=np.float32),
-                    terminated=np.array(terminated, dtype=np.bool_),
-                    truncated=np.array(truncated, dtype=np.bool_),
-                    episodes=np.array(episodes, dtype=np.int64),
-                    episode_steps=np.array(episode_steps, dtype=np.int32),
-                )
-            )
-        return chunks
+def _chunk(rows: list[_Row], iteration: int, environment: int, start: int, policy_version: int) -> Chunk:
+    frames, actions, rewards, terminated, truncated, episodes, episode_steps = zip(*rows, strict=True)
+    return Chunk(
+        iteration=iteration,
+        environment=environment,
+        start=start,
+        policy_version=policy_version,
+        frames=np.stack(frames),
+        actions=np.array(actions, dtype=np.int32),
+        rewards=np.array(rewards, dtype=np.float32),
+        terminated=np.array(terminated, dtype=np.bool_),
+        truncated=np.array(truncated, dtype=np.bool_),
+        episodes=np.array(episodes, dtype=np.int64),
+        episode_steps=np.array(episode_steps, dtype=np.int32),
+    )

@@ -17,7 +17,7 @@ from actors.lockstep import Lockstep
 from learners.agent import Agent, AgentConfig
 from learners.streams import Streams
 
-MAX_RECORDED_FRAMES = 2_000
+MAX_RECORDED_FRAMES = 600
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,9 @@ class Evaluator:
             frames[:num_episodes] = lockstep.frames
             if record and lockstep.running[0] and len(recorded) < MAX_RECORDED_FRAMES:
                 recorded.append(frames[0].copy())
-            explores = rng.random() < self._config.epsilon
-            random_actions = rng.integers(self._agent.config.num_actions, size=size)
-            uniforms = rng.random(size, dtype=np.float32)
-            actions, state = self._agent.act(frames, state, uniforms, temperature=self._config.temperature)
-            if explores:
-                actions = random_actions
+            actions, state = self._agent.act(
+                frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
+            )
             for i in np.flatnonzero(lockstep.running):
                 scores[i] += lockstep.step(i, int(actions[i])).reward
         results = [

@@ -1,6 +1,6 @@
 """What acts in an environment: the world model's view of a frame, and the policy.
 
-Legend: B environments side by side, T time. Randomness comes in as uniforms, so a batch draws the same wherever it runs.
+Legend: B environments side by side, T time. Randomness comes in as a generator, so a batch draws the same wherever it runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class AgentConfig:
 
 
 class Agent:
-    """Acts greedily to a temperature; its recurrent state is an argument, its weights come from a learner."""
+    """Acts ε-greedily; its recurrent state is an argument, its weights come from a learner."""
 
     def __init__(self, config: AgentConfig, device: torch.device) -> None:
         self.config = config
@@ -62,13 +62,26 @@ class Agent:
 
     @torch.no_grad()
     def act(
-        self, frames: NDArray[np.uint8], state: State, uniforms: NDArray[np.float32], *, temperature: float
+        self,
+        frames: NDArray[np.uint8],
+        state: State,
+        generator: np.random.Generator,
+        *,
+        epsilon: float,
+        temperature: float,
     ) -> tuple[NDArray[np.int64], State]:
-        """Actions (B,) for frames (B, 3, 64, 64), drawn from softmax(logits / temperature) with uniforms (B,)."""
+        """Actions (B,) for frames (B, 3, 64, 64) and the next state.
+
+        They are drawn from softmax(logits / temperature); with probability epsilon, one coin for the whole batch, all of
+        them are uniformly random instead. What is drawn from the generator does not depend on the outcome.
+        """
+        explores = generator.random() < epsilon
+        random_actions = generator.integers(self.config.num_actions, size=len(frames))
+        uniforms = torch.from_numpy(generator.random(len(frames), dtype=np.float32)).to(self.device)
         features = self.world_model.observe(torch.from_numpy(frames).to(self.device))
         logits, _, state = self.actor_critic(features, state)
-        actions = sample_categorical(logits / temperature, torch.from_numpy(uniforms).to(self.device))
-        return actions.cpu().numpy(), state
+        chosen = sample_categorical(logits / temperature, uniforms).cpu().numpy()
+        return random_actions if explores else chosen, state
 
 
 def acting_modules(world_model: WorldModel, actor_critic: ActorCritic) -> Mapping[str, nn.Module]:

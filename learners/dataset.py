@@ -118,6 +118,10 @@ class Dataset:
         """The last `length` steps of one episode, without padding: (1, T)."""
         return self._gather(self._episodes[episode][-length:][None], derived)
 
+    def forget_derived(self) -> None:
+        """Derived columns are computed anew from here on, in the batches that are asked for from here on."""
+        self._columns.clear()
+
     def _gather(self, rows: NDArray[np.int64], derived: Sequence[str]) -> Segments:
         real = rows >= 0
         mask = torch.from_numpy(real).to(self.device)

@@ -38,6 +38,7 @@ class Learner:
         for part in parts:
             part.module.to(self._device, memory_format=torch.channels_last).eval()
         self._trainers = {part.name: PartTrainer(part) for part in parts}
+        self._iteration = 0
         self._dataset = Dataset(
             dataset, self._device, self._world_model.derived, lambda part: self._trainers[part].updates
         )
@@ -56,6 +57,11 @@ class Learner:
 
         Raises: FloatingPointError if a loss was not finite.
         """
+        if iteration != self._iteration:
+            # A frame encoded in another batch can differ in its last bit. Starting each iteration without derived columns
+            # makes a resumed one compute them in the batches of the one that was lost.
+            self._dataset.forget_derived()
+            self._iteration = iteration
         trainer = self._trainers[part]
         sums: dict[str, Tensor] = {}
         trainer.part.module.train()

@@ -35,7 +35,7 @@ def pack(kind: str, fields: Mapping[str, Any]) -> bytes:
     blobs = []
     for name, value in fields.items():
         if isinstance(value, np.ndarray):
-            array = value.astype(value.dtype.newbyteorder("<"), order="C")
+            array = value.astype(value.dtype.newbyteorder("<"))
             if array.dtype.str not in _DTYPES:
                 raise TypeError(f"field {name!r} of a {kind} state: found an array of {array.dtype}, expected numbers")
             header[name] = {"dtype": array.dtype.str, "shape": array.shape}
@@ -115,15 +115,14 @@ def _read_header(state: bytes) -> tuple[dict[str, Any], bytes, int]:
 
 
 def _blob_length(entry: dict[str, Any]) -> int:
-    if "dtype" not in entry:
-        length = entry["bytes"]
-    elif entry["dtype"] in _DTYPES and all(isinstance(size, int) and size >= 0 for size in entry["shape"]):
-        length = math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize
-    else:
-        raise ValueError(f"found an array of {entry['dtype']!r} and shape {entry['shape']}")
-    if not isinstance(length, int) or length < 0:
+    length = entry["bytes"] if "dtype" not in entry else math.prod(entry["shape"])
+    if not isinstance(length, int):
         raise ValueError(f"found a length of {length!r}")
-    return length
+    if "dtype" not in entry:
+        return length
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"found an array of {entry['dtype']!r}")
+    return length * np.dtype(entry["dtype"]).itemsize
 
 
 def _array(blob: bytes, entry: dict[str, Any]) -> np.ndarray:

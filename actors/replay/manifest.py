@@ -156,8 +156,6 @@ class Manifest:
         return header.entries
 
     def _accept(self, entry: Entry, is_appended: bool) -> None:
-        if entry.file in self.entries:
-            raise _BadLineError(f"names {entry.file} again")
         expected = self.generation + 1
         self.generation = max(self.generation, entry.generation)
         self.entries[entry.file] = entry

@@ -160,8 +160,8 @@ class SegmentDirectory:
 
     def _unlisted(self) -> list[str]:
         """Data files that the manifest does not name."""
-        files = sorted(path.name for path in self.path.iterdir() if not path.is_dir())
-        return [file for file in files if SEGMENT_NAME.fullmatch(file) and file not in self._manifest.entries]
+        names = sorted(path.name for path in self.path.iterdir() if SEGMENT_NAME.fullmatch(path.name))
+        return [name for name in names if name not in self._manifest.entries and not (self.path / name).is_dir()]
 
     def _remove_leftovers(self) -> None:
         temporary = [path.name for path in self.path.glob(f"*{durable.TEMPORARY_SUFFIX}")]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.replay.damage import Damage, DamagedSegmentError
 from actors.replay.manifest import ChunkRecord, Entry
-from actors.replay.rows import ROW, STEPS_PER_ROW, decompress, unpack
+from actors.replay.rows import ROW, STEPS_PER_ROW, decompress, record_of, unpack
 from learners.experience import Chunk
 
 _METADATA_KEY = b"iris-ray replay"
@@ -143,8 +143,9 @@ def describe(directory: Path, run_id: str, file: str, generation: int) -> Entry:
     except _UNREADABLE as error:
         raise DamagedSegmentError(Damage(file, " ".join(str(error).split()), ())) from error
     segment = SegmentFile(directory, run_id, entry)
-    for row in range(len(segment.rows)):
-        segment.blob(row)
+    for chunk in entry.chunks:
+        if record_of(segment.chunk(chunk)) != chunk:
+            raise DamagedSegmentError(Damage(file, f"it does not hold what it says of chunk {chunk[:4]}", entry.spans))
     return entry
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import count
+from itertools import count, pairwise
+from typing import Any, cast
 
 import ale_py
 import gymnasium
@@ -202,14 +203,18 @@ def test_a_game_over_in_the_step_that_hits_the_limit_is_terminated_only():
 
 def test_a_lost_life_ends_the_episode_but_not_the_game():
     game = Atari(AtariConfig(game="Breakout"), 0)
-    ends = []
+    ends, num_steps = [], []
     for _ in range(5):
         game.reset()
-        ends.append(until_end(game, action=1)[1])
+        steps, end = until_end(game, action=1)
+        ends.append(end)
+        num_steps.append(steps)
     assert [end.terminated for end in ends] == [True] * 5
     whole = Atari(AtariConfig(game="Breakout", ends_on_life_loss=False), 0)
     whole.reset()
-    assert until_end(whole, action=1)[1].terminated
+    steps, end = until_end(whole, action=1)
+    assert end.terminated
+    assert steps > sum(num_steps[:4])
 
 
 def test_the_limit_counts_no_ops_and_every_raw_frame():
@@ -234,10 +239,11 @@ def test_the_limit_goes_on_over_lost_lives():
     assert (steps, last.truncated) == (2, True)
 
 
-def test_a_step_after_the_end_is_refused():
-    game = Atari(AtariConfig(game="Pong", max_frames=31), 0)
+@pytest.mark.parametrize("config", [AtariConfig(game="Breakout"), AtariConfig(game="Pong", max_frames=31)])
+def test_a_step_after_a_lost_life_or_the_limit_is_refused(config: AtariConfig):
+    game = Atari(config, 0)
     game.reset()
-    until_end(game)
+    until_end(game, action=1)
     with pytest.raises(RuntimeError, match="reset"):
         game.step(0)
 
@@ -268,8 +274,9 @@ def test_the_limit_of_the_ids_themselves_holds_under_a_higher_one(monkeypatch: p
 def test_an_abandoned_episode_is_followed_by_a_new_game():
     game = Atari(AtariConfig(game="Breakout", max_noops=1), 0)
     first = game.reset()
-    for _ in range(20):
-        game.step(1)
+    for _ in range(8):
+        step = game.step(2)
+        assert (step.frame != first).any()
     np.testing.assert_array_equal(game.reset(), first)
 
 
@@ -280,6 +287,33 @@ def test_actions_are_the_minimal_set_and_others_are_refused():
     for action in (-1, 4):
         with pytest.raises(ValueError, match=rf"found {action}, expected 0\.\.3"):
             game.step(action)
+
+
+class DrawnScreens:
+    """Stands for the emulator: shows the screens given, one a look."""
+
+    def __init__(self, screens):
+        self.screens = iter(screens)
+
+    def getScreenDims(self):  # noqa: N802
+        return 50, 160
+
+    def getScreenRGB(self, buffer):  # noqa: N802
+        buffer[...] = next(self.screens)
+
+
+def test_rows_kept_from_the_last_screen_never_show():
+    # Lines of noise come, stay, change and turn black again.
+    generator = np.random.default_rng(0)
+    screens = np.zeros((40, 50, 160, 3), np.uint8)
+    for previous, screen in pairwise(screens):
+        screen[:] = previous
+        changed = generator.integers(50, size=generator.integers(4))
+        screen[changed] = generator.integers(256, size=(len(changed), 160, 3)) * generator.integers(2)
+    resizer = atari._Screen(cast(Any, DrawnScreens(screens)))
+    for screen in screens:
+        expected = np.asarray(Image.fromarray(screen).resize((64, 64), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(resizer.resized(), expected)
 
 
 def test_a_step_before_the_first_reset_is_refused():

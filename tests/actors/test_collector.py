@@ -34,7 +34,9 @@ def countdown_collector(*lengths: tuple[int, ...]) -> Collector:
 
 def equal(first: list[Chunk], second: list[Chunk]) -> bool:
     same_columns = all(
-        np.array_equal(getattr(a, name), getattr(b, name)) for a, b in zip(first, second, strict=True) for name in COLUMNS
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for a, b in zip(first, second, strict=True)
+        for name in COLUMNS
     )
     return same_columns and [(c.iteration, c.environment, c.start) for c in first] == [
         (c.iteration, c.environment, c.start) for c in second

@@ -141,12 +141,14 @@ def crowded(start: bytes) -> Crafter:
     world._chunks[(0, 12, 60, 64)]  # looked up, never filled
     player(game).inventory.update(energy=3, wood=2, sapling=1)
     game._env._step = 230  # 0.77 of a day: dark, so that drawing takes random numbers
+    game.step(PLACE_PLANT)
     game.step(game.action_names.index("sleep"))
     for _ in range(6):
         game.step(NOOP)
     world.add(objects.Arrow(world, (x + 3, y - 6), np.array((0, 1))))
     game.step(NOOP)
     assert player(game).sleeping
+    assert "place_plant" in (game._env._unlocked or ())
     assert isinstance(player(game)._hunger, float)
     assert {type(item) for item in world.objects} == set(objects.Object.__subclasses__()) - {objects.Fence}
     assert None in world._objects[1:]
@@ -188,6 +190,7 @@ def test_a_restored_world_equals_the_saved_one_in_every_attribute(start: bytes):
     restored.set_state(game.get_state())
     assert contents(restored) == contents(game)
     assert restored.get_state() == game.get_state()
+    np.testing.assert_array_equal(restored._env._sem_view(), game._env._sem_view())
     assert random_steps(restored, 60) == random_steps(game, 60)
     assert contents(restored) == contents(game)
 

@@ -98,6 +98,7 @@ def test_a_state_between_episodes_goes_on_identically(num_ends: int):
     for seed in range(num_ends):
         until_end(env, seed)
     restored.set_state(env.get_state())
+    assert restored.get_state() == env.get_state()
     assert play(restored, 150, seed=2, running=False) == play(env, 150, seed=2, running=False)
     assert restored.get_state() == env.get_state()
 
@@ -197,10 +198,10 @@ def test_garbage_is_refused(garbage: bytes):
             unpack("kind", state, EXPECTED)
 
 
-def forged(header: Any, blobs: bytes = b"") -> bytes:
+def forged(header: Any, blobs: bytes = b"", magic: bytes = MAGIC) -> bytes:
     """A state with a right checksum around any header."""
     encoded = json.dumps(header).encode() if not isinstance(header, bytes) else header
-    body = MAGIC + struct.pack("<I", len(encoded)) + encoded + blobs
+    body = magic + struct.pack("<I", len(encoded)) + encoded + blobs
     return body + struct.pack("<I", crc32(body))
 
 
@@ -214,9 +215,8 @@ def forged(header: Any, blobs: bytes = b"") -> bytes:
         {"kind": "kind", "fields": []},
         {"kind": "kind", "fields": {"a": 1}},
         {"kind": "kind", "fields": {"a": {}}},
-        {"kind": "kind", "fields": {"a": {"bytes": 9}}},
-        {"kind": "kind", "fields": {"a": {"bytes": -1}}},
-        {"kind": "kind", "fields": {"a": {"bytes": "4"}}},
+        {"kind": "kind", "fields": {"a": {"dtype": "|S4", "shape": [1]}}},
+        {"kind": "kind", "fields": {"a": {"dtype": "<U1", "shape": [1]}}},
         {"kind": "kind", "fields": {"a": {"dtype": "|O", "shape": [1]}}},
         {"kind": "kind", "fields": {"a": {"dtype": "|u1", "shape": [-1, -4]}}},
         {"kind": "kind", "fields": {"a": {"dtype": "|u1", "shape": ["4"]}}},
@@ -224,17 +224,26 @@ def forged(header: Any, blobs: bytes = b"") -> bytes:
         {"kind": "kind", "fields": {"a": {"dtype": "|u1", "shape": [5]}}},
         {"kind": "kind", "fields": {"a": {"dtype": ["|u1"], "shape": [4]}}},
         {"kind": "kind", "fields": {"a": {"dtype": "|u1"}}},
+        {"kind": "kind", "fields": {"a": {"dtype": "|u1", "shape": [3]}}},
         {"kind": "kind", "fields": {}},
     ],
 )
-def test_a_forged_header_is_refused(header: Any):
+def test_a_forged_array_or_header_is_refused(header: Any):
     with pytest.raises(ValueError, match="state"):
         unpack("kind", forged(header, b"abcd"), {"a": np.ndarray})
 
 
-def test_a_well_formed_header_is_not_refused():
+@pytest.mark.parametrize("length", [5, 3, -1, "4", None, 4.0, [4]])
+def test_a_blob_of_another_length_is_refused(length: Any):
+    with pytest.raises(ValueError, match="malformed kind state"):
+        unpack("kind", forged({"kind": "kind", "fields": {"a": {"bytes": length}}}, b"abcd"), {"a": bytes})
+
+
+def test_a_well_formed_header_is_not_refused_unless_it_follows_another_magic():
     header = {"kind": "kind", "fields": {"a": {"dtype": "|u1", "shape": [2, 2]}}}
     assert unpack("kind", forged(header, b"abcd"), {"a": np.ndarray})["a"].tolist() == [[97, 98], [99, 100]]
+    with pytest.raises(ValueError, match="found b'irisenv0', expected b'irisenv1' first"):
+        unpack("kind", forged(header, b"abcd", magic=b"irisenv0"), {"a": np.ndarray})
 
 
 def test_missing_unknown_and_mistyped_fields_are_refused_by_name():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from actors.replay import durable
+from actors.replay.damage import DamagedSegmentError
 from actors.replay.store import ReplayStore
 from learners.experience import Chunk
 
@@ -82,6 +83,15 @@ def _without_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+def _read_fails(store: ReplayStore, file: str) -> str:
+    """The one-line message with which reading everything stops at `file`."""
+    with pytest.raises(DamagedSegmentError) as error:
+        store.digest()
+    assert error.value.damage.file == file
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 @pytest.fixture(scope="session")
 def play() -> Play:
     return _play
@@ -95,3 +105,17 @@ def contents() -> Contents:
 @pytest.fixture(scope="session")
 def files_of() -> FilesOf:
     return _files_of
+
+
+@pytest.fixture(scope="session")
+def read_fails() -> Callable[[ReplayStore, str], str]:
+    return _read_fails
+
+
+@pytest.fixture
+def stored(tmp_path) -> Path:
+    """Three iterations of 8 steps, a file each."""
+    store = ReplayStore(tmp_path / "replay", "catch-seed0")
+    for chunk in _play(iterations=3):
+        store.append(chunk)
+    return tmp_path / "replay"

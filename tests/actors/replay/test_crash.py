@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from actors.replay import durable
-from actors.replay.store import ReplayStore
+from actors.replay.store import ReplayStore, StoreState
 
 RUN = "catch-seed0"
 SEAL_STEPS = 16
@@ -154,6 +155,7 @@ def test_a_crash_at_any_call_leaves_the_old_state_or_the_new_one(scene, contents
             call(store_again)
             assert _seen(store_again, contents) == new
         assert files_of(directory) == files_of(tmp_path / "complete")
+        assert _reasons(directory) == _reasons(tmp_path / "complete")
 
 
 @pytest.mark.parametrize("is_lazy", [False, True], ids=["eager", "lazy"])
@@ -167,7 +169,7 @@ def test_a_crash_during_recovery_from_a_crash_is_recovered_too(scene, contents, 
     for fails_at in range(len(all_calls.calls)):
         crashed = tmp_path / f"crash-{fails_at}"
         Disk(fails_at, is_lazy=False).under(lambda crashed=crashed: call(_copy(before, crashed)))
-        for fails_again_at in range(100):
+        for fails_again_at in count():
             directory = _duplicate(crashed)
             opened = Disk(fails_again_at, is_lazy=is_lazy).under(lambda directory=directory: _open(directory))
             survivor = _open(directory)
@@ -178,11 +180,15 @@ def test_a_crash_during_recovery_from_a_crash_is_recovered_too(scene, contents, 
 
 
 @pytest.mark.parametrize("is_lazy", [False, True], ids=["eager", "lazy"])
-def test_a_store_whose_creation_crashed_is_created_on_the_next_opening(tmp_path, is_lazy):
-    for fails_at in range(5):
+def test_a_store_whose_creation_crashed_is_created_on_the_next_opening(files_of, tmp_path, is_lazy):
+    for fails_at in count():
         directory = tmp_path / str(fails_at) / "replay"
-        assert not Disk(fails_at, is_lazy=is_lazy).under(lambda directory=directory: _open(directory))
-        assert _open(directory).num_steps == 0
+        created = Disk(fails_at, is_lazy=is_lazy).under(lambda directory=directory: _open(directory))
+        assert _open(directory).state() == StoreState(generation=0, num_steps=0, num_episodes=0)
+        assert files_of(directory) == ["manifest.jsonl"]
+        if created:
+            assert fails_at >= 6  # two directories made, one file written
+            break
 
 
 def test_an_append_is_acknowledged_after_file_name_and_line_are_synced(play, tmp_path):
@@ -215,19 +221,22 @@ def test_a_line_whose_fsync_failed_is_written_anew_before_its_chunk_is_acknowled
     ]
 
 
-def test_a_manifest_cut_anywhere_in_its_last_line_loses_no_stored_chunk(play, contents, tmp_path):
+def test_a_manifest_torn_anywhere_in_its_last_line_loses_no_stored_chunk(play, contents, tmp_path):
     chunks = play(iterations=3, lengths=(2,))
     store = _open(tmp_path / "replay")
     for chunk in chunks:
         store.append(chunk)
     manifest = (tmp_path / "replay" / "manifest.jsonl").read_bytes()
     last_line = manifest[:-1].rindex(b"\n") + 1
-    for length in range(last_line, len(manifest)):
+    cut = [manifest[:length] for length in range(last_line, len(manifest))]
+    holed = [manifest[:-40] + bytes(39) + b"\n", manifest[:last_line] + bytes(20) + manifest[last_line + 20 :]]
+    for torn in cut + holed:
         directory = _duplicate(tmp_path / "replay")
-        (directory / "manifest.jsonl").write_bytes(manifest[:length])
+        (directory / "manifest.jsonl").write_bytes(torn)
         recovered = _open(directory)
+        assert recovered.verify() == []
         # Cut exactly between two lines, the chunk's file is an orphan; later, its line was begun, so it is durable.
-        assert contents(recovered) == contents(chunks[:2] if length == last_line else chunks)
+        assert contents(recovered) == contents(chunks[:2] if len(torn) == last_line else chunks)
         assert recovered.append(chunks[2]) == store.append(chunks[2])
         assert contents(_open(directory)) == contents(chunks)
 
@@ -249,6 +258,10 @@ def _seen(store: ReplayStore, contents) -> tuple[object, ...]:
     """Everything a reader can tell: the steps, or which of them are damaged, and the counts."""
     damage = [(damage.file, damage.missing) for damage in store.verify()]
     return (damage or contents(store), store.num_steps, store.num_episodes)
+
+
+def _reasons(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.glob("quarantine/*.txt")}
 
 
 def _copy(source: Path, target: Path) -> ReplayStore:

@@ -160,6 +160,16 @@ def test_truncating_leaves_what_was_stored_up_to_that_iteration(
         assert store.verify() == []
 
 
+def test_a_file_replaced_under_the_same_name_is_read_anew(play, contents, tmp_path):
+    chunks = play(iterations=2)
+    other = replace(chunks[1], actions=chunks[1].actions + 1)
+    store = _filled(tmp_path, chunks)
+    assert contents(store) == contents(chunks)
+    store.truncate(1)
+    store.append(other)
+    assert contents(store) == contents([chunks[0], other])
+
+
 @few
 @given(seed=SEEDS, lengths=LENGTHS, sealed=st.lists(st.integers(0, 4), max_size=3), seal_steps=st.integers(1, 200))
 def test_sealing_changes_files_but_no_content(play, contents, files_of, seed, lengths, sealed, seal_steps):

@@ -1,0 +1,130 @@
+"""What does Ray cost? Whole iterations of a preset under Ray against the same parts in one plain process.
+
+Both sides collect, store, train all parts, evaluate and save the same things with the same seed, threads and allocator
+settings; the one process calls the same classes directly. Compared is the median time of an iteration in which every part
+trains, phase by phase. They alternate `--repeats` times, so that a machine's slow minutes hit both.
+
+    python -m benchmarks.ray_overhead --preset demo --iterations 6 --out benchmarks/results/ray_overhead.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.spawn import worker_environment
+from pipeline.config import RunConfig
+from pipeline.presets import PRESETS
+
+Seconds = dict[str, float]
+"""Phase -> seconds of one iteration."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="demo", choices=sorted(PRESETS))
+    parser.add_argument("--iterations", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one-process", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    config = PRESETS[arguments.preset][1].model_copy(update={"iterations": arguments.iterations})
+    if arguments.one_process:
+        arguments.one_process.write_text(json.dumps(list(one_process(config))))
+        return
+    sides: dict[str, list[Seconds]] = {"ray": [], "one process": []}
+    first = 1 + max(training.starts_after for training in config.trainings.values())
+    for _ in range(arguments.repeats):
+        sides["ray"] += _run_under_ray(config)[first - 1 : -1]  # the last iteration plays a longer evaluation
+        sides["one process"] += _run_in_one_process(arguments.preset, config.iterations)[first - 1 : -1]
+    print(json.dumps(report(config, sides, arguments.out), indent=1))
+
+
+def report(config: RunConfig, sides: dict[str, list[Seconds]], out: Path | None) -> dict[str, Any]:
+    from benchmarks.hardware import describe
+
+    phases = ["collect", *(part.replace("_", " ") for part in config.trainings), "commit"]
+    medians = {
+        side: {phase: round(statistics.median(each[phase] for each in iterations), 3) for phase in phases}
+        for side, iterations in sides.items()
+    }
+    totals = {side: statistics.median(sum(each[phase] for phase in phases) for each in its) for side, its in sides.items()}
+    result = {
+        "question": "seconds of a whole iteration under Ray against the same parts in one process",
+        "command": "python -m " + " ".join([__spec__.name, *sys.argv[1:]]),
+        "hardware": describe(),
+        "iterations_compared": {side: len(iterations) for side, iterations in sides.items()},
+        "seconds": medians,
+        "total": {side: round(total, 3) for side, total in totals.items()},
+        "loss_percent": round(100 * (totals["ray"] / totals["one process"] - 1), 1),
+    }
+    if out:
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def one_process(config: RunConfig) -> Iterator[Seconds]:
+    """The loop of `pipeline/driver.py` without Ray: the same calls on the same classes."""
+    from actors.collector import Collector
+    from actors.replay.service import ReplayService
+    from learners.learner import Learner
+    from pipeline.train import agent_config
+
+    agent = agent_config(config)
+    with tempfile.TemporaryDirectory() as directory:
+        store = ReplayService(f"{directory}/replay", "benchmark")
+        learner = Learner(agent, config.dataset, seed=config.seed, device="cpu")
+        collector = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
+        for iteration in range(1, config.iterations + 1):
+            seconds: Seconds = {}
+            with _timed(seconds, "collect"):
+                num_steps = config.steps_in(iteration)
+                chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
+                store.append(chunks)
+                learner.extend(chunks)
+            for part, training in config.trainings.items():
+                if iteration > training.starts_after:
+                    with _timed(seconds, part.replace("_", " ")):
+                        learner.train(part, iteration, range(training.steps_per_iteration))
+            with _timed(seconds, "commit"):
+                saved = Path(directory, f"{iteration}")
+                saved.mkdir()
+                learner.save(str(saved))
+            yield seconds
+
+
+def _run_under_ray(config: RunConfig) -> list[Seconds]:
+    with tempfile.TemporaryDirectory() as directory:
+        run_dir = Path(directory, "run")
+        command = [sys.executable, "-m", "pipeline.train", config.preset, "--iterations", str(config.iterations)]
+        subprocess.run([*command, "--run-dir", str(run_dir)], check=True, stdout=sys.stderr)
+        return [json.loads(line) for line in (run_dir / "timings.jsonl").read_text().splitlines()]
+
+
+def _run_in_one_process(preset: str, iterations: int) -> list[Seconds]:
+    environment = os.environ | worker_environment(len(os.sched_getaffinity(0)))
+    with tempfile.NamedTemporaryFile() as out:
+        flags = ["--preset", preset, "--iterations", str(iterations), "--one-process", out.name]
+        subprocess.run([sys.executable, "-m", "benchmarks.ray_overhead", *flags], check=True, env=environment)
+        return json.load(out)
+
+
+@contextmanager
+def _timed(seconds: Seconds, phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
