@@ -137,7 +137,7 @@ class _Console:
         self._ale = _emulator(game, seed)
         self._screen = _Screen(self._ale)
         self.actions: list[ale_py.Action] = self._ale.getMinimalActionSet()
-        # The ALE counts frames too, but in some games its resets count: YarsRevenge starts at 32.
+        # The ALE counts frames too, but in six games its resets count: NameThisGame starts at 134.
         self._num_frames = 0
         self._origin = self._emulator_state()
         self._num_noops = 0  # 0: no game was started since the origin
@@ -206,7 +206,10 @@ class _Console:
         if fields["settings"] != self._settings():
             raise ValueError(f"state of another game: found {fields['settings']}, expected {self._settings()}")
         console = _Console(self._game, self._seed, frame_skip=self._frame_skip, max_frames=self._max_frames)
-        console._ale.restoreState(ale_py.ALEState(fields["origin"]))
+        try:
+            console._ale.restoreState(ale_py.ALEState(fields["origin"]))
+        except SystemError as error:  # how ale-py passes on any C++ exception
+            raise ValueError(f"malformed atari state: the emulator refuses it ({error})") from error
         if fields["num_noops"]:
             console.new_game(fields["num_noops"])
         console._origin = fields["origin"]

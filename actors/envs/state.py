@@ -115,14 +115,11 @@ def _read_header(state: bytes) -> tuple[dict[str, Any], bytes, int]:
 
 
 def _blob_length(entry: dict[str, Any]) -> int:
-    length = entry["bytes"] if "dtype" not in entry else math.prod(entry["shape"])
-    if not isinstance(length, int):
-        raise ValueError(f"found a length of {length!r}")
     if "dtype" not in entry:
-        return length
+        return entry["bytes"]
     if entry["dtype"] not in _DTYPES:
         raise ValueError(f"found an array of {entry['dtype']!r}")
-    return length * np.dtype(entry["dtype"]).itemsize
+    return math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize
 
 
 def _array(blob: bytes, entry: dict[str, Any]) -> np.ndarray:

@@ -141,9 +141,14 @@ def test_a_replay_that_goes_elsewhere_is_refused():
     fields = unpack("atari", env.get_state(), outer)
     console = unpack("atari console", fields["console"], inner)
     console["played"] = console["played"][:-1] + b"\x03"  # RIGHT in place of FIRE
+    before = env.get_state()
     fields["console"] = pack("atari console", console)
     with pytest.raises(ValueError, match="Breakout does not replay identically: after 81 raw frames found"):
         env.set_state(pack("atari", fields))
+    fields["console"] = pack("atari console", {**console, "origin": b"no emulator"})
+    with pytest.raises(ValueError, match="malformed atari state: the emulator refuses it"):
+        env.set_state(pack("atari", fields))
+    assert env.get_state() == before
 
 
 json_values = st.recursive(
@@ -237,6 +242,15 @@ def test_a_forged_array_or_header_is_refused(header: Any):
 def test_a_blob_of_another_length_is_refused(length: Any):
     with pytest.raises(ValueError, match="malformed kind state"):
         unpack("kind", forged({"kind": "kind", "fields": {"a": {"bytes": length}}}, b"abcd"), {"a": bytes})
+    overlapping = {"kind": "kind", "fields": {"a": {"bytes": -1}, "b": {"bytes": 5}}}
+    with pytest.raises(ValueError, match="malformed kind state"):
+        unpack("kind", forged(overlapping, b"abcd"), {"a": bytes, "b": bytes})
+
+
+@pytest.mark.parametrize("body", [MAGIC, MAGIC + b"\0\0\0", MAGIC + b"\0\0\0\0", MAGIC + b"\xff\xff\xff\xff"])
+def test_a_state_without_a_header_is_refused(body: bytes):
+    with pytest.raises(ValueError, match="state"):
+        unpack("kind", body + struct.pack("<I", crc32(body)), {})
 
 
 def test_a_well_formed_header_is_not_refused_unless_it_follows_another_magic():

@@ -20,7 +20,7 @@ from actors.replay.store import ReplayStore, StoreState
 RUN = "catch-seed0"
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=3)
 SEEDS = st.integers(0, 2**32)
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=10, deadline=None)
 
 
 @few
