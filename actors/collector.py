@@ -1,8 +1,8 @@
 """Collects experience with an ε-greedy policy.
 
 A collector takes its share of an iteration's steps in its environments and returns them as chunks. What it returns
-depends on (seed, its index, the iteration, the weights, its state) alone; its state is a few hundred kilobytes, so that a
-replacement can play an iteration again exactly.
+depends on (seed, its index, the iteration, the weights, its state) alone; its state is a few hundred kilobytes, so
+that a replacement can play an iteration again exactly.
 
 Legend: B environments of this collector.
 """

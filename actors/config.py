@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from actors.envs.games import check_game
-from learners.config import Config, Probability
+from learners.config import FRAME_SIZE, Config, Probability
 
 if TYPE_CHECKING:
     from actors.envs.environment import Environment
+
+ALE_MAX_FRAMES = 108_000
+"""Raw frames after which the `NoFrameskip-v4` ids end a game: half an hour of play at 60 Hz."""
 
 
 class AtariConfig(Config):
@@ -23,9 +26,10 @@ class AtariConfig(Config):
     """Raw frames per agent step."""
     max_noops: PositiveInt = 30
     """A training episode starts after 1..max_noops raw no-op frames, an evaluation episode after exactly one."""
-    max_frames: PositiveInt = 20_000
+    max_frames: Annotated[int, Field(gt=0, le=ALE_MAX_FRAMES)] = 20_000
     """Training: limit in raw frames since the last true reset, no-ops and all lives included."""
-    evaluation_max_frames: PositiveInt = 108_000
+    evaluation_max_frames: Annotated[int, Field(gt=0, le=ALE_MAX_FRAMES)] = ALE_MAX_FRAMES
+    """Evaluation: the same limit; the `NoFrameskip-v4` ids themselves end a game there."""
     ends_on_life_loss: bool = True
     """Training: a lost life (while lives remain) ends the episode; the game goes on."""
 
@@ -57,8 +61,9 @@ class CatchConfig(Config):
     """Catch (bsuite): a ball falls down a 10×5 board, the paddle in the bottom row must be under it; reward ±1."""
 
     kind: Literal["catch"] = "catch"
-    rows: PositiveInt = 10
-    columns: PositiveInt = 5
+    rows: Annotated[int, Field(ge=2, le=FRAME_SIZE)] = 10
+    """At least two, so that there is a fall; no cell is smaller than a pixel."""
+    columns: Annotated[int, Field(ge=1, le=FRAME_SIZE)] = 5
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.catch import Catch

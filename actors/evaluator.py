@@ -1,7 +1,7 @@
 """Plays whole episodes to score a policy.
 
-Episodes are played in batches of a fixed size, in lock step; what a batch scores depends on (seed, iteration, batch index,
-weights) alone, so it does not matter which evaluator plays it.
+Episodes are played in batches of a fixed size, in lock step; what a batch scores depends on (seed, iteration, batch
+index, weights) alone, so it does not matter which evaluator plays it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Evaluator:
     def play(
         self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, record: bool = False
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
-        """Plays episodes batch·B … batch·B + num_episodes − 1 of an evaluation, B = `envs_per_evaluator` ≥ num_episodes.
+        """Plays episodes batch·B … batch·B + num_episodes − 1 of an evaluation; num_episodes ≤ B.
 
-        Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one (else T = 0).
+        B is `envs_per_evaluator`. Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one (else T = 0).
         """
         size = self._config.envs_per_evaluator
         self._agent.load(weights)
@@ -62,9 +62,10 @@ class Evaluator:
             actions, state = self._agent.act(
                 frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
             )
-            for i in np.flatnonzero(lockstep.running):
+            for i in map(int, np.flatnonzero(lockstep.running)):
                 scores[i] += lockstep.step(i, int(actions[i])).reward
         results = [
-            EpisodeScore(episode, float(scores[i]), int(lockstep.episode_steps[i])) for i, episode in enumerate(episodes)
+            EpisodeScore(episode, float(scores[i]), int(lockstep.episode_steps[i]))
+            for i, episode in enumerate(episodes)
         ]
         return results, np.array(recorded, dtype=np.uint8).reshape(-1, *frames.shape[1:])

@@ -54,7 +54,10 @@ class Lockstep:
         return step
 
     def recent(self, length: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Up to `length` frames before the current one in each running episode, padded on the left: (B, T, ...), mask (B, T)."""
+        """Up to `length` frames before the current one in each running episode, padded on the left.
+
+        Returns: frames (B, length, 3, 64, 64) and mask (B, length), True where a frame is real.
+        """
         size = len(self._environments)
         frames = np.zeros((size, length, *self.frames.shape[1:]), dtype=np.uint8)
         mask = np.zeros((size, length), dtype=np.bool_)

@@ -15,7 +15,9 @@ import torch
 def describe() -> dict[str, Any]:
     """CPU, GPU, cores, memory, versions, and the commit of the working tree ("-dirty" if it has changes)."""
     with open("/proc/cpuinfo") as lines:
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        cpu = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+        )
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),

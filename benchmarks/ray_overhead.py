@@ -1,8 +1,8 @@
 """What does Ray cost? Whole iterations of a preset under Ray against the same parts in one plain process.
 
-Both sides collect, store, train all parts, evaluate and save the same things with the same seed, threads and allocator
-settings; the one process calls the same classes directly. Compared is the median time of an iteration in which every part
-trains, phase by phase. They alternate `--repeats` times, so that a machine's slow minutes hit both.
+Both sides collect, store, train all parts and save the same things with the same seed, threads and allocator settings;
+the one process calls the same classes directly. Compared is the median time of an iteration in which every part trains,
+phase by phase. They alternate `--repeats` times, so that a machine's slow minutes hit both.
 
     python -m benchmarks.ray_overhead --preset demo --iterations 6 --out benchmarks/results/ray_overhead.json
 """
@@ -58,7 +58,9 @@ def report(config: RunConfig, sides: dict[str, list[Seconds]], out: Path | None)
         side: {phase: round(statistics.median(each[phase] for each in iterations), 3) for phase in phases}
         for side, iterations in sides.items()
     }
-    totals = {side: statistics.median(sum(each[phase] for phase in phases) for each in its) for side, its in sides.items()}
+    totals = {
+        side: statistics.median(sum(each[phase] for phase in phases) for each in its) for side, its in sides.items()
+    }
     result = {
         "question": "seconds of a whole iteration under Ray against the same parts in one process",
         "command": "python -m " + " ".join([__spec__.name, *sys.argv[1:]]),

@@ -1,6 +1,6 @@
 """What acts in an environment: the world model's view of a frame, and the policy.
 
-Legend: B environments side by side, T time. Randomness comes in as a generator, so a batch draws the same wherever it runs.
+Legend: B environments side by side, T time. Randomness comes in as a generator: a batch draws the same anywhere.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Agent:
     ) -> tuple[NDArray[np.int64], State]:
         """Actions (B,) for frames (B, 3, 64, 64) and the next state.
 
-        They are drawn from softmax(logits / temperature); with probability epsilon, one coin for the whole batch, all of
-        them are uniformly random instead. What is drawn from the generator does not depend on the outcome.
+        They are drawn from softmax(logits / temperature); with probability epsilon, one coin for the whole batch, all
+        of them are uniformly random instead. What is drawn from the generator does not depend on the outcome.
         """
         explores = generator.random() < epsilon
         random_actions = generator.integers(self.config.num_actions, size=len(frames))

@@ -35,7 +35,7 @@ class Dataset:
         *,
         cache: bool = True,
     ) -> None:
-        """`part_version(part)` counts that part's gradient steps; without `cache`, derived columns are always computed."""
+        """`part_version(part)` counts a part's gradient steps; without `cache`, derived columns are always computed."""
         self.config = config
         self.device = device
         self._derived = derived
@@ -95,8 +95,8 @@ class Dataset:
     ) -> Segments:
         """Draws `batch_size` segments of `length` steps.
 
-        Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with anchor
-        "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
+        Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with
+        anchor "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
 
         Raises: ValueError if nothing is stored yet.
         """

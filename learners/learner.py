@@ -36,7 +36,7 @@ class Learner:
         self._world_model, self._actor_critic = agent.build()
         parts = [*self._world_model.parts, actor_critic_part(self._actor_critic, self._world_model, agent.actor_critic)]
         for part in parts:
-            part.module.to(self._device, memory_format=torch.channels_last).eval()
+            part.module.to(self._device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._trainers = {part.name: PartTrainer(part) for part in parts}
         self._iteration = 0
         self._dataset = Dataset(
@@ -58,8 +58,8 @@ class Learner:
         Raises: FloatingPointError if a loss was not finite.
         """
         if iteration != self._iteration:
-            # A frame encoded in another batch can differ in its last bit. Starting each iteration without derived columns
-            # makes a resumed one compute them in the batches of the one that was lost.
+            # A frame encoded in another batch can differ in its last bit. Starting each iteration without derived
+            # columns makes a resumed one compute them in the batches of the one that was lost.
             self._dataset.forget_derived()
             self._iteration = iteration
         trainer = self._trainers[part]

@@ -18,13 +18,11 @@ from ale_py import roms
 from numpy.typing import NDArray
 from PIL import Image
 
-from actors.config import AtariConfig
+from actors.config import ALE_MAX_FRAMES, AtariConfig
 from actors.envs.environment import Step
 from actors.envs.state import pack, restore_generator, unpack
 from learners.config import FRAME_SIZE
 
-ALE_MAX_FRAMES = 108_000
-"""Limit of the `NoFrameskip-v4` ids themselves (half an hour of play at 60 Hz); the ALE counts it."""
 _FIELDS = {"console": bytes, "noops": dict, "lives": int, "running": bool, "game_goes_on": bool}
 _CONSOLE_FIELDS = {"settings": list, "origin": bytes, "num_noops": int, "played": bytes, "checksum": str}
 

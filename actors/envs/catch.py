@@ -30,12 +30,6 @@ class Catch:
     action_names = ("LEFT", "STAY", "RIGHT")
 
     def __init__(self, config: CatchConfig, seed: int) -> None:
-        """Raises ValueError for a board without a fall (one row) or with cells smaller than a pixel."""
-        if not (2 <= config.rows <= FRAME_SIZE and config.columns <= FRAME_SIZE):
-            raise ValueError(
-                f"Catch board: found {config.rows} rows × {config.columns} columns, "
-                f"expected 2..{FRAME_SIZE} rows and 1..{FRAME_SIZE} columns"
-            )
         self._rows, self._columns = config.rows, config.columns
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._ball = (0, 0)  # row from the top, column from the left

@@ -18,8 +18,8 @@ from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actors.replay import durable
 from actors.replay.damage import Span, merged
+from learners import durable
 
 MANIFEST = "manifest.jsonl"
 FORMAT = "iris-ray replay"

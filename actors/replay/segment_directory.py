@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.replay import durable
 from actors.replay.damage import Damage, DamagedSegmentError, Span, merged
 from actors.replay.manifest import MANIFEST, SEGMENT_NAME, ChunkRecord, Entry, Manifest
 from actors.replay.segment_file import SegmentFile, describe, segment_bytes
+from learners import durable
 
 QUARANTINE = "quarantine"
 _MAX_OPEN_FILES = 1024

@@ -161,14 +161,16 @@ class ReplayStore:
         """Generation and counts in one call."""
         return StoreState(self.generation, self.num_steps, self.num_episodes)
 
-    def digest(self) -> str:
-        """sha256 of all steps in logical order: iteration, environment, step, episode, action, reward, flags, frame.
+    def digest(self, last_iteration: int | None = None) -> str:
+        """sha256 of the steps up to an iteration, in logical order (iteration, environment, step).
+
+        Hashed are iteration, environment, step, episode, action, reward, flags and frame.
 
         Neither the files' layout, nor chunk boundaries, nor run id or policy versions change it.
         Raises: DamagedSegmentError.
         """
         hashed = hashlib.sha256()
-        for chunk in self.chunks():
+        for chunk in self.chunks(last_iteration=last_iteration):
             hashed.update(step_bytes(chunk))
         return hashed.hexdigest()
 

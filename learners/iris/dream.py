@@ -16,8 +16,8 @@ from learners.nn.sampling import sample_categorical
 class IrisDream:
     """A rollout that starts from the tokens of one frame; its features are decoded frames in [0, 1].
 
-    A step costs K calls of the transformer: the last token of a frame and the action that follows it go in together, and
-    the action's hidden state yields reward, end and the next frame's first token at once.
+    A step costs K calls of the transformer: the last token of a frame and the action that follows it go in together,
+    and the action's hidden state yields reward, end and the next frame's first token at once.
     """
 
     def __init__(self, tokenizer: Tokenizer, gpt: Gpt, tokens: Tensor, noise: Tensor) -> None:

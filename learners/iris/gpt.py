@@ -1,7 +1,7 @@
 """The GPT world model of IRIS: what comes next, token by token, and the reward and end of every action.
 
-A block is the K tokens of a frame and the action taken there, K + 1 positions. The hidden state at an action predicts the
-reward, the end and the first token of the next frame; the hidden state at token k predicts token k + 1.
+A block is the K tokens of a frame and the action taken there, K + 1 positions. The hidden state at an action predicts
+the reward, the end and the first token of the next frame; the hidden state at token k predicts token k + 1.
 
 Legend: B batch, T blocks, K tokens per frame, E embedding, V vocabulary, A actions.
 Source: Micheli, Alonso, Fleuret (2023), section 2.2 and appendix A.2.
@@ -75,8 +75,8 @@ def gpt_loss(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Loss terms, to be added up, and accuracies.
 
-    Three cross-entropies, each averaged over its real positions: next tokens, sign of the reward, end. The first token of
-    a segment's first frame and the successor of its last action have no label; a token of a padded frame is no label.
+    Three cross-entropies, each averaged over its real positions: next tokens, sign of the reward, end. The first token
+    of a segment's first frame and the successor of its last action have no label; a padded frame's token is no label.
 
     Args:
         tokens: (B, T, K).  rewards: (B, T).  ends: (B, T) bool.  mask: (B, T) bool, True at real steps.

@@ -20,7 +20,7 @@ from learners.world_model import Derived, Losses, Part, Segments, to_unit
 
 
 class Iris:
-    feature_shape = (3, FRAME_SIZE, FRAME_SIZE)
+    feature_shape: tuple[int, ...] = (3, FRAME_SIZE, FRAME_SIZE)
     """The policy reads reconstructed frames, float in [0, 1]."""
     dream_columns = ("tokens", "reconstructions")
 

@@ -1,6 +1,6 @@
 """The discrete autoencoder of IRIS: a 64×64 frame as `tokens_per_frame` codebook indices.
 
-Legend: N frames, K tokens per frame (row order), D codeword size, V vocabulary. Frames are float (N, 3, 64, 64) in [0, 1].
+Legend: N frames, K tokens per frame (row order), D codeword size, V vocabulary; frames float (N, 3, 64, 64) in [0, 1].
 Source: Micheli, Alonso, Fleuret (2023), section 2.1 and appendix A.1.
 """
 
@@ -81,7 +81,7 @@ def tokenizer_loss(frames: Tensor, encoded: Encoded, reconstructions: Tensor) ->
 
 @torch.no_grad()
 def codebook_use(tokens: Tensor, vocab_size: int) -> dict[str, Tensor]:
-    """How a batch of tokens uses the codebook: entropy in bits (at most log2 V), and how many codewords it never uses."""
+    """How a batch of tokens uses the codebook: entropy in bits (at most log2 V), and codewords it never uses."""
     counts = torch.zeros(vocab_size, device=tokens.device).index_add_(
         0, tokens.flatten(), torch.ones(tokens.numel(), device=tokens.device)
     )
@@ -122,7 +122,12 @@ def _encoder(config: TokenizerConfig) -> list[nn.Module]:
         if resolution > config.grid_size:
             layers.append(Downsample(width))
     layers += _middle(config)
-    return [*layers, group_norm(width, config.norm_groups), nn.SiLU(), nn.Conv2d(width, config.codeword_size, 3, padding=1)]
+    return [
+        *layers,
+        group_norm(width, config.norm_groups),
+        nn.SiLU(),
+        nn.Conv2d(width, config.codeword_size, 3, padding=1),
+    ]
 
 
 def _decoder(config: TokenizerConfig) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from actors.envs.environment import Step
 
 
 class Countdown:
-    """Episode n of environment e lasts `lengths[n]` steps; its frame k is filled with 50·e + 10·n + k, rewards are k + 1.
+    """Episode n of environment e lasts `lengths[n]` steps; frame k is filled with 50·e + 10·n + k, its reward is k + 1.
 
     Its only state is where it stands, so it also counts how often it was reset.
     """

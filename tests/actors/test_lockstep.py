@@ -70,5 +70,5 @@ def test_a_state_of_other_environments_is_refused():
     state = lockstep_of((3,), (3,)).get_state()
     with pytest.raises(ValueError, match="environment_1"):
         lockstep_of((3,)).set_state(state)
-    with pytest.raises(ValueError, match="damaged|malformed"):
+    with pytest.raises(ValueError, match=r"damaged|malformed"):
         lockstep_of((3,), (3,)).set_state(state[:-9] + b"x" + state[-8:])

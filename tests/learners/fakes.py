@@ -36,7 +36,13 @@ TINY_AGENT = AgentConfig(TINY_IRIS, TINY_ACTOR_CRITIC, NUM_ACTIONS)
 
 
 def make_chunk(
-    lengths: Sequence[int], *, iteration: int = 1, environment: int = 0, start: int = 0, first_episode: int = 0, seed: int = 0
+    lengths: Sequence[int],
+    *,
+    iteration: int = 1,
+    environment: int = 0,
+    start: int = 0,
+    first_episode: int = 0,
+    seed: int = 0,
 ) -> Chunk:
     """Whole episodes of the given lengths, the last one unfinished; frame k of episode e is filled with 10·e + k."""
     rng = np.random.default_rng(seed)

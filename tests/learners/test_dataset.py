@@ -56,7 +56,9 @@ def test_an_end_anchored_segment_is_padded_on_the_left():
     for row, mask in zip(*_rows(sample(dataset_of(4), 50, 3, "end")), strict=True):
         last = row[-1]
         assert mask.tolist() == [last >= 2, last >= 1, True]
-        assert row.tolist() == [value if real else 0 for value, real in zip(range(last - 2, last + 1), mask, strict=True)]
+        assert row.tolist() == [
+            value if real else 0 for value, real in zip(range(last - 2, last + 1), mask, strict=True)
+        ]
 
 
 def test_everything_is_zero_where_padded():

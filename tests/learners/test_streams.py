@@ -30,4 +30,3 @@ def test_keys_are_the_same_in_every_process_and_version():
     """Recorded values: a change here changes every run."""
     assert Streams(0).key("collection", 1, 0) == RECORDED
     assert Streams(0).numpy("collection", 1, 0).random() == RECORDED_DRAW
-

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.replay import durable
 from actors.replay.damage import DamagedSegmentError
 from actors.replay.store import ReplayStore
+from learners import durable
 from learners.experience import Chunk
 
 Play = Callable[..., list[Chunk]]

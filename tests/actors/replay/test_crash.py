@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import pytest
 
-from actors.replay import durable
 from actors.replay.store import ReplayStore, StoreState
+from learners import durable
 
 RUN = "catch-seed0"
 SEAL_STEPS = 16

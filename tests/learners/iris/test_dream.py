@@ -77,7 +77,9 @@ def test_a_step_costs_as_many_transformer_calls_as_a_frame_has_tokens(
 ):
     tokenizer, gpt = networks
     calls, advance = [], gpt.advance
-    monkeypatch.setattr(gpt, "advance", lambda embedded, cache: calls.append(embedded.shape[1]) or advance(embedded, cache))
+    monkeypatch.setattr(
+        gpt, "advance", lambda embedded, cache: calls.append(embedded.shape[1]) or advance(embedded, cache)
+    )
     dream = IrisDream(tokenizer, gpt, torch.randint(V, (B, K)), torch.rand(2, B, K + 2))
     dream.step(torch.zeros(B, dtype=torch.long))
     dream.step(torch.zeros(B, dtype=torch.long))

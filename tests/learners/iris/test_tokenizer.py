@@ -52,6 +52,7 @@ def test_the_loss_terms_by_hand():
     codewords.grad = None
     terms["commitment"].backward()
     assert codewords.grad is None
+    assert latents.grad is not None
     assert latents.grad.tolist() == [[[1.0, -2.0]]]
 
 
