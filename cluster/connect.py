@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 
@@ -31,15 +32,19 @@ def connect(config: ClusterConfig) -> None:
                 num_cpus=num_cores(),
                 include_dashboard=False,
                 object_store_memory=config.object_store_mb * 2**20,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
         else:
-            ray.init(address=address, logging_level="ERROR")
+            ray.init(address=address, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = "on this machine" if address is None else f"at RAY_ADDRESS={address}"
         raise ClusterError(f"no Ray cluster {where}: {_first_line(error)}") from error
+    except SystemExit:
+        # What Ray makes of a SIGTERM while it starts; whoever called is to make of it what they want.
+        signal.signal(signal.SIGTERM, on_sigterm)
+        signal.raise_signal(signal.SIGTERM)
     finally:
-        # ray.init takes SIGTERM for itself: it would end the process in the middle of a commit.
+        # ray.init takes SIGTERM for itself, for good: it would end the process in the middle of a commit.
         signal.signal(signal.SIGTERM, on_sigterm)
 
 
@@ -56,7 +61,7 @@ def _check_memory(config: ClusterConfig) -> None:
     expected = MIN_MEMORY_GB + config.object_store_mb / 1024
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 + _page_cache_gb()
     if available < expected:
-        raise ClusterError(f"too little memory: found {available:.1f} GB available, expected at least {expected:.1f} GB")
+        raise ClusterError(f"too little memory: found {available:.1f} GB free, expected at least {expected:.1f} GB")
 
 
 def _page_cache_gb() -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.placement_group import PlacementGroup, placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.config import ClusterConfig
@@ -32,13 +32,13 @@ def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: int) -> Placement
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
         largest = {name: largest_node(name) for name in wanted}
-        raise ClusterError(f"no node is large enough: found at most {_words(largest)}, expected {_words(wanted)} on one")
+        raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(wanted)} on one")
     group = placement_group([{name: float(amount) for name, amount in wanted.items()}])
     if not group.wait(config.start_timeout_s):
+        remove_placement_group(group)  # or it takes them once they are free
         free = {name: int(ray.available_resources().get(name, 0)) for name in wanted}
-        raise ClusterError(
-            f"no free resources after {config.start_timeout_s} s: found {_words(free)}, expected {_words(wanted)} on one node"
-        )
+        waited = f"no free resources after {config.start_timeout_s} s"
+        raise ClusterError(f"{waited}: found {_words(free)}, expected {_words(wanted)} on one node")
     return group
 
 
@@ -50,23 +50,32 @@ def largest_node(resource: str) -> int:
 def spawn(cls: type, *args: Any, placement: Placement, **kwargs: Any) -> ActorHandle:
     """Starts `cls(*args, **kwargs)` as a Ray actor. The arguments alone must rebuild it.
 
-    It computes with `placement.threads` threads that sleep while they wait (spinning ones slow every other process on a
-    small machine down, measured 70 to 600 times), and on CPU its large tensors reuse memory instead of mapping it afresh
-    (1.2 to 4.5 times faster convolutions). Without a GPU of its own it sees none.
+    Its threads and memory are set by `worker_environment`; without a GPU of its own it sees none.
     """
-    environment = {
-        "OMP_NUM_THREADS": str(placement.threads),
-        "OMP_WAIT_POLICY": "passive",
-        "GOMP_SPINCOUNT": "0",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    }
+    environment = worker_environment(placement.threads)
     if not placement.num_gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     strategy = PlacementGroupSchedulingStrategy(placement.group, placement_group_bundle_index=0)
     # The group's CPUs are shared by actors that take turns, so none of them holds one for itself.
     options = {"num_cpus": 0, "num_gpus": placement.num_gpus, "scheduling_strategy": strategy}
-    return ray.remote(cls).options(**options, runtime_env={"env_vars": environment}).remote(*args, **kwargs)
+    actor: Any = ray.remote(cls)  # Ray has no types for this
+    return actor.options(**options, runtime_env={"env_vars": environment}).remote(*args, **kwargs)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables of a process that computes, to be set before it loads torch.
+
+    Its threads sleep while they wait (spinning ones slow every other process on a small machine down, measured 70 to
+    600 times), and its large tensors reuse memory instead of mapping it afresh (1.2 to 4.5 times faster convolutions on
+    CPU).
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "0",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    }
 
 
 def _words(resources: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import ray
@@ -19,13 +20,14 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
     try:
         return ray.get(reference, timeout=timeout_s)
     except GetTimeoutError as error:
-        raise ClusterError(f"waited {timeout_s:.0f} s for {what} in vain") from error
+        raise ClusterError(f"waited {timeout_s:g} s for {what} in vain") from error
     except RayTaskError as error:
-        raise error.as_instanceof_cause() from None
+        # Ray raises a subclass of the call's own exception whose text is a traceback; `from` keeps that for a bug.
+        raise error.cause from error
     except RayActorError as error:
-        raise ClusterError(f"the process died that was to do: {what} ({_first_line(error)})") from error
+        raise ClusterError(f"the process died that was to do: {what} ({_reason(error)})") from error
     except RayError as error:
-        raise ClusterError(f"lost: {what} ({type(error).__name__}: {_first_line(error)})") from error
+        raise ClusterError(f"lost: {what} ({type(error).__name__}: {_reason(error)})") from error
 
 
 def kill(actors: Sequence[Any]) -> None:
@@ -34,5 +36,6 @@ def kill(actors: Sequence[Any]) -> None:
         ray.kill(actor)
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    """Ray's last line: what raised in a constructor, or how a process ended; before it come ids and tracebacks."""
+    return shorten(str(error).strip().rpartition("\n")[2], 200, placeholder=" …")

@@ -1,20 +1,20 @@
 """Commits: an iteration is durable as a whole, or it never happened.
 
-A checkpoint is a directory `checkpoints/<iteration>` with the files of its writers and, written last, `state.json`, which
-names each file's sha256. It is prepared under a temporary name and renamed once everything in it is on the disk.
+A checkpoint is a directory `checkpoints/<iteration>` with the files of its writers and, written last, `state.json`,
+which names each file's sha256. It is prepared under a temporary name and renamed once everything in it is on the disk.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from learners.durable import rename_durably, write_durably
+from learners import durable
 from pipeline.errors import UsageError
 
 STATE_FILE = "state.json"
@@ -27,6 +27,8 @@ class Checkpoint:
 
     path: Path
     state: Mapping[str, Any]
+    passed_over: tuple[str, ...] = ()
+    """What is wrong with the newer ones, newest first."""
 
     @property
     def iteration(self) -> int:
@@ -44,7 +46,11 @@ class Checkpoints:
         self._keep = keep
 
     def prepare(self, iteration: int) -> Path:
-        """An empty directory to write an iteration's files into; what a lost attempt left there is gone."""
+        """An empty directory to write an iteration's files into; what a lost attempt left there is gone.
+
+        So are checkpoints of this iteration and later ones: `newest` passed them over, they are damaged.
+        """
+        self._remove(path for path in self.paths() if int(path.name) >= iteration)
         for leftover in self._directory.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover)
         path = self._directory / f"{_TEMPORARY}{iteration}"
@@ -54,10 +60,9 @@ class Checkpoints:
     def commit(self, prepared: Path, state: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
         body = {**state, "files": dict(sorted(hashes.items()))}
-        write_durably(prepared / STATE_FILE, _seal(body))
-        rename_durably(prepared, self._directory / f"{state['iteration']:06d}")
-        for path in self.paths()[: -self._keep]:
-            shutil.rmtree(path)
+        durable.write_durably(prepared / STATE_FILE, _seal(body))
+        durable.rename_durably(prepared, self._directory / f"{state['iteration']:06d}")
+        self._remove(self.paths()[: -self._keep])
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint whose every byte is as it was written; None if there has never been one.
@@ -67,21 +72,28 @@ class Checkpoints:
         reasons = []
         for path in reversed(self.paths()):
             try:
-                return load(path)
+                return replace(load(path), passed_over=tuple(reasons))
             except ValueError as error:
                 reasons.append(str(error))
         if reasons:
             raise UsageError(f"no intact checkpoint among {len(reasons)}: {reasons[0]}")
         return None
 
-    def oldest_iteration(self) -> int:
-        """Of the kept checkpoints; 0 without any."""
-        paths = self.paths()
-        return int(paths[0].name) if paths else 0
+    def iterations(self) -> list[int]:
+        """Of the kept checkpoints, oldest first."""
+        return [int(path.name) for path in self.paths()]
 
     def paths(self) -> list[Path]:
         """Of the kept checkpoints, oldest first."""
-        return sorted(path for path in self._directory.glob("[0-9]*") if path.is_dir())
+        found = (path for path in self._directory.glob("*") if path.name.isdigit() and path.is_dir())
+        return sorted(found, key=lambda path: int(path.name))
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Under another name first: a crash must not leave half a checkpoint."""
+        for path in paths:
+            doomed = path.with_name(f"{_TEMPORARY}{path.name}")
+            durable.rename(path, doomed)
+            shutil.rmtree(doomed)
 
 
 def load(path: Path) -> Checkpoint:

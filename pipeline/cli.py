@@ -57,7 +57,7 @@ def parse_arguments(model: type[Arguments], argv: Sequence[str], program: str) -
     """The command line of a tool whose arguments are one flat model. Raises UsageError, in one line."""
     fields = model.model_fields.items()
     positional = [name.upper() for name, field in fields if tyro.conf.Positional in field.metadata]
-    types = {f"--{name.replace('_', '-')}": field.annotation for name, field in fields if name.upper() not in positional}
+    types = {f"--{_kebab(name)}": field.annotation for name, field in fields if name.upper() not in positional}
     given = _check_arguments(argv, types, positional)
     with _one_line_errors(given, types):
         return tyro.cli(model, args=list(argv), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
@@ -89,6 +89,8 @@ def _one_line_errors(given: Mapping[str, Sequence[str]], types: Mapping[str, Any
     try:
         with redirect_stderr(messages):
             yield
+    except ValidationError as error:
+        raise UsageError(_validation_line(error, "")) from error
     except SystemExit as error:
         if error.code in (0, None):
             raise
@@ -109,7 +111,7 @@ def _check_arguments(
     if _HELP.intersection(arguments):
         return given
     for flag, values in _by_flag(arguments):
-        name = flag.replace("_", "-")
+        name = _kebab(flag)
         if flag and name not in types:
             raise UsageError(f"unknown flag: found {flag}{_nearest(name, types)}; --help lists all")
         given[name] = values
@@ -117,7 +119,7 @@ def _check_arguments(
             loose += values
         elif types[name] is bool:
             if values and not positional:
-                raise UsageError(f"{flag}: found the value {values[0]!r}, expected none: the flag itself says yes or no")
+                raise UsageError(f"{flag}: found the value {values[0]!r}, expected none: the flag itself says it")
             loose += values
         elif get_origin(types[name]) is not tuple:
             if not values:
@@ -146,7 +148,7 @@ def _by_flag(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 def _flag_types(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
     """Every flag that sets a field of `model` or of a model in it, with the type of its value."""
     for name, field in type(model).model_fields.items():
-        value, kebab = getattr(model, name), name.strip("_").replace("_", "-")
+        value, kebab = getattr(model, name), _kebab(name)
         if name == "config":  # of a Launch: its flags have no prefix
             yield from _flag_types(value, prefix)
         elif isinstance(value, BaseModel):
@@ -157,13 +159,18 @@ def _flag_types(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}no-{kebab}", bool
 
 
+def _kebab(name: str) -> str:
+    """As tyro writes flags: an underscore at the end (lambda_) stays."""
+    return re.sub("_(?=[a-z])", "-", name)
+
+
 def _nearest(found: str, known: Iterable[str]) -> str:
-    # Only the last part of a dotted flag may be wrong or the whole path unknown: try both.
-    known = sorted(known)
-    matches = get_close_matches(found, known, n=1, cutoff=0.5)
-    if not matches:
-        matches = [name for name in known if name.split(".")[-1] == found.split(".")[-1].lstrip("-")][:1]
-    return f"; did you mean {matches[0]}?" if matches else ""
+    last_parts = {name.split(".")[-1].lstrip("-"): name for name in sorted(known, reverse=True)}
+    if whole := get_close_matches(found, sorted(known), n=1, cutoff=0.7):
+        return f"; did you mean {whole[0]}?"
+    if part := get_close_matches(found.split(".")[-1].lstrip("-"), last_parts, n=1, cutoff=0.7):
+        return f"; did you mean {last_parts[part[0]]}?"
+    return ""
 
 
 def _rejection(error: SystemExit, boxed: str, given: Mapping[str, Sequence[str]], types: Mapping[str, Any]) -> str:
@@ -173,23 +180,26 @@ def _rejection(error: SystemExit, boxed: str, given: Mapping[str, Sequence[str]]
     cause: BaseException | None = error
     while cause and not isinstance(cause, ValidationError):
         cause = cause.__context__
-    if cause and (model := re.match(r"Error parsing (\S+):", text)):
-        first = cause.errors()[0]
-        path = [*re.sub(r"^(__tyro-dummy-inner__\.)?(config\b\.?)?", "", model[1]).split("."), *first["loc"]]
-        flag = "--" + ".".join(str(part).strip("_").replace("_", "-") for part in path if part)
-        if first["type"] == "value_error":
-            return f"{flag}: {first['msg'].removeprefix('Value error, ')}"
-        return f"{flag}: found {first['input']!r}, expected {re.sub('^Input should be (a )?(valid )?', '', first['msg'])}"
+    if cause and (model := re.match(r"Error parsing (?:__tyro-dummy-inner__\.)?(?:config\.)?(\S+):", text)):
+        return _validation_line(cause, f"{model[1]}.")
     if flag := next((flag for flag in re.findall(r"--[A-Za-z][\w.-]*", text) if flag in given), None):
         return f"{flag}: found {' '.join(given[flag])!r}, expected {_type_words(types[flag])}"
     return text or "the command line could not be read; --help shows how"
 
 
+def _validation_line(error: ValidationError, model: str) -> str:
+    first = error.errors()[0]
+    flag = "--" + _kebab((model + ".".join(map(str, first["loc"]))).strip("."))
+    if first["type"] == "value_error":
+        return f"{flag}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{flag}: found {first['input']!r}, expected {re.sub('^Input should be (a )?(valid )?', '', first['msg'])}"
+
+
 def _type_words(annotation: Any) -> str:
-    """int; one of cpu, cuda; one or more int."""
+    """int; int values; 'cpu' or 'cuda'."""
     arguments = get_args(annotation)
     if get_origin(annotation) is Literal:
         return " or ".join(repr(choice) for choice in arguments)
-    if get_origin(annotation) in (tuple, Annotated):
-        return _type_words(arguments[0])
-    return annotation.__name__ if isinstance(annotation, type) else _type_words(arguments[0])
+    if get_origin(annotation) is tuple:
+        return f"{_type_words(arguments[0])} values"
+    return _type_words(arguments[0]) if arguments else annotation.__name__.lower()

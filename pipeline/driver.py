@@ -21,11 +21,13 @@ import ray
 
 from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
+from actors.replay.damage import DamagedSegmentError
 from cluster.supervise import wait
 from learners.durable import write_durably
 from pipeline import media
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
+from pipeline.errors import UsageError
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory
@@ -159,39 +161,53 @@ class Driver:
         hashes |= self._wait(saved, "the learner to save its state")
         state = {
             "iteration": iteration,
+            "iterations": self.config.iterations,
             "steps": self.config.planned_steps(iteration),
             "metrics_length": self._metrics.length,
             "evaluation": [[episode.score, episode.length] for episode in self._evaluation],
             "machine": self._machine(),
         }
         self._checkpoints.commit(directory, state, hashes)
-        self._wait(self._workers.store.seal.remote(self._checkpoints.oldest_iteration()), "small files to be joined")
+        self._wait(self._workers.store.seal.remote(self._checkpoints.iterations()[0]), "small files to be joined")
 
     def _resume(self) -> None:
-        """Brings every process to the last commit; what was stored after it never happened."""
+        """Brings every process to the last commit; what was stored after it never happened.
+
+        Raises: UsageError, in one line, if what the commit counts on is damaged.
+        """
         checkpoint = self._checkpoints.newest()
         self.committed = checkpoint.iteration if checkpoint else 0
-        stored = self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to open")
-        planned = self.config.planned_steps(self.committed)
-        if stored.num_steps != planned:
-            raise ValueError(f"replay store: found {stored.num_steps} steps, expected {planned}")
-        for first in range(1, self.committed + 1, READ_ITERATIONS):
-            chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
-            self._wait(self._workers.learner.extend.remote(chunks), "the learner to mirror the replay store")
-            self._reporter.phase(self.committed, "resume", first, self.committed)
+        for reason in checkpoint.passed_over if checkpoint else ():
+            self._reporter.line(f"passed over: {reason}")
+        try:
+            self._reload_experience()
+        except DamagedSegmentError as error:
+            raise UsageError(f"{self._run.replay}: {error}; python -m pipeline.verify lists all damage") from error
         self._collector_states: list[bytes] = []
         if checkpoint:
             self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
             self._collector_states = [checkpoint.read(_collector_file(i)) for i in range(len(self._workers.collectors))]
             pairs = zip(self._workers.collectors, self._collector_states, strict=True)
             self._wait([collector.set_state.remote(state) for collector, state in pairs], "the collectors' states")
-            self._reporter.line(f"resuming after iteration {self.committed} ({planned} steps)")
-            if (before := checkpoint.state["machine"]) != (now := self._machine()):
-                changed = ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name])
-                self._reporter.line(f"not bit-identical to an uninterrupted run from here on: {changed}")
+            self._reporter.line(f"resuming after iteration {self.committed} ({checkpoint.state['steps']} steps)")
+            before, now = checkpoint.state["machine"], self._machine()
+            if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
+                words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
+                self._reporter.line(words)
         length = checkpoint.state["metrics_length"] if checkpoint else 0
         self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, length)
         self._publish(self.committed)
+
+    def _reload_experience(self) -> None:
+        """Drops what was stored after the last commit; the learner mirrors the rest."""
+        stored = self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to open")
+        planned = self.config.planned_steps(self.committed)
+        if stored.num_steps != planned:
+            raise UsageError(f"{self._run.replay}: found {stored.num_steps} steps, expected {planned}")
+        for first in range(1, self.committed + 1, READ_ITERATIONS):
+            chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
+            self._wait(self._workers.learner.extend.remote(chunks), "the learner to mirror the replay store")
+            self._reporter.phase(self.committed, "resume", first, self.committed)
 
     def _finish(self) -> None:
         """Curves and the final score."""
@@ -242,7 +258,8 @@ def _episode_metrics(reports: list[CollectionReport]) -> Metrics:
 def _summary(num_iterations: int, metrics: Metrics, seconds: float) -> str:
     """One line for people about an iteration."""
     words = [f"iteration {metrics['iteration']}/{num_iterations}", f"{metrics['steps']} steps"]
-    words += [f"{name.split('/')[0].replace('_', ' ')} {metrics[name]:.3f}" for name in metrics if name.endswith("/loss")]
+    losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
+    words += [f"{part.replace('_', ' ')} {loss:.3f}" for part, loss in losses.items()]
     if "evaluation/score_mean" in metrics:
         words.append(f"score {metrics['evaluation/score_mean']:.2f} ± {metrics['evaluation/score_std']:.2f}")
     return " | ".join([*words, f"{seconds:.1f} s"])

@@ -32,9 +32,7 @@ def save_pictures(directory: Path, iteration: int, pictures: Pictures) -> None:
     In both the upper row, or the left half, is what happened and the lower row, or the right half, the world model's.
     """
     suffix = f"{iteration:04d}"
-    imageio.imwrite(
-        directory / f"reconstructions-{suffix}.png", _rows([pictures.originals, pictures.reconstructions])
-    )
+    imageio.imwrite(directory / f"reconstructions-{suffix}.png", _rows([pictures.originals, pictures.reconstructions]))
     imageio.imwrite(directory / f"imagination-{suffix}.png", _rows([pictures.real, pictures.imagined]))
     side_by_side = np.stack([_rows([np.stack(pair)]) for pair in zip(pictures.real, pictures.imagined, strict=True)])
     _save_gif(directory / f"imagination-{suffix}.gif", side_by_side)

@@ -1,7 +1,7 @@
 """Numbers of a run: `metrics.jsonl` (part of what a run is), TensorBoard (a view of it), `timings.jsonl` (not).
 
-A line of metrics.jsonl is one iteration: {"iteration": 3, "steps": 600, "tokenizer/loss": 0.4, …}; nothing in it depends
-on how fast the run was.
+A line of metrics.jsonl is one iteration: {"iteration": 3, "steps": 600, "tokenizer/loss": 0.4, …}; nothing in it
+depends on how fast the run was.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - made at run time
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from learners.durable import append_durably
+from learners.durable import append_durably, write_durably
+from pipeline.errors import UsageError
 
 
 class MetricsLog:
     """Appends to metrics.jsonl and TensorBoard; opens at the length the last commit recorded."""
 
     def __init__(self, path: Path, tensorboard: Path, length: int) -> None:
-        """Lines beyond `length` bytes are of iterations that were never committed: they go."""
+        """Lines beyond `length` bytes are of iterations that were never committed: they go.
+
+        Raises: UsageError if the file is shorter than that.
+        """
         self._path = path
-        path.touch()
+        if not path.exists():
+            write_durably(path, b"")
         if path.stat().st_size < length:
-            raise ValueError(f"{path}: found {path.stat().st_size} bytes, expected at least {length}")
+            raise UsageError(f"{path}: found {path.stat().st_size} bytes, expected at least {length}")
         os.truncate(path, length)
         self.records = read_records(path)
         shutil.rmtree(tensorboard, ignore_errors=True)

@@ -11,6 +11,7 @@ from learners.agent import AgentConfig
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
+from pipeline.errors import UsageError
 from pipeline.run_dir import RunDirectory
 
 
@@ -22,9 +23,18 @@ def describe_networks(agent: AgentConfig) -> str:
 
 
 def is_finished(run: RunDirectory, config: RunConfig) -> bool:
-    """Whether the last iteration is committed and its scores are written."""
+    """Whether the last iteration is committed and its scores are written.
+
+    Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then.
+    """
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
-    return checkpoint is not None and checkpoint.iteration >= config.iterations and run.scores_file.exists()
+    if checkpoint is None or checkpoint.iteration < config.iterations:
+        return False
+    if (planned := checkpoint.state["iterations"]) != config.iterations:
+        expected = checkpoint.iteration + (checkpoint.iteration < planned)
+        progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
+        raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
+    return run.scores_file.exists()
 
 
 def describe_result(run: RunDirectory) -> str:

@@ -15,6 +15,7 @@ from learners.durable import write_durably
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 
+CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
 
 README = """\
@@ -60,6 +61,8 @@ class RunDirectory:
             raise UsageError(f"run directory {path}: cannot be made ({error.strerror})") from error
         if not os.access(path, os.W_OK):
             raise UsageError(f"run directory {path}: found no permission to write, expected a writable directory")
+        if foreign := _foreign_entry(path):  # before the lock file is made: nothing is touched there
+            raise UsageError(f"run directory {path}: found {foreign!r} and no run, expected a run or nothing")
         run = cls._lock_directory(path)
         try:
             run._check_claim(config)
@@ -72,7 +75,7 @@ class RunDirectory:
     def open(cls, path: Path) -> Self:
         """Locks the directory of an existing run. Raises UsageError if it is none, or in use."""
         path = path.absolute()
-        if not (path / "config.json").is_file():
+        if not (path / CONFIG_FILE).is_file():
             raise UsageError(f"{path}: found no run there, expected a directory with config.json")
         return cls._lock_directory(path)
 
@@ -113,15 +116,14 @@ class RunDirectory:
         return cls(path, lock)
 
     def _check_claim(self, config: RunConfig) -> None:
-        if self.config_file.exists():
-            words = "{} is {!r} there, {!r} asked for"
-            if difference := list(_differences(self.config().identity(), config.identity(), words)):
-                raise UsageError(
-                    f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
-                    " choose another --run-dir or the same settings"
-                )
-        elif foreign := next((name for name in os.listdir(self.path) if name != LOCK_FILE), None):
-            raise UsageError(f"run directory {self.path}: found {foreign!r} and no config.json, expected a run or nothing")
+        if not self.config_file.exists():
+            return
+        words = "{} is {!r} there, {!r} asked for"
+        if difference := list(_differences(self.config().identity(), config.identity(), words)):
+            raise UsageError(
+                f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
+                " choose another --run-dir or the same settings"
+            )
 
     @property
     def _lock_file(self) -> Path:
@@ -129,7 +131,7 @@ class RunDirectory:
 
     @property
     def config_file(self) -> Path:
-        return self.path / "config.json"
+        return self.path / CONFIG_FILE
 
     @property
     def metrics_file(self) -> Path:
@@ -158,6 +160,12 @@ class RunDirectory:
     @property
     def media(self) -> Path:
         return self.path / "media"
+
+
+def _foreign_entry(path: Path) -> str | None:
+    """Something in the directory that no run has put there; None if it is a run or empty."""
+    names = sorted(os.listdir(path))
+    return None if CONFIG_FILE in names else next((name for name in names if name != LOCK_FILE), None)
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], words: str, prefix: str = "") -> Iterator[str]:

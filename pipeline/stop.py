@@ -11,8 +11,11 @@ from typing import Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(BaseException):
-    """A stop signal arrived. Not an Exception: no handler of errors may swallow it."""
+class Stopped(KeyboardInterrupt):
+    """A stop signal arrived. Not an Exception: no handler of errors may swallow it.
+
+    A KeyboardInterrupt, because that is all Ray lets out of `ray.get` when a signal arrives there, and as a plain one.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -30,9 +33,11 @@ class StopSignals:
         self._before = [signal.signal(number, self._arrive) for number in _SIGNALS]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in zip(_SIGNALS, self._before, strict=True):
             signal.signal(number, handler)
+        if kind is KeyboardInterrupt and self._waiting is not None:
+            raise Stopped(self._waiting)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -69,6 +69,7 @@ def check_perceptual_weights(config: RunConfig) -> None:
 
 def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.connect import connect, disconnect
+    from pipeline.checkpoint import Checkpoints
     from pipeline.driver import Driver
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
@@ -76,22 +77,19 @@ def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
 
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
-    committed = 0
     try:
         with StopSignals() as stop:
             connect(config.cluster)
-            workers = start_workers(config, run, agent)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in workers.parameter_counts.items())
-            reporter.line(f"learner on {workers.device} with {workers.threads} threads; parameters: {counts}")
-            driver = Driver(config, run, workers, reporter, stop)
-            try:
-                driver.run()
-            finally:
-                committed = driver.committed
+            workers = start_workers(config, run, agent)
+            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in workers.parameter_counts.items()]
+            parameters = f"parameters: {', '.join(counts)}"
+            reporter.line(f"learner on {workers.device} with {workers.threads} threads; {parameters}")
+            Driver(config, run, workers, reporter, stop).run()
     except Stopped as stopped:
-        reporter.line(f"stopped by {stopped}: iteration {committed} is the last commit; the same command resumes there")
+        last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
+        reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")
         return stopped.exit_code
     finally:
         reporter.close()

@@ -44,14 +44,17 @@ def verify(run: RunDirectory, digest: bool) -> int:
 
     config = run.config()
     faults = []
+    newest = None
     checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
     for path in checkpoints.paths():
         try:
-            load(path)
+            newest = load(path)
         except ValueError as error:
             faults.append(str(error))
-    newest = checkpoints.newest()
     iteration = newest.iteration if newest else 0
+    metrics_length = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
+    if newest and metrics_length < newest.state["metrics_length"]:
+        faults.append(f"metrics.jsonl: found {metrics_length} bytes, expected {newest.state['metrics_length']}")
     store = ReplayStore(run.replay, run_name(config))
     faults += [f"replay store: {damage}" for damage in store.verify()]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))
@@ -75,6 +78,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
 
 def logical_digest(run: RunDirectory, config: RunConfig) -> str:
     """sha256 over what the run is: its transitions, weights, optimisers, environment states, metrics and scores."""
+    from actors.replay.rows import step_bytes
     from actors.replay.store import ReplayStore
     from pipeline.checkpoint import Checkpoints
 
@@ -82,7 +86,8 @@ def logical_digest(run: RunDirectory, config: RunConfig) -> str:
     hashed = sha256()
     if newest:
         store = ReplayStore(run.replay, run_name(config))
-        hashed.update(store.digest(newest.iteration).encode())
+        for chunk in store.chunks(1, newest.iteration):
+            hashed.update(step_bytes(chunk))
         for name, file_hash in sorted(newest.state["files"].items()):
             hashed.update(f"{name} {file_hash}\n".encode())
         hashed.update(run.metrics_file.read_bytes()[: newest.state["metrics_length"]])

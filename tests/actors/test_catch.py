@@ -105,7 +105,7 @@ def test_steps_outside_an_episode_and_unknown_actions_are_refused():
 @pytest.mark.parametrize("board", [{"rows": 1}, {"rows": 65}, {"columns": 0}, {"columns": 65}])
 def test_a_board_without_a_fall_or_with_cells_smaller_than_a_pixel_is_refused(board: dict[str, int]):
     with pytest.raises(ValidationError, match="Input should be (greater|less) than or equal to"):
-        CatchConfig(**board)
+        CatchConfig.model_validate(board)
 
 
 def test_the_state_of_another_board_is_refused():

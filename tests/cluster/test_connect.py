@@ -1,0 +1,117 @@
+"""Nobody else can reach the embedded Ray, and it leaves this process as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.config import ClusterConfig
+from cluster.connect import connect
+from cluster.errors import ClusterError
+from cluster.spawn import Placement, spawn
+from cluster.supervise import kill, wait
+from pipeline.stop import Stopped, StopSignals
+from tests.cluster.fakes import Worker
+
+PING = """
+import sys
+from ray._raylet import GcsClient
+print(GcsClient(address=sys.argv[1]).internal_kv_exists(b"key", b"namespace", timeout=60))
+"""
+
+
+@pytest.mark.ray
+def test_every_socket_of_the_embedded_ray_is_on_loopback(placement: Placement):
+    worker = spawn(Worker, placement=placement)
+    wait(worker.name.remote(), "a process of its own", 120)
+    listening = _listening(_descendants(os.getpid()) | {os.getpid()})
+    kill([worker])
+    gcs_port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
+    assert gcs_port in {port for _, port in listening}
+    assert len(listening) >= 4  # GCS, raylet, a worker, this process
+    assert {(address, port) for address, port in listening if not address.is_loopback} == set()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("change", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}], ids=["other", "none"])
+def test_whoever_has_not_the_token_is_turned_away(cluster: ClusterConfig, change: dict[str, str]):
+    done = _ping(change)
+    assert done.returncode != 0
+    assert "Unauthenticated" in done.stderr
+
+
+@pytest.mark.ray
+def test_whoever_has_the_token_is_let_in(cluster: ClusterConfig):
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert _ping({}).stdout == "False\n"
+
+
+@pytest.mark.ray
+def test_sigterm_stays_ours(cluster: ClusterConfig):
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_sigterm_while_ray_starts_stops_like_any_other(monkeypatch: pytest.MonkeyPatch):
+    def interrupted_init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as ray.init does
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", interrupted_init)
+    with pytest.raises(Stopped) as stopped, StopSignals():
+        connect(ClusterConfig())
+    assert stopped.value.exit_code == 143
+
+
+def test_too_little_memory_is_said_before_anything_starts():
+    with pytest.raises(ClusterError, match=r"^too little memory: found [\d.]+ GB free, expected at least 1026\.0 GB$"):
+        connect(ClusterConfig(object_store_mb=2**20))
+
+
+def _ping(change: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Asks the embedded Ray for a key from another process, whose environment is ours with a change."""
+    command = [sys.executable, "-c", PING, ray.get_runtime_context().gcs_address]
+    return subprocess.run(command, env=os.environ | change, capture_output=True, text=True, timeout=300)
+
+
+def _descendants(ancestor: int) -> set[int]:
+    """Processes that this one started, directly or not."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has just ended
+    found = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {ancestor}
+
+
+def _listening(processes: set[int]) -> set[tuple[IPv4Address | IPv6Address, int]]:
+    """Addresses and ports on which the processes accept TCP connections."""
+    inodes = set()
+    for process in processes:
+        try:
+            links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
+        except OSError:
+            continue
+        inodes |= {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            local, state, inode = fields[1], fields[3], fields[9]
+            if state == "0A" and inode in inodes:
+                address, port = local.split(":")
+                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+                ip = ip_address(b"".join(words))
+                found.add((getattr(ip, "ipv4_mapped", None) or ip, int(port, 16)))
+    return found

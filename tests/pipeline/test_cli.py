@@ -1,0 +1,216 @@
+"""The command line: every mistake is one line that says flag, found and expected; good lines become a configuration."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from cluster.errors import ClusterError
+from pipeline.cli import Launch, command, parse, parse_arguments
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.presets import DEBUG, PRESETS
+from pipeline.verify import Arguments
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL_PRESETS = "iris-atari100k, iris-crafter, demo, catch, debug, gym"
+
+MISTAKES = {
+    # The preset.
+    "": ["preset: found none", ALL_PRESETS],
+    "debgu": ["preset: found 'debgu'", ALL_PRESETS, "did you mean debug?"],
+    "Debug": ["preset: found 'Debug'", "did you mean debug?"],
+    "--seed 3 debug": ["preset: found '--seed'", "as the first argument", ALL_PRESETS],
+    # Flags that do not exist.
+    "debug --sede 3": ["found --sede", "did you mean --seed?", "--help"],
+    "debug --learning-rate 1": ["found --learning-rate", "did you mean --actor-critic.training.learning-rate?"],
+    "debug --world-model.tokenizer.gird-size 4": ["found --world-model.tokenizer.gird-size", "tokenizer.grid-size?"],
+    "debug --config.seed 1": ["found --config.seed", "did you mean --seed?"],
+    "debug --actor-critic.lambda 0.9": ["found --actor-critic.lambda;", "did you mean --actor-critic.lambda_?"],
+    "debug --no-dataset.truncation-is-end": ["found --no-dataset.truncation-is-end", "truncation-is-end?"],
+    "debug --env.game Pong": ["found --env.game", "--help lists all"],
+    "debug --preset other": ["found --preset", "--help lists all"],
+    "debug -s": ["found -s", "--help lists all"],
+    # Too few and too many values.
+    "debug --seed": ["--seed: found no value, expected int"],
+    "debug --seed --iterations 2": ["--seed: found no value, expected int"],
+    "debug --run-dir": ["--run-dir: found no value, expected path"],
+    "debug --cluster.device": ["--cluster.device: found no value, expected 'auto' or 'cpu' or 'cuda'"],
+    "debug --seed 1 2": ["found '2', expected a flag"],
+    "debug extra": ["found 'extra', expected a flag"],
+    "debug -- --seed 1": ["found '--', expected a flag"],
+    "debug --dataset.truncation-is-end false": ["--dataset.truncation-is-end: found the value 'false', expected none"],
+    "debug --dataset.truncation-is-end=true": ["--dataset.truncation-is-end: found the value 'true', expected none"],
+    # Values of another type.
+    "debug --seed x": ["--seed: found 'x', expected int"],
+    "debug --seed=4.5": ["--seed: found '4.5', expected int"],
+    "debug --seed=": ["--seed: found '', expected int"],
+    "debug --iterations 1e3": ["--iterations: found '1e3', expected int"],
+    "debug --collection.epsilon none": ["--collection.epsilon: found 'none', expected float"],
+    "debug --actor-critic.channels 8 x": ["--actor-critic.channels: found '8 x', expected int values"],
+    # Values that are not allowed.
+    "debug --cluster.device tpu": ["--cluster.device: found 'tpu', expected 'auto' or 'cpu' or 'cuda'"],
+    "debug --world-model.tokenizer.grid-size 3": ["tokenizer.grid-size: found '3', expected 2 or 4 or 8"],
+    "debug --env.kind atari": ["--env.kind: found 'atari', expected 'catch'"],
+    "debug --seed -1": ["--seed: found -1, expected greater than or equal to 0"],
+    "debug --env.rows 0": ["--env.rows: found 0, expected greater than 0"],
+    "debug --collection.epsilon 2": ["--collection.epsilon: found 2.0, expected less than or equal to 1"],
+    "debug --evaluation.temperature nan": ["--evaluation.temperature: found nan, expected greater than 0"],
+    "debug --actor-critic.horizon 1": ["--actor-critic.horizon: found 1, expected greater than or equal to 2"],
+    "debug --actor-critic.channels 8 -1": ["--actor-critic.channels.1: found -1, expected greater than 0"],
+    "debug --world-model.transformer.training.batch-size 0": ["transformer.training.batch-size: found 0, expected"],
+    "debug --world-model.tokenizer.width 9": ["--world-model.tokenizer:", "found 4 and 9", "must divide width"],
+    "debug --world-model.transformer.heads 3": ["--world-model.transformer:", "found 3 and 32", "must divide"],
+    "iris-atari100k --env.game Pnog": ["--env.game:", "found 'Pnog'", "nearest name 'Pong'"],
+}
+
+GOOD: dict[str, Callable[[Launch], object]] = {
+    "debug --seed 7": lambda launch: launch.config.seed == 7,
+    "debug --seed=7": lambda launch: launch.config.seed == 7,
+    "debug --seed 1 --seed 7": lambda launch: launch.config.seed == 7,
+    "debug --run-dir some/where": lambda launch: launch.run_dir == Path("some/where"),
+    "debug --run-dir=-odd": lambda launch: launch.run_dir == Path("-odd"),
+    "debug": lambda launch: launch == Launch(config=DEBUG, run_dir=None),
+    "debug --log_every 3": lambda launch: launch.config.log_every == 3,
+    "debug --dataset.truncation-is-end": lambda launch: launch.config.dataset.truncation_is_end is True,
+    "debug --dataset.no-truncation-is-end": lambda launch: launch.config.dataset.truncation_is_end is False,
+    "debug --dataset.no_truncation_is_end": lambda launch: launch.config.dataset.truncation_is_end is False,
+    "debug --actor-critic.channels 4 5 6 7": lambda launch: launch.config.actor_critic.channels == (4, 5, 6, 7),
+    "debug --actor-critic.lambda_ 0.5": lambda launch: launch.config.actor_critic.lambda_ == 0.5,
+    "debug --actor_critic.burn_in 0": lambda launch: launch.config.actor_critic.burn_in == 0,
+    "debug --cluster.device cpu": lambda launch: launch.config.cluster.device == "cpu",
+    "debug --world-model.tokenizer.attention-resolutions": lambda launch: (
+        launch.config.world_model.tokenizer.attention_resolutions == ()
+    ),
+    "debug --world-model.tokenizer.training.learning-rate 3e-4": lambda launch: (
+        launch.config.world_model.tokenizer.training.learning_rate == 3e-4
+        and launch.config.world_model.transformer.training == DEBUG.world_model.transformer.training
+    ),
+    "iris-atari100k --env.game=Breakout --iterations 0": lambda launch: (
+        (launch.config.game, launch.config.iterations) == ("Breakout", 0)
+    ),
+    "gym --env.id module.sub:Name-v0": lambda launch: launch.config.game == "module.sub:Name-v0",
+}
+
+
+@pytest.mark.parametrize(("line", "says"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_is_one_line_that_names_flag_found_and_expected(line: str, says: list[str]):
+    with pytest.raises(UsageError) as refused:
+        parse(shlex.split(line), "train")
+    message = str(refused.value)
+    assert "\n" not in message
+    for words in says:
+        assert words in message
+
+
+@pytest.mark.parametrize(("line", "holds"), GOOD.items(), ids=GOOD)
+def test_a_good_line_sets_what_it_names(line: str, holds: Callable[[Launch], object]):
+    assert holds(parse(shlex.split(line), "train"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_field_but_the_preset_has_a_flag_that_sets_it(name: str):
+    config = PRESETS[name][1]
+    line = [argument for flag in _flags(config, "--") for argument in flag]
+    assert len(line) > 100
+    assert parse([name, *line], "train") == Launch(config=config)
+
+
+@pytest.mark.parametrize("line", [["--help"], ["-h"], ["debug", "--help"], ["debug", "--seed", "1", "-h"]])
+def test_help_lists_flags_and_is_no_error(line: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as left:
+        parse(line, "train")
+    assert left.value.code in (0, None)
+    shown = capsys.readouterr().out
+    expected = ["--seed INT", "--run-dir", "--actor-critic.horizon"] if line[0] == "debug" else list(PRESETS)
+    assert [words for words in expected if words not in shown] == []
+    assert "--preset" not in shown
+
+
+VERIFY_MISTAKES = {
+    "": ["RUN_DIR: found none, expected RUN_DIR"],
+    "--digest": ["RUN_DIR: found none, expected RUN_DIR"],
+    "run other": ["found 'other', expected a flag"],
+    "run --digset": ["found --digset", "did you mean --digest?"],
+    "run --digest=yes": ["found 'yes', expected a flag"],
+}
+
+
+@pytest.mark.parametrize(("line", "says"), VERIFY_MISTAKES.items(), ids=VERIFY_MISTAKES)
+def test_a_mistake_in_the_line_of_a_tool_is_one_line_too(line: str, says: list[str]):
+    with pytest.raises(UsageError) as refused:
+        parse_arguments(Arguments, shlex.split(line), "verify")
+    assert "\n" not in str(refused.value)
+    for words in says:
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("line", ["some/run --digest", "--digest some/run"])
+def test_flags_of_a_tool_stand_before_or_after_its_argument(line: str):
+    expected = Arguments(run_dir=Path("some/run"), digest=True)
+    assert parse_arguments(Arguments, shlex.split(line), "verify") == expected
+
+
+def _raise(error: BaseException) -> Callable[[], int]:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "stderr"),
+    [
+        (lambda: 0, 0, ""),
+        (lambda: 143, 143, ""),
+        (_raise(UsageError("--seed: found x")), 2, "error: --seed: found x\n"),
+        (_raise(ClusterError("no node is large enough")), 2, "error: no node is large enough\n"),
+        (_raise(KeyboardInterrupt()), 130, ""),
+        (_raise(SystemExit(0)), 0, ""),
+    ],
+)
+def test_a_command_exits_with_the_code_of_what_happened(
+    main: Callable[[], int], code: int, stderr: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as left:
+        command(main)
+    assert (left.value.code, capsys.readouterr().err) == (code, stderr)
+
+
+def test_a_bug_is_not_taken_for_a_mistake_of_the_user():
+    with pytest.raises(ZeroDivisionError):
+        command(_raise(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("line", ["pipeline.train --help", "pipeline.train debug --iterations 0"])
+def test_output_that_nobody_reads_to_the_end_leaves_no_traceback(line: str, unbuffered: str):
+    reader, writer = os.pipe()
+    os.close(reader)  # `| head` after it has seen enough
+    arguments = [sys.executable, "-m", *line.split()]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def _flags(model: BaseModel, prefix: str) -> Iterator[list[str]]:
+    """Flag and values for every field, as they are in `model`."""
+    for name in type(model).model_fields:
+        value, kebab = getattr(model, name), name if name == "lambda_" else name.replace("_", "-")
+        if isinstance(value, BaseModel):
+            yield from _flags(value, f"{prefix}{kebab}.")
+        elif isinstance(value, bool):
+            yield [f"{prefix}{'' if value else 'no-'}{kebab}"]
+        elif isinstance(value, tuple):
+            yield [f"{prefix}{kebab}", *map(str, value)]
+        elif not (isinstance(model, RunConfig) and name == "preset"):
+            yield [f"{prefix}{kebab}", str(value)]

@@ -1,0 +1,286 @@
+"""Whole runs, as a person starts them: complete, killed, stopped, damaged, resumed; the same to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Timer
+from typing import Self
+
+import pytest
+
+from pipeline.checkpoint import Checkpoints
+from pipeline.cli import parse
+from pipeline.config import RunConfig
+from pipeline.metrics import read_records
+from pipeline.verify import main as verify_main
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 300
+"""A whole debug run takes ten seconds on two quiet cores."""
+RUN = ["debug", "--iterations", "4"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+
+
+class Train:
+    """`python -m pipeline.train` as a process of a group of its own; stderr and stdout are one."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.train", *arguments],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.kill()
+            self.wait()
+
+    def read_until(self, words: str) -> None:
+        """Reads its output up to a line with these words."""
+        assert self._process.stdout is not None
+        watchdog = Timer(PATIENCE_S, self.kill)
+        watchdog.start()
+        for line in self._process.stdout:
+            self.output += line
+            if words in line:
+                watchdog.cancel()
+                return
+        watchdog.cancel()
+        pytest.fail(f"found no line with {words!r} in:\n{self.output}")
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out, and its whole group with it."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Reads the rest of its output; the exit code."""
+        rest, _ = self._process.communicate(timeout=PATIENCE_S)
+        self.output += rest
+        return self._process.returncode
+
+
+def run_module(module: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def digest(path: Path) -> str:
+    """What `python -m pipeline.verify --digest` prints of a run in which nothing is wrong."""
+    done = run_module("pipeline.verify", str(path), "--digest")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  digest "))
+    return line.split()[1]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that nothing happened to."""
+    path = tmp_path_factory.mktemp("undisturbed") / "run"
+    with Train([*RUN, "--run-dir", str(path)]) as train:
+        assert train.wait() == 0, train.output
+    (path.parent / "output.txt").write_text(train.output)
+    return path
+
+
+@pytest.fixture
+def copy(undisturbed: Path, tmp_path: Path) -> Path:
+    """Of that directory, to be damaged."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_leaves_what_it_promises(undisturbed: Path):
+    config = parse(RUN, "train").config
+    assert RunConfig.model_validate_json((undisturbed / "config.json").read_bytes()) == config
+    assert {path.name for path in undisturbed.iterdir()} == {
+        *(".lock", "README.txt", "config.json", "metrics.jsonl", "timings.jsonl", "scores.json"),
+        *("checkpoints", "media", "replay", "tensorboard"),
+    }
+    records = read_records(undisturbed / "metrics.jsonl")
+    assert [(record["iteration"], record["steps"]) for record in records] == [(1, 20), (2, 40), (3, 60), (4, 80)]
+    for part in config.trainings:
+        assert all(f"{part}/loss" in record for record in records)
+    assert [record.get("evaluation/episodes") for record in records] == [None, 2, None, 3]
+    assert len(read_records(undisturbed / "timings.jsonl")) == 4
+    scores = json.loads((undisturbed / "scores.json").read_text())
+    assert (scores["game"], scores["seed"], scores["iterations"], scores["steps"]) == ("catch", 0, 4, 80)
+    assert len(scores["episodes"]) == 3
+    assert scores["score_mean"] == records[-1]["evaluation/score_mean"]
+    assert {path.name for path in (undisturbed / "media").iterdir()} == {
+        "curves.png",
+        *(f"episode-000{iteration}.gif" for iteration in (2, 4)),
+        *(f"imagination-000{iteration}.{kind}" for iteration in (2, 4) for kind in ("png", "gif")),
+        *(f"reconstructions-000{iteration}.png" for iteration in (2, 4)),
+    }
+    assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["000002", "000003", "000004"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_that_is_whole_verifies_with_exactly_the_planned_steps(undisturbed: Path):
+    done = run_module("pipeline.verify", str(undisturbed))
+    assert done.returncode == 0
+    assert "80 found, 80 planned" in done.stdout
+    assert "checksums      all hold" in done.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_same_command_again_prints_the_result_and_starts_nothing(undisturbed: Path):
+    before = content(undisturbed)
+    again = run_module("pipeline.train", *RUN, "--run-dir", str(undisturbed))
+    first = (undisturbed.parent / "output.txt").read_text()
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "learner on" in first
+    assert "learner on" not in again.stdout
+    assert again.stdout.startswith("catch, seed 0: score ")
+    assert first.endswith(again.stdout)
+    assert content(undisturbed) == before
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_finished_run_cannot_shrink(undisturbed: Path):
+    done = run_module("pipeline.train", "debug", "--iterations", "3", "--run-dir", str(undisturbed))
+    progress = f"iteration 4 of 4 is committed in {undisturbed}"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: --iterations: found 3, expected at least 4: {progress}\n"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_that_was_killed_stopped_and_damaged_ends_as_one_that_nothing_happened_to(
+    undisturbed: Path, tmp_path: Path
+):
+    path = tmp_path / "run"
+    line = [*RUN, "--run-dir", str(path)]
+
+    with Train(line) as killed:
+        killed.read_until("iteration 2/4 |")
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
+
+    with Train(line) as stopped:
+        stopped.read_until("iteration 3/4 |")
+        stopped.terminate()
+        assert stopped.wait() == 143
+    assert "resuming after iteration 2 (40 steps)" in stopped.output
+    last = Checkpoints(path / "checkpoints", keep=3).iterations()[-1]
+    words = f"stopped by SIGTERM: iteration {last} is the last commit; the same command resumes there"
+    assert stopped.output.splitlines()[-1] == words
+
+    flip(path / "checkpoints" / f"{last:06d}" / "tokenizer.safetensors")
+    with Train(line) as resumed:
+        assert resumed.wait() == 0
+    assert f"passed over: checkpoint {last:06d}: tokenizer.safetensors is damaged" in resumed.output
+    assert f"resuming after iteration {last - 1} ({20 * (last - 1)} steps)" in resumed.output
+
+    assert digest(path) == digest(undisturbed)
+    for name in ("config.json", "metrics.jsonl", "scores.json"):
+        assert (path / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_another_seed_is_another_run_and_while_it_runs_nobody_else_may_start_it(undisturbed: Path, tmp_path: Path):
+    path = tmp_path / "run"
+    line = [*RUN, "--seed", "1", "--run-dir", str(path)]
+    with Train(line) as first:
+        first.read_until("run directory")
+        second = run_module("pipeline.train", *line)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr == f"error: run directory {path} is in use by another process\n"
+        assert first.wait() == 0
+    assert digest(path) != digest(undisturbed)
+
+
+DAMAGED = {
+    "checkpoints/000002/actor_critic.safetensors": ["checkpoint 000002: ", "actor_critic.safetensors"],
+    "checkpoints/000003/collector-0.state": ["checkpoint 000003: ", "collector-0.state"],
+    "checkpoints/000004/state.json": ["checkpoint 000004: "],
+    "replay/chunk-debug-catch-seed0-000003-0000-000000-0020.arrow": [
+        "replay store: chunk-",
+        "iterations 3, steps 0-19",
+    ],
+    "replay/manifest.jsonl": ["replay store: manifest.jsonl: "],
+}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip, Path.unlink], ids=["flipped", "missing"])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_to_a_file_is_found(
+    copy: Path, name: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+):
+    damage(copy / name)
+    assert verify_main([str(copy), "--digest"]) == 1
+    shown = capsys.readouterr().out
+    faults = [line for line in shown.splitlines() if line.startswith("  DAMAGED ")]
+    assert [fault for fault in faults if all(words in fault for words in DAMAGED[name])] == faults[:1]
+    assert "digest" not in shown
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_metrics_that_are_cut_are_found(copy: Path, capsys: pytest.CaptureFixture[str]):
+    size = (copy / "metrics.jsonl").stat().st_size
+    os.truncate(copy / "metrics.jsonl", size - 1)
+    assert verify_main([str(copy)]) == 1
+    assert f"DAMAGED        metrics.jsonl: found {size - 1} bytes, expected {size}" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_without_an_intact_checkpoint_is_not_started_afresh(copy: Path, capsys: pytest.CaptureFixture[str]):
+    for path in (copy / "checkpoints").iterdir():
+        flip(path / "state.json")
+    assert verify_main([str(copy)]) == 1
+    assert capsys.readouterr().out.count("DAMAGED") >= 3
+    done = run_module("pipeline.train", *RUN, "--run-dir", str(copy))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no intact checkpoint among 3: checkpoint 000004: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_zero_iterations_build_the_networks_of_the_paper_and_leave_nothing(tmp_path: Path):
+    line = ["iris-atari100k", "--env.game", "Pong", "--iterations", "0"]
+    done = run_module("pipeline.train", *line, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["tokenizer", "4,027,523", "parameters"],
+        ["world_model", "8,448,005", "parameters"],
+        ["actor_critic", "3,218,983", "parameters"],
+    ]
+    assert list(tmp_path.iterdir()) == []
