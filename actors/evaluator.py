@@ -42,7 +42,8 @@ class Evaluator:
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
         """Plays episodes batch·B … batch·B + num_episodes − 1 of an evaluation; num_episodes ≤ B.
 
-        B is `envs_per_evaluator`. Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one (else T = 0).
+        B is `envs_per_evaluator`. Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one
+        (else T = 0).
         """
         size = self._config.envs_per_evaluator
         self._agent.load(weights)

@@ -104,7 +104,7 @@ def test_steps_outside_an_episode_and_unknown_actions_are_refused():
 
 @pytest.mark.parametrize("board", [{"rows": 1}, {"rows": 65}, {"columns": 0}, {"columns": 65}])
 def test_a_board_without_a_fall_or_with_cells_smaller_than_a_pixel_is_refused(board: dict[str, int]):
-    with pytest.raises(ValidationError, match="Input should be (greater|less) than or equal to"):
+    with pytest.raises(ValidationError, match=r"Input should be (greater|less) than or equal to"):
         CatchConfig.model_validate(board)
 
 

@@ -61,7 +61,7 @@ MISTAKES = {
     "debug --world-model.tokenizer.grid-size 3": ["tokenizer.grid-size: found '3', expected 2 or 4 or 8"],
     "debug --env.kind atari": ["--env.kind: found 'atari', expected 'catch'"],
     "debug --seed -1": ["--seed: found -1, expected greater than or equal to 0"],
-    "debug --env.rows 0": ["--env.rows: found 0, expected greater than 0"],
+    "debug --env.rows 0": ["--env.rows: found 0, expected greater than or equal to 2"],
     "debug --collection.epsilon 2": ["--collection.epsilon: found 2.0, expected less than or equal to 1"],
     "debug --evaluation.temperature nan": ["--evaluation.temperature: found nan, expected greater than 0"],
     "debug --actor-critic.horizon 1": ["--actor-critic.horizon: found 1, expected greater than or equal to 2"],
