@@ -77,12 +77,14 @@ def report(config: RunConfig, sides: dict[str, list[Seconds]], out: Path | None)
 
 def one_process(config: RunConfig) -> Iterator[Seconds]:
     """The loop of `pipeline/driver.py` without Ray: the same calls on the same classes."""
+    import torch
+
     from actors.collector import Collector
     from actors.replay.service import ReplayService
     from learners.learner import Learner
     from pipeline.train import agent_config
 
-    agent = agent_config(config)
+    agent, threads = agent_config(config), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as directory:
         store = ReplayService(f"{directory}/replay", "benchmark")
         learner = Learner(agent, config.dataset, seed=config.seed, device="cpu")
@@ -91,7 +93,9 @@ def one_process(config: RunConfig) -> Iterator[Seconds]:
             seconds: Seconds = {}
             with _timed(seconds, "collect"):
                 num_steps = config.steps_in(iteration)
+                torch.set_num_threads(1)  # as a collector's process does: a second thread costs more than it computes
                 chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
+                torch.set_num_threads(threads)
                 store.append(chunks)
                 learner.extend(chunks)
             for part, training in config.trainings.items():

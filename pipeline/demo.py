@@ -9,7 +9,7 @@ from pipeline.presets import DEMO
 from pipeline.run_dir import default_run_dir
 from pipeline.train import train
 
-NEXT = "next: python -m pipeline.train catch, which learns on a laptop; --help lists every preset and setting"
+NEXT = "next: python -m pipeline.train catch, a smaller game; python -m pipeline.train --help lists every preset"
 
 
 def main() -> int:
