@@ -1,8 +1,8 @@
 """How many steps a second does the world model imagine?
 
-Rolls the policy out in a preset's world model from synthetic contexts, as the actor-critic's loss does: with the derived
-columns of the contexts at hand, with none of them, and the whole actor-critic step (rollout, gradient pass, optimiser).
-An imagined step is one transition of one trajectory.
+Takes whole actor-critic steps (rollout in the world model, gradient pass, optimiser) of a preset from synthetic
+contexts: with the contexts' frames encoded and decoded before, and with all of that to do. An imagined step is one
+transition of one trajectory.
 
     python -m benchmarks.imagination --preset iris-atari100k --batch 8 --out benchmarks/results/imagination_cpu.json
 """

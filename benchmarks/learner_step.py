@@ -1,8 +1,8 @@
 """How long does a gradient step of each part take, and how far is that from what the machine can do?
 
 Runs the learner of a preset on synthetic experience, part by part: time, operations (counted by torch while the step
-runs), fraction of the machine's own ceiling, peak memory. The perceptual network of `iris-*` presets gets random weights
-(the same cost).
+runs), fraction of the machine's own ceiling, peak memory. The perceptual network of `iris-*` presets gets random
+weights (the same cost).
 
     python -m benchmarks.learner_step --preset iris-atari100k --tokenizer-batch 32 --world-model-batch 4 \\
         --actor-critic-batch 8 --out benchmarks/results/learner_step_cpu.json
@@ -36,9 +36,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2_000, help="environment steps in the synthetic dataset")
     parser.add_argument("--repeats", type=int, default=5)
     for part in PARTS:
-        parser.add_argument(
-            f"--{part.replace('_', '-')}-batch", type=int, help="segments per gradient step; default: the preset's"
-        )
+        flag = f"--{part.replace('_', '-')}-batch"
+        parser.add_argument(flag, type=int, help="segments per gradient step; default: the preset's")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

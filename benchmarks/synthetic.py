@@ -37,7 +37,7 @@ def with_batch_sizes(config: RunConfig, batch_sizes: dict[str, int]) -> RunConfi
 def synthetic_learner(config: RunConfig, device: torch.device, *, num_steps: int) -> Learner:
     """A learner of `config` whose dataset holds `num_steps` made-up steps, in episodes of 100.
 
-    If the tokenizer's loss has a perceptual term, its network gets random weights: the same cost, meaningless distances.
+    If the tokenizer's loss has a perceptual term, its network gets random weights: same cost, meaningless distances.
     """
     with TemporaryDirectory() as directory:
         world_model = config.world_model
