@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 
 import ray
 
@@ -12,6 +14,8 @@ from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 
 MIN_MEMORY_GB = 2.0
+ANSWER_TIMEOUT_S = 10.0
+"""How long a cluster's port may take to answer. Ray itself would try for more than two minutes."""
 
 
 def connect(config: ClusterConfig) -> None:
@@ -24,6 +28,8 @@ def connect(config: ClusterConfig) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         _check_memory(config)
+    else:
+        _check_answer(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
@@ -55,6 +61,16 @@ def disconnect() -> None:
 def num_cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _check_answer(address: str) -> None:
+    host_and_port = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if host_and_port is None:
+        return  # "auto": Ray looks for a cluster on this machine
+    try:
+        socket.create_connection((host_and_port[1], int(host_and_port[2])), timeout=ANSWER_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from error
 
 
 def _check_memory(config: ClusterConfig) -> None:

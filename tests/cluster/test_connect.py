@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -52,6 +53,15 @@ def test_whoever_has_the_token_is_let_in(cluster: ClusterConfig):
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
     assert _ping({}).stdout == "False\n"
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and it refuses
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ClusterError, match=rf"no Ray cluster at RAY_ADDRESS={address}: .*refused"):
+            connect(ClusterConfig())
 
 
 @pytest.mark.ray
