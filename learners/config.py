@@ -123,7 +123,7 @@ class IrisConfig(Config):
 class ActorCriticConfig(Config):
     """Recurrent policy and value, trained in imagination only."""
 
-    channels: tuple[PositiveInt, ...] = (32, 32, 64, 64)
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (32, 32, 64, 64)
     """Widths of the convolutions; each is followed by a 2×2 max-pool."""
     lstm_size: PositiveInt = 512
     burn_in: NonNegativeInt = 20

@@ -73,16 +73,17 @@ def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
     from pipeline.driver import Driver
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
-    from pipeline.workers import start_workers
+    from pipeline.workers import reserve_resources, start_workers
 
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
     try:
         with StopSignals() as stop:
             connect(config.cluster)
+            reservation = reserve_resources(config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            workers = start_workers(config, run, agent)
+            workers = start_workers(config, run, agent, reservation)
             counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in workers.parameter_counts.items()]
             parameters = f"parameters: {', '.join(counts)}"
             reporter.line(f"learner on {workers.device} with {workers.threads} threads; {parameters}")

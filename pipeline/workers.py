@@ -33,10 +33,22 @@ class Workers:
     parameter_counts: dict[str, int]
 
 
-def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> Workers:
-    """Reserves the resources and starts all processes.
+@dataclass(frozen=True)
+class Reservation:
+    """What the cluster has set aside for a run."""
 
-    Collecting, learning and evaluating take turns, so they share one reservation: what the largest of them needs.
+    single: Placement
+    """Of a process that computes with one thread."""
+    learner: Placement
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.learner.num_gpus else "cpu"
+
+
+def reserve_resources(config: RunConfig) -> Reservation:
+    """Collecting, learning and evaluating take turns, so they share what the largest of them needs.
+
     Collectors and evaluators compute with one thread each.
 
     Raises: ClusterError if the cluster has too little.
@@ -49,17 +61,22 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> W
     threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else largest_node("CPU"))
     num_cpus = max(threads, config.collection.num_collectors, config.evaluation.num_evaluators)
     group = reserve(cluster, num_cpus=num_cpus, num_gpus=num_gpus)
-    single, wide = Placement(group, threads=1), Placement(group, threads=threads, num_gpus=num_gpus)
-    device = "cuda" if num_gpus else "cpu"
+    return Reservation(Placement(group, threads=1), Placement(group, threads=threads, num_gpus=num_gpus))
+
+
+def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:
+    """Starts all processes. Raises ClusterError if the learner does not start in time."""
+    single, seed = reservation.single, config.seed
     store = spawn(ReplayService, str(run.replay), run_name(config), placement=single)
-    learner = spawn(Learner, agent, config.dataset, seed=config.seed, device=device, placement=wide)
+    learner = spawn(Learner, agent, config.dataset, seed=seed, device=reservation.device, placement=reservation.learner)
     collectors = [
-        spawn(Collector, config.env, config.collection, agent, seed=config.seed, index=index, placement=single)
+        spawn(Collector, config.env, config.collection, agent, seed=seed, index=index, placement=single)
         for index in range(config.collection.num_collectors)
     ]
     evaluators = [
-        spawn(Evaluator, config.env, config.evaluation, agent, seed=config.seed, placement=single)
+        spawn(Evaluator, config.env, config.evaluation, agent, seed=seed, placement=single)
         for _ in range(config.evaluation.num_evaluators)
     ]
-    counts = wait(learner.parameter_counts.remote(), "the learner to start", cluster.start_timeout_s)
-    return Workers(store, learner, collectors, evaluators, device, threads, counts)
+    counts = wait(learner.parameter_counts.remote(), "the learner to start", config.cluster.start_timeout_s)
+    threads = reservation.learner.threads
+    return Workers(store, learner, collectors, evaluators, reservation.device, threads, counts)

@@ -284,3 +284,14 @@ def test_zero_iterations_build_the_networks_of_the_paper_and_leave_nothing(tmp_p
         ["actor_critic", "3,218,983", "parameters"],
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_resources_that_no_node_has_are_one_line_and_leave_nothing(tmp_path: Path):
+    path = tmp_path / "run"
+    done = run_module("pipeline.train", "debug", "--run-dir", str(path), "--cluster.learner-threads", "4096")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no node is large enough: found at most ")
+    assert line.endswith(" CPU, expected 4096 CPU on one")
+    assert not path.exists()
