@@ -292,6 +292,6 @@ def test_resources_that_no_node_has_are_one_line_and_leave_nothing(tmp_path: Pat
     done = run_module("pipeline.train", "debug", "--run-dir", str(path), "--cluster.learner-threads", "4096")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: no node is large enough: found at most ")
+    assert line.startswith("error: no node is large enough: found ")
     assert line.endswith(" CPU, expected 4096 CPU on one")
     assert not path.exists()
