@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 
 CONFIG_FILE = "config.json"
+MAX_NAME_LENGTH = 100
 LOCK_FILE = ".lock"
 
 README = """\
@@ -37,8 +39,15 @@ def default_run_dir(config: RunConfig) -> Path:
 
 
 def run_name(config: RunConfig) -> str:
-    """Names a run in files and logs: letters, digits, dots, dashes and underscores only."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{config.preset}-{config.game}-seed{config.seed}")
+    """Names a run in files and logs: at most 100 letters, digits, dots, dashes and underscores.
+
+    A longer name is cut and ends with a hash of the whole.
+    """
+    whole = f"{config.preset}-{config.game}-seed{config.seed}"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", whole)
+    if len(name) > MAX_NAME_LENGTH:
+        name = f"{name[: MAX_NAME_LENGTH - 17]}-{blake2b(whole.encode(), digest_size=8).hexdigest()}"
+    return name
 
 
 class RunDirectory:

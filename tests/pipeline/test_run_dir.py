@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from actors.config import CatchConfig, GymConfig
+from actors.replay.store import ReplayStore
 from pipeline.config import CheckpointConfig, RunConfig
 from pipeline.errors import UsageError
 from pipeline.presets import DEBUG
@@ -209,3 +210,10 @@ def test_a_run_name_cannot_leave_its_directory(game: str):
 
 def _content(directory: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def test_a_long_run_name_is_cut_and_stays_its_own(tmp_path: Path):
+    first, second = (run_name(RunConfig(preset="gym", env=GymConfig(id="g" * 200 + end))) for end in "ab")
+    assert len(first) == len(second) == 100
+    assert first != second
+    ReplayStore(tmp_path / "replay", first)
