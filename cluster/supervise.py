@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -28,12 +27,6 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
         raise ClusterError(f"the process died that was to do: {what} ({_reason(error)})") from error
     except RayError as error:
         raise ClusterError(f"lost: {what} ({type(error).__name__}: {_reason(error)})") from error
-
-
-def kill(actors: Sequence[Any]) -> None:
-    """Ends the actors at once; they must hold nothing that is not on disk."""
-    for actor in actors:
-        ray.kill(actor)
 
 
 def _reason(error: Exception) -> str:

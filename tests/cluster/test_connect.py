@@ -17,7 +17,7 @@ from cluster.config import ClusterConfig
 from cluster.connect import connect
 from cluster.errors import ClusterError
 from cluster.spawn import Placement, spawn
-from cluster.supervise import kill, wait
+from cluster.supervise import wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import Worker
 
@@ -33,7 +33,7 @@ def test_every_socket_of_the_embedded_ray_is_on_loopback(placement: Placement):
     worker = spawn(Worker, placement=placement)
     wait(worker.name.remote(), "a process of its own", 120)
     listening = _listening(_descendants(os.getpid()) | {os.getpid()})
-    kill([worker])
+    ray.kill(worker)
     gcs_port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
     assert gcs_port in {port for _, port in listening}
     assert len(listening) >= 4  # GCS, raylet, a worker, this process

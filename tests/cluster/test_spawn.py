@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import ray
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.spawn import Placement, largest_node, reserve, spawn
-from cluster.supervise import kill, wait
+from cluster.supervise import wait
 from tests.cluster.fakes import Worker
 
 pytestmark = pytest.mark.ray
@@ -65,7 +66,7 @@ def test_a_refused_reservation_does_not_go_on_waiting_for_the_resources(everythi
 def test_a_process_is_built_from_its_arguments(placement: Placement):
     worker = spawn(Worker, "a", "b", placement=placement, suffix="!")
     assert wait(worker.name.remote(), "its name", PATIENCE_S) == "a-b!"
-    kill([worker])
+    ray.kill(worker)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -81,11 +82,12 @@ def test_a_process_has_its_threads_which_sleep_while_they_wait_and_sees_no_gpu(p
         "CUDA_VISIBLE_DEVICES": "",
     }
     assert {name: environment.get(name) for name in expected} == expected
-    kill([worker])
+    ray.kill(worker)
 
 
 def test_more_processes_than_cpus_share_one_reservation(placement: Placement):
     workers = [spawn(Worker, str(index), placement=placement) for index in range(3)]
     names = wait([worker.name.remote() for worker in workers], "their names", PATIENCE_S)
     assert names == ["0", "1", "2"]
-    kill(workers)
+    for worker in workers:
+        ray.kill(worker)

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from threading import Timer
 
 import pytest
+import ray
 from ray.actor import ActorHandle
 
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError
 from cluster.spawn import Placement, spawn
-from cluster.supervise import kill, wait
+from cluster.supervise import wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import DAMAGE, NeverStarts, Worker
 
@@ -26,7 +27,7 @@ PATIENCE_S = 120
 def worker(placement: Placement) -> Iterator[ActorHandle]:
     worker = spawn(Worker, "w", placement=placement)
     yield worker
-    kill([worker])
+    ray.kill(worker)
 
 
 def test_the_value_of_a_call_comes_back(worker: ActorHandle):
@@ -36,7 +37,7 @@ def test_the_value_of_a_call_comes_back(worker: ActorHandle):
 def test_a_list_of_calls_gives_a_list_in_their_order(worker: ActorHandle, placement: Placement):
     other = spawn(Worker, "other", placement=placement)
     assert wait([other.name.remote(), worker.name.remote()], "their names", PATIENCE_S) == ["other", "w"]
-    kill([other])
+    ray.kill(other)
 
 
 def test_a_wait_for_something_that_never_comes_ends_and_says_what_it_was(worker: ActorHandle):
@@ -51,7 +52,7 @@ def test_a_wait_for_something_that_never_comes_ends_and_says_what_it_was(worker:
 def test_a_worker_that_is_killed_is_an_error_that_says_what_it_was_doing(worker: ActorHandle):
     wait(worker.name.remote(), "it to start", PATIENCE_S)
     call = worker.hang.remote()
-    kill([worker])
+    ray.kill(worker)
     with pytest.raises(ClusterError) as lost:
         wait(call, "a call that hangs", PATIENCE_S)
     reason = "The actor is dead because it was killed by `ray.kill`."
