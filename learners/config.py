@@ -142,3 +142,12 @@ class DatasetConfig(Config):
 
     truncation_is_end: bool = True
     """Count running into a time limit as an end for the world model and the returns, as the authors do."""
+
+
+class LearnerConfig(Config):
+    """How gradient steps are computed; `float32` and `bfloat16` runs are different runs."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of matrix products and convolutions. Weights, optimisers, normalisation and losses stay float32."""
+    cuda_graph: bool = True
+    """On a GPU, record the imagined rollout once and replay it as a whole: the same kernels without their launches."""

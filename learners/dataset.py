@@ -1,6 +1,7 @@
 """The learner's mirror of the replay store: all steps on the learner's device, and segments drawn from them.
 
-Rows are steps in the order of arrival; an episode is a list of rows (with several environments they interleave).
+Rows are steps in the order of arrival, from 1; row 0 is zero in every column and stands where a segment is padded.
+An episode is a list of rows (with several environments they interleave).
 
 Legend: B segments, T steps per segment.
 """
@@ -42,10 +43,10 @@ class Dataset:
         self._part_version = part_version
         self._cache = cache
         self._num_steps = 0
-        self._frames = torch.zeros((0, 3, FRAME_SIZE, FRAME_SIZE), dtype=torch.uint8, device=device)
-        self._actions = torch.zeros(0, dtype=torch.int64, device=device)
-        self._rewards = torch.zeros(0, dtype=torch.float32, device=device)
-        self._ends = torch.zeros(0, dtype=torch.bool, device=device)
+        self._frames = torch.zeros((1, 3, FRAME_SIZE, FRAME_SIZE), dtype=torch.uint8, device=device)
+        self._actions = torch.zeros(1, dtype=torch.int64, device=device)
+        self._rewards = torch.zeros(1, dtype=torch.float32, device=device)
+        self._ends = torch.zeros(1, dtype=torch.bool, device=device)
         self._episodes: list[NDArray[np.int64]] = []  # rows of every episode, in time order
         self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes
         self._columns: dict[str, _Column] = {}
@@ -65,7 +66,7 @@ class Dataset:
 
     def extend(self, chunk: Chunk) -> None:
         """Appends the steps of a chunk; chunks of one environment must come in their order."""
-        first, last = self._num_steps, self._num_steps + len(chunk)
+        first, last = self._num_steps + 1, self._num_steps + 1 + len(chunk)
         self._reserve(last)
         ends = chunk.terminated | chunk.truncated if self.config.truncation_is_end else chunk.terminated
         self._frames[first:last] = torch.tensor(chunk.frames, device=self.device)
@@ -83,17 +84,17 @@ class Dataset:
                     f"episode {episode}: expected its step {known} next, found step {chunk.episode_steps[steps[0]]}"
                 )
             self._episodes[index] = np.concatenate([self._episodes[index], first + steps])
-        self._num_steps = last
+        self._num_steps += len(chunk)
 
     def sample(
         self,
         batch_size: int,
         length: int,
         anchor: Literal["start", "end"],
-        derived: Sequence[str],
+        columns: Sequence[str],
         generator: np.random.Generator,
     ) -> Segments:
-        """Draws `batch_size` segments of `length` steps.
+        """Draws `batch_size` segments of `length` steps with the named columns: `frames` or derived ones.
 
         Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with
         anchor "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
@@ -102,7 +103,7 @@ class Dataset:
         """
         if self._num_steps == 0:
             raise ValueError("nothing to sample: the dataset holds 0 steps")
-        rows = np.full((batch_size, length), -1, dtype=np.int64)  # (B, T), -1 where padded
+        rows = np.zeros((batch_size, length), dtype=np.int64)  # (B, T)
         for index, episode_index in enumerate(generator.integers(len(self._episodes), size=batch_size)):
             episode = self._episodes[episode_index]
             position = int(generator.integers(len(episode)))
@@ -112,39 +113,39 @@ class Dataset:
             else:
                 drawn = episode[max(0, position + 1 - length) : position + 1]
                 rows[index, length - len(drawn) :] = drawn
-        return self._gather(rows, derived)
+        return self._gather(rows, columns)
 
-    def last_segment(self, length: int, derived: Sequence[str], *, episode: int) -> Segments:
+    def last_segment(self, length: int, columns: Sequence[str], *, episode: int) -> Segments:
         """The last `length` steps of one episode, without padding: (1, T)."""
-        return self._gather(self._episodes[episode][-length:][None], derived)
+        return self._gather(self._episodes[episode][-length:][None], columns)
+
+    def fill(self, columns: Sequence[str]) -> None:
+        """Brings derived columns up to date at every step, as sampling would one batch after another."""
+        for name in columns:
+            self._column(name, np.arange(1, self._num_steps + 1))
 
     def forget_derived(self) -> None:
         """Derived columns are computed anew from here on, in the batches that are asked for from here on."""
         self._columns.clear()
 
-    def _gather(self, rows: NDArray[np.int64], derived: Sequence[str]) -> Segments:
-        real = rows >= 0
-        mask = torch.from_numpy(real).to(self.device)
-        index = torch.from_numpy(np.maximum(rows, 0)).to(self.device)  # (B, T)
-        padded = not real.all()
+    def _gather(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Segments:
+        index = self._to_device(rows.ravel())  # (B*T,)
 
         def take(column: Tensor) -> Tensor:
-            taken = column[index]  # (B, T, ...)
-            if padded:
-                taken *= mask.view(*mask.shape, *(1,) * (taken.ndim - 2))
-            return taken
+            return column.index_select(0, index).unflatten(0, rows.shape)  # (B, T, ...)
 
         return Segments(
-            frames=take(self._frames),
             actions=take(self._actions),
             rewards=take(self._rewards),
             ends=take(self._ends),
-            mask=mask,
-            derived={name: take(self._column(name, rows[real])) for name in derived},
+            mask=(index > 0).view(rows.shape),
+            columns={name: take(self._column(name, rows[rows > 0])) for name in columns},
         )
 
     def _column(self, name: str, rows: NDArray[np.int64]) -> Tensor:
-        """The derived column, up to date at `rows`."""
+        """A column, up to date at `rows`."""
+        if name == "frames":
+            return self._frames
         derived = self._derived[name]
         if name not in self._columns:
             self._columns[name] = _Column(derived.compute(self._frames[:1]), len(self._frames))
@@ -155,10 +156,15 @@ class Dataset:
         if self._cache:
             stale = stale[column.versions[stale] != version]
         for first in range(0, len(stale), DERIVE_BATCH):
-            batch = torch.from_numpy(stale[first : first + DERIVE_BATCH]).to(self.device)
-            column.values[batch] = derived.compute(self._frames[batch])
+            batch = self._to_device(stale[first : first + DERIVE_BATCH])
+            column.values[batch] = derived.compute(self._frames.index_select(0, batch))
         column.versions[stale] = version
         return column.values
+
+    def _to_device(self, rows: NDArray[np.int64]) -> Tensor:
+        """Without waiting for the device: from pinned memory the copy is one more thing in its queue."""
+        tensor = torch.from_numpy(rows)
+        return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _reserve(self, num_rows: int) -> None:
         capacity = len(self._frames)

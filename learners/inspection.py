@@ -33,18 +33,17 @@ def inspect(world_model: WorldModel, dataset: Dataset, generator: torch.Generato
     lengths = dataset.episode_lengths()
     recent = range(max(0, len(lengths) - 10), len(lengths))
     episode = max(recent, key=lambda index: lengths[index])
-    segment = dataset.last_segment(NUM_STEPS, world_model.dream_columns, episode=episode)
-    frames = segment.frames[0]  # (T, 3, 64, 64)
+    segment = dataset.last_segment(NUM_STEPS, ("frames", *world_model.dream_columns), episode=episode)
+    frames = segment.columns["frames"][0]  # (T, 3, 64, 64)
     chosen = torch.linspace(0, len(frames) - 1, NUM_FRAMES).long()
     originals = frames[chosen.to(frames.device)]
     context = replace(
         segment,
-        frames=segment.frames[:, :1],
         actions=segment.actions[:, :1],
         rewards=segment.rewards[:, :1],
         ends=segment.ends[:, :1],
         mask=segment.mask[:, :1],
-        derived={name: column[:, :1] for name, column in segment.derived.items()},
+        columns={name: column[:, :1] for name, column in segment.columns.items()},
     )
     noise = uniforms((NUM_STEPS, 1, world_model.noise_per_step), generator)
     dream = world_model.dream(context, noise)

@@ -7,7 +7,9 @@ from a checkpoint and the same chunks goes on exactly as the lost one would have
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,31 +18,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learners.actor_critic import actor_critic_part
 from learners.agent import AgentConfig, acting_modules
-from learners.config import DatasetConfig
+from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.durable import write_durably
 from learners.experience import Chunk
+from learners.imagination import actor_critic_part
 from learners.inspection import Pictures, inspect
-from learners.part_trainer import PartTrainer, total_loss
+from learners.nn.precision import autocast
+from learners.part_trainer import BatchTooLargeError, PartTrainer, total_loss
 from learners.streams import Streams
 from learners.weights import pack
 
 
 class Learner:
-    def __init__(self, agent: AgentConfig, dataset: DatasetConfig, *, seed: int, device: str) -> None:
+    def __init__(
+        self,
+        agent: AgentConfig,
+        dataset: DatasetConfig,
+        config: LearnerConfig,
+        *,
+        seed: int,
+        device: str,
+        cache: bool = True,
+    ) -> None:
+        """Without `cache`, derived columns are computed anew for every batch."""
+        self.config = config
         self._streams = Streams(seed)
         self._device = torch.device(device)
         torch.manual_seed(self._streams.key("initialisation"))
-        self._world_model, self._actor_critic = agent.build()
-        parts = [*self._world_model.parts, actor_critic_part(self._actor_critic, self._world_model, agent.actor_critic)]
+        self.world_model, self.actor_critic = agent.build()
+        record = config.cuda_graph and self._device.type == "cuda"
+        policy = actor_critic_part(self.actor_critic, self.world_model, agent.actor_critic, record=record)
+        parts = [*self.world_model.parts, policy]
         for part in parts:
             part.module.to(self._device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._trainers = {part.name: PartTrainer(part) for part in parts}
         self._iteration = 0
-        self._dataset = Dataset(
-            dataset, self._device, self._world_model.derived, lambda part: self._trainers[part].updates
+        self.parts = {part.name: part for part in parts}
+        self.dataset = Dataset(
+            dataset,
+            self._device,
+            self.world_model.derived,
+            lambda part: self._trainers[part].updates,
+            cache=cache,
         )
 
     def parameter_counts(self) -> dict[str, int]:
@@ -49,24 +70,28 @@ class Learner:
     def extend(self, chunks: Sequence[Chunk]) -> int:
         """Mirrors the chunks, in the order given; how many steps the mirror holds then."""
         for chunk in chunks:
-            self._dataset.extend(chunk)
-        return self._dataset.num_steps
+            self.dataset.extend(chunk)
+        return self.dataset.num_steps
 
     def train(self, part: str, iteration: int, steps: range) -> dict[str, float]:
         """Takes the gradient steps `steps` of an iteration; the mean of every loss term and metric over them.
 
-        Raises: FloatingPointError if a loss was not finite.
+        Raises: FloatingPointError if a loss was not finite; BatchTooLargeError if the device's memory is too small.
         """
         if iteration != self._iteration:
             # A frame encoded in another batch can differ in its last bit. Starting each iteration without derived
             # columns makes a resumed one compute them in the batches of the one that was lost.
-            self._dataset.forget_derived()
+            self.dataset.forget_derived()
             self._iteration = iteration
         trainer = self._trainers[part]
         sums: dict[str, Tensor] = {}
         trainer.part.module.train()
         for step in steps:
-            for name, value in self._gradient_step(trainer, iteration, step).items():
+            try:
+                values = self._gradient_step(trainer, iteration, step)
+            except RuntimeError as error:
+                raise _batch_too_large(trainer, self._device, error) or error from error
+            for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         trainer.part.module.eval()
         means = {name: float(total) / len(steps) for name, total in sums.items()}
@@ -77,7 +102,7 @@ class Learner:
 
     def weights(self) -> NDArray[np.float32]:
         """Of everything that acts, for `Agent.load`."""
-        return pack(acting_modules(self._world_model, self._actor_critic))
+        return pack(acting_modules(self.world_model, self.actor_critic))
 
     def save(self, directory: str) -> dict[str, str]:
         """Writes one durable file a part into an existing directory; file name -> sha256."""
@@ -94,23 +119,43 @@ class Learner:
             trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
 
     def inspect(self, iteration: int) -> Pictures:
-        return inspect(self._world_model, self._dataset, self._streams.torch(self._device, "pictures", iteration))
+        with self.precision():
+            return inspect(self.world_model, self.dataset, self._streams.torch(self._device, "pictures", iteration))
+
+    def precision(self) -> AbstractContextManager[object]:
+        """The region in which everything here is computed: derived columns too, whoever asks for them first."""
+        return autocast(self._device, self.config.precision)
 
     def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> Mapping[str, Tensor]:
         part, streams = trainer.part, self._streams
-        segments = self._dataset.sample(
-            part.training.batch_size,
-            part.length,
-            part.anchor,
-            part.derived,
-            streams.numpy(f"{part.name}/segments", iteration, step),
-        )
         torch.manual_seed(streams.key(f"{part.name}/dropout", iteration, step))
-        losses = part.loss(segments, streams.torch(self._device, f"{part.name}/noise", iteration, step))
+        with self.precision():
+            segments = self.dataset.sample(
+                part.training.batch_size,
+                part.length,
+                part.anchor,
+                part.columns,
+                streams.numpy(f"{part.name}/segments", iteration, step),
+            )
+            losses = part.loss(segments, streams.torch(self._device, f"{part.name}/noise", iteration, step))
         loss = total_loss(losses).detach()
         norm = trainer.step(losses)
         terms = {f"loss/{name}": term.detach() for name, term in losses.terms.items()}
         return {"loss": loss, **terms, "gradient_norm": norm.detach(), **losses.metrics}
+
+
+def _batch_too_large(trainer: PartTrainer, device: torch.device, error: RuntimeError) -> BatchTooLargeError | None:
+    """The error to raise instead, if memory ran out."""
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        return None
+    found = trainer.part.training.batch_size
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return BatchTooLargeError(
+        f"a batch of {found} does not fit into the {memory / 2**30:.0f} GiB of {device}: expected {found // 2} or less"
+    )
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,7 +1,8 @@
 """One part with its optimiser: a gradient step, and the file that holds both.
 
 File format (safetensors): `weights.<name>` for every parameter and buffer, `optimizer.<name>.<key>` for the optimiser's
-state of every parameter, and the number of gradient steps as metadata `updates`.
+state of every parameter, and the number of gradient steps as metadata `updates`. A machine without the package can take
+gradient steps all the same, so it is imported where a file is made or read.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 
 import torch
-from safetensors.torch import load as parse_safetensors
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from learners.config import PartTraining
 from learners.world_model import Losses, Part
 
 ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
+
+
+class BatchTooLargeError(Exception):
+    """The memory of the device is too small for a gradient step; the message names the part and its batch size."""
 
 
 class PartTrainer:
@@ -38,17 +41,21 @@ class PartTrainer:
         return norm
 
     def to_bytes(self) -> bytes:
+        from safetensors.torch import save
+
         tensors = {f"weights.{name}": tensor for name, tensor in self.part.module.state_dict().items()}
         for name, parameter in self._parameters.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        return to_safetensors(contiguous, metadata={"updates": str(self.updates)})
+        return save(contiguous, metadata={"updates": str(self.updates)})
 
     @torch.no_grad()
     def from_bytes(self, data: bytes) -> None:
         """Restores weights, optimiser and count. Raises ValueError, in one line, if `data` is of another network."""
-        tensors = parse_safetensors(data)
+        from safetensors.torch import load
+
+        tensors = load(data)
         weights = self.part.module.state_dict()
         updates = int(_metadata(data)["updates"])
         expected = {f"weights.{name}": tensor.shape for name, tensor in weights.items()}

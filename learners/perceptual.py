@@ -19,8 +19,6 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 VGG16 = (
@@ -65,6 +63,9 @@ class Perceptual(nn.Module):
 
         Raises: FileNotFoundError and ValueError, each with one line: what is missing, or what was found and expected.
         """
+        from safetensors import SafetensorError  # here, so that a random network needs no such package
+        from safetensors.torch import load_file
+
         if not Path(path).is_file():
             raise FileNotFoundError(missing_weights_message(path))
         try:

@@ -22,12 +22,12 @@ from learners.config import PartTraining
 class Segments:
     """A batch of pieces of episodes, padded to one length."""
 
-    frames: Tensor  # (B, T, 3, 64, 64) uint8, zero where padded
     actions: Tensor  # (B, T) int64
     rewards: Tensor  # (B, T) float32, in the game's own units
     ends: Tensor  # (B, T) bool
     mask: Tensor  # (B, T) bool, False where padded
-    derived: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (B, T, ...), zero where padded
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """What was asked for beside them: `frames` (B, T, 3, 64, 64) uint8, derived ones (B, T, ...); zero where padded."""
 
 
 class Losses(NamedTuple):
@@ -48,8 +48,8 @@ class Part:
     """Steps per segment."""
     anchor: Literal["start", "end"]
     """Which step of a segment is drawn uniformly in its episode; the rest is padded beyond the episode."""
-    derived: tuple[str, ...]
-    """Columns the loss reads."""
+    columns: tuple[str, ...]
+    """What the loss reads: `frames` or names of derived columns."""
     loss: Callable[[Segments, torch.Generator], Losses]
 
 
@@ -88,7 +88,7 @@ class WorldModel(Protocol):
 
     @property
     def dream_columns(self) -> tuple[str, ...]:
-        """Derived columns that `dream` and `context_features` read."""
+        """Columns that `dream` and `context_features` read."""
         ...
 
     def acting_modules(self) -> Mapping[str, nn.Module]:

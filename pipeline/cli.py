@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from pydantic import BaseModel, ValidationError
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from cluster.errors import ClusterError
 from learners.config import Config
@@ -25,6 +27,7 @@ from pipeline.presets import PRESETS
 
 USAGE_EXIT_CODE = 2
 _HELP = {"--help", "-h"}
+_REGISTRY = ConstructorRegistry()
 Arguments = TypeVar("Arguments", bound=Config)
 
 
@@ -49,7 +52,7 @@ def parse(argv: Sequence[str], program: str) -> Launch:
     given = _check_arguments(argv[1:], types)
     with _one_line_errors(given, types):
         return tyro.extras.overridable_config_cli(
-            presets, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,)
+            presets, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), registry=_REGISTRY
         )
 
 
@@ -80,6 +83,20 @@ def command(main: Callable[[], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+@_REGISTRY.struct_rule
+def _run_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Tells tyro that every field of a run is a flag but its preset, which comes from the run it starts from."""
+    if info.type is not RunConfig:
+        return None
+    types = get_type_hints(RunConfig, include_extras=True)
+    fields = (
+        StructFieldSpec(name, types[name], getattr(info.default, name), field.description)
+        for name, field in RunConfig.model_fields.items()
+        if name != "preset"
+    )
+    return StructConstructorSpec(partial(RunConfig, preset=info.default.preset), tuple(fields))
 
 
 @contextmanager
@@ -153,7 +170,7 @@ def _flag_types(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flag_types(value, prefix)
         elif isinstance(value, BaseModel):
             yield from _flag_types(value, f"{prefix}{kebab}.")
-        elif tyro.conf.Suppress not in field.metadata:
+        elif not (isinstance(model, RunConfig) and name == "preset"):
             yield f"{prefix}{kebab}", field.annotation
             if isinstance(value, bool):
                 yield f"{prefix}no-{kebab}", bool

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Any
 
-import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
 from cluster.config import ClusterConfig
-from learners.config import ActorCriticConfig, Config, DatasetConfig, IrisConfig, PartTraining
+from learners.config import ActorCriticConfig, Config, DatasetConfig, IrisConfig, LearnerConfig, PartTraining
 
 
 class CheckpointConfig(Config):
@@ -24,8 +24,8 @@ class CheckpointConfig(Config):
 class RunConfig(Config):
     """One run: an algorithm, an environment, a seed and a schedule."""
 
-    preset: Annotated[str, tyro.conf.Suppress]  # not a flag
-    """Name of the preset this configuration started from."""
+    preset: str
+    """Name of the preset this configuration started from; not a flag."""
     seed: NonNegativeInt = 0
     """Of all randomness of the run."""
     iterations: NonNegativeInt = 600
@@ -34,6 +34,7 @@ class RunConfig(Config):
     world_model: IrisConfig = IrisConfig()
     actor_critic: ActorCriticConfig = ActorCriticConfig()
     dataset: DatasetConfig = DatasetConfig()
+    learner: LearnerConfig = LearnerConfig()
     collection: CollectionConfig = CollectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -61,14 +62,29 @@ class RunConfig(Config):
         """Environment steps in the store once iterations 1..iteration are done."""
         return sum(self.steps_in(index) for index in range(1, iteration + 1))
 
+    def setting_of(self, part: str) -> str:
+        """Dotted path of a part's training, as flags name it."""
+        return next(path for path, training in _trainings(self, "") if training is self.trainings[part])
+
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed: algorithm, environment, seed and schedule."""
         return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
 
 
+def _trainings(config: Config, prefix: str) -> Iterator[tuple[str, PartTraining]]:
+    """Path and value of every PartTraining in a configuration."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, PartTraining):
+            yield prefix + name, value
+        elif isinstance(value, Config):
+            yield from _trainings(value, f"{prefix}{name}.")
+
+
 _NOT_IDENTITY: Any = {
     "iterations": True,
     "cluster": True,
+    "learner": {"cuda_graph"},
     "checkpoint": True,
     "log_every": True,
     "pictures_every": True,

@@ -24,6 +24,7 @@ from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
 from cluster.supervise import wait
 from learners.durable import write_durably
+from learners.part_trainer import BatchTooLargeError
 from pipeline import media
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
@@ -94,7 +95,12 @@ class Driver:
             for first in range(0, total, self.config.log_every):
                 steps = range(first, min(first + self.config.log_every, total))
                 call = self._workers.learner.train.remote(part, iteration, steps)
-                for name, mean in self._wait(call, f"gradient steps of {part}").items():
+                try:
+                    means = self._wait(call, f"gradient steps of {part}")
+                except BatchTooLargeError as error:
+                    flag = f"--{self.config.setting_of(part)}.batch-size".replace("_", "-")
+                    raise UsageError(f"{flag}: {error}") from error
+                for name, mean in means.items():
                     totals[name] = totals.get(name, 0.0) + mean * len(steps)
                 self._reporter.phase(iteration, part.replace("_", " "), steps.stop, total)
         return {f"{part}/{name}": value / total for name, value in totals.items()}

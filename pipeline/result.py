@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from learners.actor_critic import actor_critic_part
 from learners.agent import AgentConfig
+from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig

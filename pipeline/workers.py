@@ -68,7 +68,15 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, rese
     """Starts all processes. Raises ClusterError if the learner does not start in time."""
     single, seed = reservation.single, config.seed
     store = spawn(ReplayService, str(run.replay), run_name(config), placement=single)
-    learner = spawn(Learner, agent, config.dataset, seed=seed, device=reservation.device, placement=reservation.learner)
+    learner = spawn(
+        Learner,
+        agent,
+        config.dataset,
+        config.learner,
+        seed=seed,
+        device=reservation.device,
+        placement=reservation.learner,
+    )
     collectors = [
         spawn(Collector, config.env, config.collection, agent, seed=seed, index=index, placement=single)
         for index in range(config.collection.num_collectors)

@@ -61,7 +61,8 @@ class Gpt(nn.Module):
         at_action = hidden[:, :, -1]  # (B, T, E)
         # The last token of a frame is followed by an action, which is not predicted.
         predicting = torch.cat([hidden[:, :, :-2], hidden[:, :, -1:]], dim=2)  # (B, T, K, E)
-        return Predictions(self.token_head(predicting), self.reward_head(at_action), self.end_head(at_action))
+        logits = self.token_head(predicting), self.reward_head(at_action), self.end_head(at_action)
+        return Predictions(*(each.float() for each in logits))
 
     def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""

@@ -34,7 +34,8 @@ class Iris:
             num_actions=num_actions,
         )
         self.noise_per_step = config.tokenizer.tokens_per_frame + 2
-        self._perceptual: Perceptual | None = None
+        self.perceptual: Perceptual | None = None
+        """Network of the tokenizer's perceptual term; loaded when the first step asks for it."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -46,7 +47,7 @@ class Iris:
                 training=tokenizer.training,
                 length=1,
                 anchor="start",
-                derived=(),
+                columns=("frames",),
                 loss=self._tokenizer_loss,
             ),
             Part(
@@ -55,7 +56,7 @@ class Iris:
                 training=transformer.training,
                 length=transformer.max_blocks,
                 anchor="start",
-                derived=("tokens",),
+                columns=("tokens",),
                 loss=self._gpt_loss,
             ),
         )
@@ -74,16 +75,16 @@ class Iris:
         return self.tokenizer.decode(self.tokenizer.encode(to_unit(frames)))
 
     def context_features(self, context: Segments) -> Tensor:
-        return context.derived["reconstructions"]  # (B, T, 3, 64, 64)
+        return context.columns["reconstructions"]  # (B, T, 3, 64, 64)
 
     def dream(self, context: Segments, noise: Tensor) -> IrisDream:
-        return IrisDream(self.tokenizer, self.gpt, context.derived["tokens"][:, -1], noise)
+        return IrisDream(self.tokenizer, self.gpt, context.columns["tokens"][:, -1], noise)
 
     def render(self, features: Tensor) -> Tensor:
-        return features.mul(255.0).round().to(torch.uint8)
+        return features.float().mul(255.0).round().to(torch.uint8)
 
     def _tokenizer_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
-        frames = to_unit(segments.frames.flatten(0, 1))  # (B*1, 3, 64, 64): a segment of one step has no padding
+        frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding
         encoded, reconstructions = self.tokenizer(frames)
         terms = tokenizer_loss(frames, encoded, reconstructions)
         if self.config.tokenizer.perceptual == "vgg16":
@@ -91,12 +92,12 @@ class Iris:
         return Losses(terms, codebook_use(encoded.tokens, self.config.tokenizer.vocab_size))
 
     def _gpt_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
-        tokens = segments.derived["tokens"]
+        tokens = segments.columns["tokens"]
         predictions = self.gpt(tokens, segments.actions)
         return Losses(*gpt_loss(predictions, tokens, segments.rewards, segments.ends, segments.mask))
 
     def _perceptual_network(self, device: torch.device) -> Perceptual:
-        """Loaded when the first tokenizer step asks for it: acting and looking at networks need no VGG weights."""
-        if self._perceptual is None:
-            self._perceptual = Perceptual.load(self.config.tokenizer.perceptual_weights).to(device)
-        return self._perceptual
+        # Acting and looking at networks need no VGG weights.
+        if self.perceptual is None:
+            self.perceptual = Perceptual.load(self.config.tokenizer.perceptual_weights).to(device)
+        return self.perceptual

@@ -40,7 +40,7 @@ class Tokenizer(nn.Module):
         latents = self._latents(frames)
         quantized = self.quantizer(latents)
         encoded = Encoded(quantized.tokens, latents, quantized.codewords, quantized.straight_through)
-        return encoded, self._decode(quantized.straight_through)
+        return encoded, self._decode(quantized.straight_through).float()
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Tokenizer(nn.Module):
 
     def _latents(self, frames: Tensor) -> Tensor:
         hidden = self.pre_quantizer(self.encoder(frames * 2.0 - 1.0))  # (N, D, g, g)
-        return hidden.flatten(2).transpose(1, 2)  # (N, K, D)
+        return hidden.float().flatten(2).transpose(1, 2)  # (N, K, D)
 
     def _decode(self, codewords: Tensor) -> Tensor:
         side = self.config.grid_size

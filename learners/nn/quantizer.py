@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from learners.nn.precision import full_precision
+
 
 class Quantized(NamedTuple):
     tokens: Tensor  # (N, K) int64
@@ -30,8 +32,9 @@ class Quantizer(nn.Module):
         """Tokens (N, K) of latents (N, K, D)."""
         flat = latents.flatten(0, 1)  # (N*K, D)
         codebook = self.codebook.weight
-        # ‖z − e‖² without ‖z‖², which is the same for every codeword.
-        distances = torch.addmm(codebook.square().sum(dim=1), flat, codebook.T, alpha=-2.0)  # (N*K, V)
+        with full_precision(flat.device):
+            # ‖z − e‖² without ‖z‖², which is the same for every codeword.
+            distances = torch.addmm(codebook.square().sum(dim=1), flat, codebook.T, alpha=-2.0)  # (N*K, V)
         return distances.argmin(dim=1).view(latents.shape[:2])
 
     def forward(self, latents: Tensor) -> Quantized:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learners.config import TransformerConfig
 from learners.nn.key_value_cache import KeyValueCache
+from learners.nn.precision import full_precision
 
 
 class Transformer(nn.Module):
@@ -35,8 +36,11 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def new_cache(self, batch_size: int, max_positions: int) -> KeyValueCache:
-        weight = self.norm.weight
-        return KeyValueCache(self.config, batch_size, max_positions, device=weight.device, dtype=weight.dtype)
+        device = self.norm.weight.device
+        # On a CPU attention from one position is 2.6 times slower in bfloat16 than in float32.
+        half = device.type != "cpu" and torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if half else torch.float32
+        return KeyValueCache(self.config, batch_size, max_positions, device=device, dtype=dtype)
 
 
 class Block(nn.Module):
@@ -69,16 +73,13 @@ class SelfAttention(nn.Module):
         batch, length, size = x.shape
         projected = self.query_key_value(x).view(batch, length, 3, self.heads, size // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, nh, T, hs)
-        if cache is not None:
+        if cache is None:
+            dropout = self.dropout if self.training else 0.0
+            attended = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+        else:
             key, value = cache.append(index, key, value)  # (B, nh, P + T, hs)
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=cache is None,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+            with full_precision(x.device):
+                attended = F.scaled_dot_product_attention(query.to(key.dtype), key, value, attn_mask=mask)
         attended = attended.transpose(1, 2).reshape(batch, length, size)  # (B, nh, T, hs) -> (B, T, E)
         return self.out_dropout(self.out(attended))
 

@@ -76,7 +76,7 @@ def test_a_process_has_its_threads_which_sleep_while_they_wait_and_sees_no_gpu(p
     expected = {
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",
-        "GOMP_SPINCOUNT": "0",
+        "GOMP_SPINCOUNT": "2000",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
         "CUDA_VISIBLE_DEVICES": "",

@@ -23,12 +23,12 @@ def dataset_of(*lengths: int, config: DatasetConfig | None = None, cache: bool =
 
 def sample(dataset: Dataset, batch_size: int, length: int, anchor: str, seed: int = 0) -> Segments:
     assert anchor in ("start", "end")
-    return dataset.sample(batch_size, length, anchor, ("doubled",), np.random.default_rng(seed))
+    return dataset.sample(batch_size, length, anchor, ("frames", "doubled"), np.random.default_rng(seed))
 
 
 def values(segments: Segments) -> np.ndarray:
     """What each frame is filled with: (B, T)."""
-    return segments.frames[:, :, 0, 0, 0].numpy().astype(int)
+    return segments.columns["frames"][:, :, 0, 0, 0].numpy().astype(int)
 
 
 def test_episodes_are_drawn_uniformly_whatever_their_length():
@@ -65,7 +65,7 @@ def test_everything_is_zero_where_padded():
     segments = sample(dataset_of(2, 3), 40, 5, "start")
     padded = ~segments.mask
     assert padded.any()
-    for column in (segments.frames, segments.actions, segments.rewards, segments.ends, segments.derived["doubled"]):
+    for column in (segments.actions, segments.rewards, segments.ends, *segments.columns.values()):
         assert not column[padded].any()
 
 
@@ -105,8 +105,8 @@ def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
     dataset = Dataset(DatasetConfig(truncation_is_end=truncation_is_end), CPU, {}, lambda part: 0)
     chunk = make_chunk([2])
     dataset.extend(replace(chunk, truncated=np.array([False, True])))
-    segments = dataset.sample(20, 1, "start", (), np.random.default_rng(0))
-    expected = (segments.frames[:, 0, 0, 0, 0] == 1) & truncation_is_end
+    segments = dataset.sample(20, 1, "start", ("frames",), np.random.default_rng(0))
+    expected = (segments.columns["frames"][:, 0, 0, 0, 0] == 1) & truncation_is_end
     assert torch.equal(segments.ends[:, 0], expected)
 
 
@@ -131,9 +131,25 @@ def test_derived_columns_are_computed_once_per_row_and_version():
     dataset.sample(64, 1, "start", ("column",), draw(1))
     assert computed == []
     version = 7
-    segments = dataset.sample(64, 1, "start", ("column",), draw(2))
+    segments = dataset.sample(64, 1, "start", ("frames", "column"), draw(2))
     assert sorted(computed) == [0, 1, 2, 3, 4, 5]
-    assert torch.equal(segments.derived["column"], segments.frames[:, :, 0, 0, 0].float() + 7)
+    assert torch.equal(segments.columns["column"], segments.columns["frames"][:, :, 0, 0, 0].float() + 7)
+
+
+def test_a_filled_column_is_not_computed_again():
+    computed = []
+
+    def compute(frames: torch.Tensor) -> torch.Tensor:
+        computed.append(len(frames))
+        return frames[:, 0, 0, 0].float()
+
+    dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: 3)
+    dataset.extend(make_chunk([200, 100]))
+    dataset.fill(("frames", "column"))
+    assert sum(computed) == 300 + 1  # and one to learn the column's shape
+    segments = dataset.sample(64, 9, "end", ("frames", "column"), np.random.default_rng(0))
+    assert sum(computed) == 300 + 1
+    assert torch.equal(segments.columns["column"], segments.columns["frames"][:, :, 0, 0, 0].float())
 
 
 def test_rows_that_arrive_later_get_their_own_derived_values():
@@ -141,7 +157,7 @@ def test_rows_that_arrive_later_get_their_own_derived_values():
     sample(dataset, 32, 1, "start")
     dataset.extend(make_chunk([2_000], first_episode=1))
     segments = sample(dataset, 512, 1, "start")
-    assert torch.equal(segments.derived["doubled"], segments.frames[:, :, 0, 0, 0].float() * 2)
+    assert torch.equal(segments.columns["doubled"], segments.columns["frames"][:, :, 0, 0, 0].float() * 2)
 
 
 def _rows(segments: Segments) -> tuple[np.ndarray, np.ndarray]:

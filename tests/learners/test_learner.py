@@ -1,18 +1,20 @@
 """The learner as a whole, and the contract every algorithm behind the seam keeps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
-from learners.actor_critic import actor_critic_part
 from learners.agent import Agent, AgentConfig
-from learners.config import DatasetConfig
+from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
+from learners.imagination import actor_critic_part
 from learners.learner import Learner
-from learners.part_trainer import PartTrainer, build_optimizer, total_loss
+from learners.part_trainer import BatchTooLargeError, PartTrainer, build_optimizer, total_loss
 from pipeline.presets import PRESETS
 from tests.learners.fakes import TINY_AGENT, make_chunk
 
@@ -22,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def learner(seed: int = 0) -> Learner:
-    learner = Learner(TINY_AGENT, DatasetConfig(), seed=seed, device="cpu")
+    learner = Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(), seed=seed, device="cpu")
     learner.extend([make_chunk([5, 9, 4])])
     return learner
 
@@ -60,9 +62,9 @@ def test_an_iteration_starts_without_derived_columns(monkeypatch: pytest.MonkeyP
     """Whether a frame was encoded before must not depend on whether the run was interrupted."""
     trained = learner()
     encoded = []
-    encode = trained._world_model.tokenizer.encode  # type: ignore[attr-defined]
+    encode = trained.world_model.tokenizer.encode  # type: ignore[attr-defined]
     monkeypatch.setattr(
-        trained._world_model.tokenizer,  # type: ignore[attr-defined]
+        trained.world_model.tokenizer,  # type: ignore[attr-defined]
         "encode",
         lambda frames: encoded.append(len(frames)) or encode(frames),
     )
@@ -86,7 +88,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path):
     first = learner()
     first.save(str(tmp_path))
     wider = TINY_AGENT.actor_critic.model_copy(update={"lstm_size": 9})
-    other = Learner(AgentConfig(TINY_AGENT.world_model, wider, 3), DatasetConfig(), seed=0, device="cpu")
+    other = Learner(
+        AgentConfig(TINY_AGENT.world_model, wider, 3), DatasetConfig(), LearnerConfig(), seed=0, device="cpu"
+    )
     with pytest.raises(ValueError, match="actor_critic: weights of another network, first difference at weights"):
         other.load(str(tmp_path))
 
@@ -161,7 +165,7 @@ def make_parts(request: pytest.FixtureRequest) -> Callable[[bool], tuple[dict[st
 def _loss(trainer: PartTrainer, dataset: Dataset, seed: int) -> torch.Tensor:
     part = trainer.part
     rng = np.random.default_rng(seed)
-    segments = dataset.sample(4, part.length, part.anchor, part.derived, rng)
+    segments = dataset.sample(4, part.length, part.anchor, part.columns, rng)
     losses = part.loss(segments, torch.Generator().manual_seed(seed))
     loss = total_loss(losses)
     assert torch.isfinite(loss)
@@ -186,3 +190,28 @@ def test_cached_and_uncached_losses_agree(make_parts: Callable):
 def _flat(learner: Learner, part: str) -> np.ndarray:
     parameters = learner._trainers[part].part.module.parameters()
     return torch.cat([parameter.detach().flatten() for parameter in parameters]).numpy()
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: torch.empty(2**55), lambda: _raise(torch.OutOfMemoryError("CUDA out of memory"))]
+)
+def test_a_batch_that_does_not_fit_names_its_size_and_a_smaller_one(allocate: Callable[[], object]):
+    trained = learner()
+    trainer = trained._trainers["tokenizer"]
+    trainer.part = replace(trainer.part, loss=lambda *_: allocate())  # type: ignore[arg-type]
+    with pytest.raises(
+        BatchTooLargeError, match=r"a batch of 4 does not fit into the \d+ GiB of cpu: expected 2 or less"
+    ):
+        trained.train("tokenizer", 1, range(1))
+
+
+def test_another_runtime_error_stays_itself():
+    trained = learner()
+    trainer = trained._trainers["tokenizer"]
+    trainer.part = replace(trainer.part, loss=lambda *_: _raise(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        trained.train("tokenizer", 1, range(1))
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

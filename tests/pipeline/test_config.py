@@ -84,6 +84,7 @@ PAPER: dict[str, Any] = {
         },
     },
     "dataset": {"truncation_is_end": True},
+    "learner": {"precision": "float32", "cuda_graph": True},
     "collection": {
         "steps_per_iteration": 200,
         "last_iteration": 500,
@@ -188,6 +189,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "cluster.device",
         "cluster.learner_threads",
         "cluster.object_store_mb",
+        "learner.cuda_graph",
         "cluster.start_timeout_s",
         "cluster.call_timeout_s",
         "evaluation.num_evaluators",
@@ -223,3 +225,13 @@ def _paths(tree: dict[str, Any], prefix: str = "") -> set[str]:
     for key, value in tree.items():
         paths |= _paths(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
     return paths
+
+
+def test_the_setting_of_a_part_is_its_flag():
+    config = PRESETS["debug"][1]
+    paths = {part: config.setting_of(part) for part in config.trainings}
+    assert paths == {
+        "tokenizer": "world_model.tokenizer.training",
+        "world_model": "world_model.transformer.training",
+        "actor_critic": "actor_critic.training",
+    }
