@@ -36,14 +36,21 @@ class CollectionReport:
 
 class Collector:
     def __init__(
-        self, env: EnvironmentConfig, collection: CollectionConfig, agent: AgentConfig, *, seed: int, index: int
+        self,
+        env: EnvironmentConfig,
+        collection: CollectionConfig,
+        agent: AgentConfig,
+        *,
+        seed: int,
+        index: int,
+        device: str = "cpu",
     ) -> None:
         size = collection.envs_per_collector
         self._config = collection
         self._streams = Streams(seed)
         self._index = index
         self._first = index * size  # index of its first environment within the run
-        self._agent = Agent(agent, torch.device("cpu"))
+        self._agent = Agent(agent, torch.device(device))
         self._burn_in = agent.actor_critic.burn_in
         self._returns = np.zeros(size)  # (B,) of the running episodes
         self._lockstep = Lockstep(

@@ -31,11 +31,19 @@ class EpisodeScore:
 
 
 class Evaluator:
-    def __init__(self, env: EnvironmentConfig, evaluation: EvaluationConfig, agent: AgentConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        env: EnvironmentConfig,
+        evaluation: EvaluationConfig,
+        agent: AgentConfig,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
         self._env = env
         self._config = evaluation
         self._streams = Streams(seed)
-        self._agent = Agent(agent, torch.device("cpu"))
+        self._agent = Agent(agent, torch.device(device))
 
     def play(
         self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, record: bool = False

@@ -22,6 +22,7 @@ from learners.world_model import Derived, Segments
 
 DERIVE_BATCH = 128
 """Rows computed at once when a derived column is filled."""
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Dataset:
@@ -148,16 +149,18 @@ class Dataset:
             return self._frames
         derived = self._derived[name]
         if name not in self._columns:
-            self._columns[name] = _Column(derived.compute(self._frames[:1]), len(self._frames))
+            example = derived.compute(self._column(derived.source, _NO_ROWS)[:1])
+            self._columns[name] = _Column(example, len(self._frames))
         column = self._columns[name]
         column.reserve(len(self._frames))
         version = self._part_version(derived.part)
         stale = np.unique(rows)
         if self._cache:
             stale = stale[column.versions[stale] != version]
+        source = self._column(derived.source, stale)
         for first in range(0, len(stale), DERIVE_BATCH):
             batch = self._to_device(stale[first : first + DERIVE_BATCH])
-            column.values[batch] = derived.compute(self._frames.index_select(0, batch))
+            column.values[batch] = derived.compute(source.index_select(0, batch))
         column.versions[stale] = version
         return column.values
 

@@ -59,7 +59,9 @@ class Derived:
 
     part: str
     compute: Callable[[Tensor], Tensor]
-    """frames (N, 3, 64, 64) uint8 -> (N, ...), each row on its own, without gradient."""
+    """Rows of the source (N, ...) -> (N, ...), each row on its own, without gradient."""
+    source: str = "frames"
+    """What it is computed from: frames (N, 3, 64, 64) uint8, or another derived column."""
 
 
 class Dream(Protocol):

@@ -65,7 +65,7 @@ class Iris:
     def derived(self) -> Mapping[str, Derived]:
         return {
             "tokens": Derived("tokenizer", lambda frames: self.tokenizer.encode(to_unit(frames))),
-            "reconstructions": Derived("tokenizer", self.observe),
+            "reconstructions": Derived("tokenizer", self.tokenizer.decode, source="tokens"),
         }
 
     def acting_modules(self) -> Mapping[str, nn.Module]:

@@ -152,6 +152,23 @@ def test_a_filled_column_is_not_computed_again():
     assert torch.equal(segments.columns["column"], segments.columns["frames"][:, :, 0, 0, 0].float())
 
 
+def test_a_column_of_a_column_follows_it_and_is_zero_where_padded():
+    version, computed = 0, []
+
+    def first(frames: torch.Tensor) -> torch.Tensor:
+        computed.append(len(frames))
+        return frames[:, 0, 0, 0].float() + version
+
+    columns = {"first": Derived("part", first), "second": Derived("part", lambda x: x * 2 + 1, source="first")}
+    dataset = Dataset(DatasetConfig(), CPU, columns, lambda part: version)
+    dataset.extend(make_chunk([6]))
+    for version in (0, 5):
+        segments = dataset.sample(64, 3, "start", ("frames", "second", "first"), np.random.default_rng(0))
+        values = segments.columns["frames"][:, :, 0, 0, 0].float()
+        assert torch.equal(segments.columns["second"], (2 * (values + version) + 1) * segments.mask)
+    assert sum(computed) == 6 + 6 + 1  # each row once a version, and one to learn the shape
+
+
 def test_rows_that_arrive_later_get_their_own_derived_values():
     dataset = dataset_of(3)
     sample(dataset, 32, 1, "start")
