@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import torch
@@ -24,12 +24,15 @@ def describe() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "torch": version("torch"),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
         "commit": _commit(),
     }
 
 
 def _commit() -> str:
+    if not which("git"):
+        return "unknown"
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

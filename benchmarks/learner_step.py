@@ -1,8 +1,10 @@
 """How long does a gradient step of each part take, and how far is that from what the machine can do?
 
-Runs the learner of a preset on synthetic experience, part by part: time, operations (counted by torch while the step
-runs), fraction of the machine's own ceiling, peak memory. The perceptual network of `iris-*` presets gets random
-weights (the same cost).
+Runs the learner of a preset on synthetic experience, part by part, in its steady state: derived columns are filled for
+all stored frames beforehand, as they are after the first steps of an iteration (benchmarks.imagination measures what
+that costs). Of each part: seconds, operations (counted in such a step), their rate as a fraction of the machine's
+ceiling in the same precision, peak memory. "sample" is having 64 × 21 frames on the device, with the columns of the
+actor-critic and with raw frames only.
 
     python -m benchmarks.learner_step --preset iris-atari100k --tokenizer-batch 32 --world-model-batch 4 \\
         --actor-critic-batch 8 --out benchmarks/results/learner_step_cpu.json
@@ -10,83 +12,83 @@ weights (the same cost).
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+import numpy as np
 
-from benchmarks.ceiling import ceiling_flops, median_seconds
-from benchmarks.hardware import describe
-from benchmarks.synthetic import synthetic_learner, with_batch_sizes
-from pipeline.presets import PRESETS
+from benchmarks.ceiling import Ceilings, measure_ceilings
+from benchmarks.memory import peak_gb, reset_peak
+from benchmarks.operations import Operations, step_operations
+from benchmarks.published import compare
+from benchmarks.question import Question
+from benchmarks.synthetic import settle, synthetic_learner
+from benchmarks.timing import median_seconds
+from benchmarks.workload import PARTS, Workload
+from learners.learner import Learner
 
-PARTS = ("tokenizer", "world_model", "actor_critic")
+SAMPLE = "sample"
+SAMPLE_SHAPE = (64, 21)
+"""Segments and steps of each."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="iris-atari100k", choices=sorted(PRESETS))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--frames", type=int, default=2_000, help="environment steps in the synthetic dataset")
-    parser.add_argument("--repeats", type=int, default=5)
-    for part in PARTS:
-        flag = f"--{part.replace('_', '-')}-batch"
-        parser.add_argument(flag, type=int, help="segments per gradient step; default: the preset's")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    batches = {part: size for part in PARTS if (size := getattr(arguments, f"{part}_batch"))}
-    config = with_batch_sizes(PRESETS[arguments.preset][1], batches)
-    learner = synthetic_learner(config, device, num_steps=arguments.frames)
-    ceiling = ceiling_flops(device, torch.float32)
-    rows = {}
-    for part in arguments.parts:
-        step = iter(range(10**9))
+def main(argv: Sequence[str] | None = None) -> None:
+    question = Question("learner_step", "seconds per gradient step of each part", __doc__)
+    Workload.add_flags(question.flags, preset="iris-atari100k")
+    question.flags.add_argument("--frames", type=int, default=1_000, help="steps in the synthetic dataset")
+    question.flags.add_argument("--repeats", type=int, default=5, help="timed calls, of which the median counts")
+    rows = (*PARTS, SAMPLE)
+    question.flags.add_argument("--rows", nargs="+", default=rows, choices=rows)
+    flags = question.ask(argv)
+    workload = Workload.of(flags)
+    ceilings = measure_ceilings(workload.device)
+    parts = [row for row in flags.rows if row != SAMPLE]
+    operations = step_operations(workload, parts)
+    learner = synthetic_learner(workload, num_steps=flags.frames)
+    findings: dict[str, Any] = {}
+    for part in parts:
+        findings[part] = measure_part(workload, learner, part, operations[part], ceilings, flags.repeats)
+        question.note(part, findings[part])
+    sample = {SAMPLE: measure_sample(workload, learner, flags.repeats)} if SAMPLE in flags.rows else {}
+    measured = {"frames": flags.frames, "repeats": flags.repeats, "steps_per_call": workload.steps_per_call}
+    question.answer({"workload": workload.describe(), "measured": measured, "parts": findings, **sample}, ceilings)
 
-        def train(part: str = part, step: Any = step) -> None:
-            first = next(step)
-            learner.train(part, 1, range(first, first + 1))
 
-        with FlopCounterMode(display=False) as counter:
-            train()
-        seconds = median_seconds(train, device, repeats=arguments.repeats)
-        flops = counter.get_total_flops()
-        rows[part] = {
-            "batch_size": config.trainings[part].batch_size,
-            "seconds": round(seconds, 4),
-            "tflop": round(flops / 1e12, 4),
-            "of_ceiling": round(flops / seconds / max(ceiling.values()), 3),
-            "peak_memory_gb": round(_peak_memory(device), 2),
-        }
-        print(part, json.dumps(rows[part]), file=sys.stderr)
-    result = {
-        "question": "seconds per gradient step of each part",
-        "command": " ".join(["python -m benchmarks.learner_step", *sys.argv[1:]]),
-        "hardware": describe(),
-        "settings": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_")},
-        "number_format": "float32",
-        "perceptual": config.world_model.tokenizer.perceptual,
-        "ceiling_gflops": {name: round(value / 1e9, 1) for name, value in ceiling.items()},
-        "parts": rows,
+def measure_part(
+    workload: Workload, learner: Learner, part: str, operations: Operations, ceilings: Ceilings, repeats: int
+) -> dict[str, Any]:
+    """One gradient step, and how far its `operations` are from the ceiling."""
+    batch_size, steps = workload.config.trainings[part].batch_size, workload.steps_per_call
+    settle(workload, learner, part)
+    reset_peak(workload.device)
+    seconds = median_seconds(lambda: learner.train(part, 1, range(steps)), workload.device, repeats=repeats) / steps
+    return {
+        "batch_size": batch_size,
+        "seconds": seconds,
+        "tflop": operations.flops / 1e12,
+        "of_ceiling": operations.flops / seconds / max(ceilings[workload.precision]),
+        "peak_memory_gb": peak_gb(workload.device),
+        **compare(part, seconds, batch_size, workload, ceilings),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n")
 
 
-def _peak_memory(device: torch.device) -> float:
-    """GB on the device so far, or resident in the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def measure_sample(workload: Workload, learner: Learner, repeats: int) -> dict[str, Any]:
+    """Milliseconds to have a batch of segments on the device."""
+    part = "actor_critic"
+    settle(workload, learner, part)
+
+    def milliseconds(columns: Sequence[str]) -> float:
+        def sample() -> None:
+            learner.dataset.sample(*SAMPLE_SHAPE, "end", columns, np.random.default_rng(0))
+
+        return 1e3 * median_seconds(sample, workload.device, repeats=repeats)
+
+    columns = learner.parts[part].columns
+    return {
+        "segments": SAMPLE_SHAPE[0],
+        "length": SAMPLE_SHAPE[1],
+        "milliseconds": {" + ".join(names): milliseconds(names) for names in (columns, ("frames",))},
+    }
 
 
 if __name__ == "__main__":

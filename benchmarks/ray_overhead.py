@@ -17,77 +17,69 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from actors.collector import Collector
+from actors.replay.service import ReplayService
+from benchmarks.question import Question
 from cluster.spawn import worker_environment
+from learners.learner import Learner
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
+from pipeline.train import agent_config
 
 Seconds = dict[str, float]
 """Phase -> seconds of one iteration."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="demo", choices=sorted(PRESETS))
-    parser.add_argument("--iterations", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--one-process", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    config = PRESETS[arguments.preset][1].model_copy(update={"iterations": arguments.iterations})
-    if arguments.one_process:
-        arguments.one_process.write_text(json.dumps(list(one_process(config))))
+def main(argv: Sequence[str] | None = None) -> None:
+    text = "seconds of a whole iteration under Ray against the same parts in one process"
+    question = Question("ray_overhead", text, __doc__)
+    question.flags.add_argument("--preset", default="demo", choices=sorted(PRESETS))
+    question.flags.add_argument("--iterations", type=int, default=6)
+    question.flags.add_argument("--repeats", type=int, default=2)
+    question.flags.add_argument("--one-process", type=Path, help=argparse.SUPPRESS)
+    flags = question.ask(argv)
+    config = PRESETS[flags.preset][1].model_copy(update={"iterations": flags.iterations})
+    if flags.one_process:
+        flags.one_process.write_text(json.dumps(list(one_process(config))))
         return
     sides: dict[str, list[Seconds]] = {"ray": [], "one process": []}
     first = 1 + max(training.starts_after for training in config.trainings.values())
-    for _ in range(arguments.repeats):
+    for _ in range(flags.repeats):
         sides["ray"] += _run_under_ray(config)[first - 1 : -1]  # the last iteration plays a longer evaluation
-        sides["one process"] += _run_in_one_process(arguments.preset, config.iterations)[first - 1 : -1]
-    print(json.dumps(report(config, sides, arguments.out), indent=1))
+        sides["one process"] += _run_in_one_process(flags.preset, config.iterations)[first - 1 : -1]
+    question.answer({"settings": _environment(), **compare(config, sides)})
 
 
-def report(config: RunConfig, sides: dict[str, list[Seconds]], out: Path | None) -> dict[str, Any]:
-    from benchmarks.hardware import describe
-
+def compare(config: RunConfig, sides: Mapping[str, Sequence[Seconds]]) -> dict[str, Any]:
+    """Medians over the iterations of each side."""
     phases = ["collect", *(part.replace("_", " ") for part in config.trainings), "commit"]
-    medians = {
-        side: {phase: round(statistics.median(each[phase] for each in iterations), 3) for phase in phases}
-        for side, iterations in sides.items()
-    }
     totals = {
         side: statistics.median(sum(each[phase] for phase in phases) for each in its) for side, its in sides.items()
     }
-    result = {
-        "question": "seconds of a whole iteration under Ray against the same parts in one process",
-        "command": "python -m " + " ".join([__spec__.name, *sys.argv[1:]]),
-        "hardware": describe(),
+    return {
         "iterations_compared": {side: len(iterations) for side, iterations in sides.items()},
-        "seconds": medians,
-        "total": {side: round(total, 3) for side, total in totals.items()},
-        "loss_percent": round(100 * (totals["ray"] / totals["one process"] - 1), 1),
+        "seconds": {
+            side: {phase: statistics.median(each[phase] for each in iterations) for phase in phases}
+            for side, iterations in sides.items()
+        },
+        "total": totals,
+        "loss_percent": 100 * (totals["ray"] / totals["one process"] - 1),
     }
-    if out:
-        out.write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 def one_process(config: RunConfig) -> Iterator[Seconds]:
     """The loop of `pipeline/driver.py` without Ray: the same calls on the same classes."""
-    import torch
-
-    from actors.collector import Collector
-    from actors.replay.service import ReplayService
-    from learners.learner import Learner
-    from pipeline.train import agent_config
-
     agent, threads = agent_config(config), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as directory:
         store = ReplayService(f"{directory}/replay", "benchmark")
-        learner = Learner(agent, config.dataset, seed=config.seed, device="cpu")
+        learner = Learner(agent, config.dataset, config.learner, seed=config.seed, device="cpu")
         collector = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
         for iteration in range(1, config.iterations + 1):
             seconds: Seconds = {}
@@ -118,11 +110,17 @@ def _run_under_ray(config: RunConfig) -> list[Seconds]:
 
 
 def _run_in_one_process(preset: str, iterations: int) -> list[Seconds]:
-    environment = os.environ | worker_environment(len(os.sched_getaffinity(0)))
     with tempfile.NamedTemporaryFile() as out:
         flags = ["--preset", preset, "--iterations", str(iterations), "--one-process", out.name]
-        subprocess.run([sys.executable, "-m", "benchmarks.ray_overhead", *flags], check=True, env=environment)
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.ray_overhead", *flags], check=True, env=os.environ | _environment()
+        )
         return json.load(out)
+
+
+def _environment() -> dict[str, str]:
+    """Of both sides."""
+    return worker_environment(len(os.sched_getaffinity(0)))
 
 
 @contextmanager

@@ -2,61 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
+from benchmarks.workload import Workload
 from learners.agent import AgentConfig
-from learners.config import DatasetConfig
 from learners.experience import Chunk
+from learners.iris.iris import Iris
 from learners.learner import Learner
+from learners.nn.precision import autocast
 from learners.perceptual import Perceptual
-from pipeline.config import RunConfig
 
 NUM_ACTIONS = 6
 EPISODE_STEPS = 100
 
 
-def with_batch_sizes(config: RunConfig, batch_sizes: dict[str, int]) -> RunConfig:
-    """The configuration with other batch sizes for some parts."""
-    data = config.model_dump()
-    trainings = {
-        "tokenizer": data["world_model"]["tokenizer"]["training"],
-        "world_model": data["world_model"]["transformer"]["training"],
-        "actor_critic": data["actor_critic"]["training"],
-    }
-    for part, size in batch_sizes.items():
-        trainings[part]["batch_size"] = size
-    return RunConfig.model_validate(data)
-
-
-def synthetic_learner(config: RunConfig, device: torch.device, *, num_steps: int) -> Learner:
-    """A learner of `config` whose dataset holds `num_steps` made-up steps, in episodes of 100.
+def synthetic_learner(workload: Workload, *, num_steps: int, num_actions: int = NUM_ACTIONS) -> Learner:
+    """A learner whose dataset holds `num_steps` made-up steps, in episodes of 100.
 
     If the tokenizer's loss has a perceptual term, its network gets random weights: same cost, meaningless distances.
     """
-    with TemporaryDirectory() as directory:
-        world_model = config.world_model
-        if world_model.tokenizer.perceptual != "none":
-            path = Path(directory, "random.safetensors")
-            save_file({name: value for name, value in Perceptual.random(0).state_dict().items()}, path)
-            tokenizer = world_model.tokenizer.model_copy(update={"perceptual_weights": str(path)})
-            world_model = world_model.model_copy(update={"tokenizer": tokenizer})
-        agent = AgentConfig(world_model, config.actor_critic, NUM_ACTIONS)
-        learner = Learner(agent, DatasetConfig(), seed=0, device=str(device))
-        rng = np.random.default_rng(0)
-        for first in range(0, num_steps, EPISODE_STEPS):
-            learner.extend([_episode(rng, min(EPISODE_STEPS, num_steps - first), first // EPISODE_STEPS)])
-        if world_model.tokenizer.perceptual != "none":
-            learner.train("tokenizer", 1, range(1))  # reads the weights before their directory goes
+    config, device = workload.config, workload.device
+    agent = AgentConfig(config.world_model, config.actor_critic, num_actions)
+    keep = not workload.as_published
+    learner = Learner(agent, config.dataset, config.learner, seed=0, device=str(device), cache=keep)
+    if workload.as_published:
+        for part in learner.parts.values():
+            part.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if config.world_model.tokenizer.perceptual != "none":
+        assert isinstance(learner.world_model, Iris)
+        learner.world_model.perceptual = Perceptual.random(0).to(device)
+    rng = np.random.default_rng(0)
+    for first in range(0, num_steps, EPISODE_STEPS):
+        length = min(EPISODE_STEPS, num_steps - first)
+        learner.extend([_episode(rng, length, first // EPISODE_STEPS, num_actions)])
     return learner
 
 
-def _episode(rng: np.random.Generator, length: int, episode: int) -> Chunk:
+def settle(workload: Workload, learner: Learner, part: str) -> None:
+    """Brings a part to where each of its gradient steps costs the same: one is taken, its columns are filled."""
+    learner.train(part, 1, range(1))
+    if not workload.as_published:
+        fill(learner, learner.parts[part].columns)
+
+
+def fill(learner: Learner, columns: Sequence[str]) -> None:
+    """Brings the columns up to date at every stored frame, in the learner's precision."""
+    with autocast(learner.dataset.device, learner.config.precision):
+        learner.dataset.fill(columns)
+
+
+def _episode(rng: np.random.Generator, length: int, episode: int, num_actions: int) -> Chunk:
     terminated = np.zeros(length, dtype=np.bool_)
     terminated[-1] = True
     return Chunk(
@@ -65,11 +64,11 @@ def _episode(rng: np.random.Generator, length: int, episode: int) -> Chunk:
         start=episode * EPISODE_STEPS,
         policy_version=0,
         frames=_frames(rng, length),
-        actions=rng.integers(NUM_ACTIONS, size=length).astype(np.int32),
+        actions=rng.integers(num_actions, size=length).astype(np.int32),
         rewards=rng.integers(-1, 2, size=length).astype(np.float32),
         terminated=terminated,
         truncated=np.zeros(length, dtype=np.bool_),
-        episodes=np.full(length, episode, dtype=np.int64),
+        episodes=np.full(length, -1 - episode, dtype=np.int64),  # a collector's are not negative
         episode_steps=np.arange(length, dtype=np.int32),
     )
 
