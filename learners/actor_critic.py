@@ -32,6 +32,17 @@ class ActorCritic(nn.Module):
         self.lstm = nn.LSTMCell(embedding_size, config.lstm_size)
         self.policy = nn.Linear(config.lstm_size, num_actions)
         self.value = nn.Linear(config.lstm_size, 1)
+        if config.initialisation == "orthogonal":
+            self._initialise_orthogonally()
+
+    def _initialise_orthogonally(self) -> None:
+        """Gains √2 before a ReLU and 1 elsewhere, near 0 for the policy; zero biases."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+            else:
+                gain = 2**0.5 if name.startswith("cnn") else 0.01 if name.startswith("policy") else 1.0
+                nn.init.orthogonal_(parameter, gain)
 
     def initial_state(self, batch_size: int) -> State:
         zeros = self.policy.weight.new_zeros(batch_size, self.lstm.hidden_size)

@@ -65,6 +65,19 @@ class TokenizerConfig(Config):
     """Resolutions at which self-attention follows each residual block."""
     norm_groups: PositiveInt = 32
     """Groups of every GroupNorm; must divide `width`."""
+    patch_size: Literal[1, 2, 4] = 1
+    """Pixels per side that are folded into channels before the first convolution, and unfolded after the last. Above 1
+    everything is that much squared cheaper; not the paper's."""
+    revive_after: NonNegativeInt = 0
+    """Gradient steps without use after which a codeword moves onto an encoding of the batch; 0 (the paper) is never."""
+    quantization_weight: PositiveFloat = 1.0
+    """Of the codebook and the commitment term. At 1 (the paper) they hold a narrow network's encodings together before
+    these say anything; a tenth lets it draw small things."""
+    reconstruction: Literal["l1", "l2"] = "l1"
+    """Mean absolute (the paper) or mean squared error of pixels; small things on a plain ground need the latter."""
+    ready_below: NonNegativeFloat = 0.0
+    """The other parts wait until `worst_pixel_error`, averaged over an iteration, was below this: a thing that is not
+    drawn has an error near 1. 0 (the paper): they do not wait."""
     perceptual: Literal["vgg16", "none"] = "vgg16"
     """Perceptual (LPIPS) loss term. A run without it is not exact IRIS."""
     perceptual_weights: str = ""
@@ -92,6 +105,11 @@ class TransformerConfig(Config):
     """On embeddings, attention and residuals; only in the world model's own training."""
     max_blocks: PositiveInt = 20
     """Frames of context: the number of blocks the positional table holds."""
+    positions: Literal["joint", "factorised"] = "joint"
+    """One embedding for each position of the context (the paper), or the sum of one for the block and one for the
+    position within it, which learns from less."""
+    initialisation: Literal["gpt2", "fan_in"] = "gpt2"
+    """Weights from N(0, 0.02) (the paper), or, for narrow networks, N(0, 1/fan-in) and embeddings from N(0, 1)."""
     training: PartTraining = PartTraining(starts_after=25, batch_size=64, weight_decay=0.01)
 
     @model_validator(mode="after")
@@ -101,12 +119,25 @@ class TransformerConfig(Config):
         return self
 
 
+class Gate(Config):
+    """The parts after `part` wait until an iteration's `metric` of it was below `below`; then they train to the end."""
+
+    part: str
+    metric: str
+    below: float
+
+
 class IrisConfig(Config):
     """IRIS: a discrete tokenizer and a GPT over its tokens."""
 
     kind: Literal["iris"] = "iris"
     tokenizer: TokenizerConfig = TokenizerConfig()
     transformer: TransformerConfig = TransformerConfig()
+
+    @property
+    def gate(self) -> Gate | None:
+        below = self.tokenizer.ready_below
+        return Gate(part="tokenizer", metric="worst_pixel_error", below=below) if below else None
 
     @property
     def trainings(self) -> dict[str, PartTraining]:
@@ -126,6 +157,8 @@ class ActorCriticConfig(Config):
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (32, 32, 64, 64)
     """Widths of the convolutions; each is followed by a 2×2 max-pool."""
     lstm_size: PositiveInt = 512
+    initialisation: Literal["torch", "orthogonal"] = "torch"
+    """torch's own (the paper), or orthogonal with a policy that starts uniform."""
     burn_in: NonNegativeInt = 20
     """Real frames before the start of a dream that warm up the recurrent state."""
     horizon: Annotated[int, Field(ge=2)] = 20

@@ -62,7 +62,8 @@ class Driver:
             metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
             metrics |= self._collect(iteration)
             for part in self.config.trainings:
-                metrics |= self._train(part, iteration)
+                if self._may_train(part, iteration, metrics):
+                    metrics |= self._train(part, iteration)
             self._publish(iteration)
             metrics |= self._evaluate(iteration)
             self._picture(iteration)
@@ -85,11 +86,19 @@ class Driver:
             self._collector_states = self._wait(list(states), "the collectors' states")
             return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
 
+    def _may_train(self, part: str, iteration: int, metrics: Metrics) -> bool:
+        """Whether a part's first iteration has come and the gate before it has opened, now or in any iteration."""
+        gate, parts = self.config.world_model.gate, list(self.config.trainings)
+        if iteration <= self.config.trainings[part].starts_after:
+            return False
+        if gate is None or parts.index(part) <= parts.index(gate.part):
+            return True
+        name = f"{gate.part}/{gate.metric}"
+        return any(record[name] < gate.below for record in [*self._metrics.records, metrics] if name in record)
+
     def _train(self, part: str, iteration: int) -> Metrics:
         """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""
         training = self.config.trainings[part]
-        if iteration <= training.starts_after:
-            return {}
         total, totals = training.steps_per_iteration, {}
         with self._phase(iteration, part.replace("_", " "), total):
             for first in range(0, total, self.config.log_every):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from learners.config import TransformerConfig
 from learners.nn.key_value_cache import KeyValueCache
-from learners.nn.transformer import Transformer, initialise
+from learners.nn.transformer import Transformer, initialise, initialise_by_fan_in
 from learners.world_model import masked_mean
 
 REWARD_CLASSES = 3
@@ -38,12 +38,16 @@ class Gpt(nn.Module):
         size = config.embedding_size
         self.token_embedding = nn.Embedding(vocab_size, size)
         self.action_embedding = nn.Embedding(num_actions, size)
-        self.position_embedding = nn.Embedding(self.max_positions, size)
+        if config.positions == "joint":
+            self.position_embedding = nn.Embedding(self.max_positions, size)
+        else:
+            self.block_embedding = nn.Embedding(config.max_blocks, size)
+            self.slot_embedding = nn.Embedding(self.block_size, size)
         self.transformer = Transformer(config)
         self.token_head = _head(size, vocab_size)
         self.reward_head = _head(size, REWARD_CLASSES)
         self.end_head = _head(size, 2)
-        self.apply(initialise)
+        self.apply(initialise if config.initialisation == "gpt2" else initialise_by_fan_in)
 
     @property
     def block_size(self) -> int:
@@ -67,8 +71,14 @@ class Gpt(nn.Module):
     def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""
         first = 0 if cache is None else cache.length
-        positions = self.position_embedding.weight[first : first + embedded.shape[1]]  # (n, E)
+        positions = self._positions()[first : first + embedded.shape[1]]  # (n, E)
         return self.transformer(embedded + positions, cache)
+
+    def _positions(self) -> Tensor:
+        """(max_positions, E)."""
+        if self.config.positions == "joint":
+            return self.position_embedding.weight
+        return (self.block_embedding.weight.unsqueeze(1) + self.slot_embedding.weight).flatten(0, 1)
 
 
 def gpt_loss(

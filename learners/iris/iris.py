@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from learners.config import FRAME_SIZE, IrisConfig
 from learners.iris.dream import IrisDream
 from learners.iris.gpt import Gpt, gpt_loss
-from learners.iris.tokenizer import Tokenizer, codebook_use, tokenizer_loss
+from learners.iris.tokenizer import Tokenizer, codebook_use, pixel_errors, tokenizer_loss
 from learners.perceptual import Perceptual
 from learners.world_model import Derived, Losses, Part, Segments, to_unit
 
@@ -86,10 +86,11 @@ class Iris:
     def _tokenizer_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding
         encoded, reconstructions = self.tokenizer(frames)
-        terms = tokenizer_loss(frames, encoded, reconstructions)
+        terms = tokenizer_loss(frames, encoded, reconstructions, self.config.tokenizer)
         if self.config.tokenizer.perceptual == "vgg16":
             terms["perceptual"] = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions).mean()
-        return Losses(terms, codebook_use(encoded.tokens, self.config.tokenizer.vocab_size))
+        metrics = codebook_use(encoded.tokens, self.config.tokenizer.vocab_size)
+        return Losses(terms, {**metrics, **pixel_errors(frames, reconstructions)})
 
     def _gpt_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
         tokens = segments.columns["tokens"]

@@ -16,6 +16,8 @@ from learners.config import FRAME_SIZE, TokenizerConfig
 from learners.nn.convolution import Downsample, ResidualBlock, SpatialAttention, Upsample, group_norm
 from learners.nn.quantizer import Quantizer
 
+_PIXEL_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
+
 
 class Encoded(NamedTuple):
     tokens: Tensor  # (N, K) int64
@@ -31,7 +33,7 @@ class Tokenizer(nn.Module):
         size = config.codeword_size
         self.encoder = nn.Sequential(*_encoder(config))
         self.pre_quantizer = nn.Conv2d(size, size, 1)
-        self.quantizer = Quantizer(config.vocab_size, size)
+        self.quantizer = Quantizer(config.vocab_size, size, revive_after=config.revive_after)
         self.post_quantizer = nn.Conv2d(size, size, 1)
         self.decoder = nn.Sequential(*_decoder(config))
 
@@ -62,10 +64,13 @@ class Tokenizer(nn.Module):
         return self.decoder(self.post_quantizer(grid))
 
 
-def tokenizer_loss(frames: Tensor, encoded: Encoded, reconstructions: Tensor) -> dict[str, Tensor]:
+def tokenizer_loss(
+    frames: Tensor, encoded: Encoded, reconstructions: Tensor, config: TokenizerConfig
+) -> dict[str, Tensor]:
     """Loss terms of the autoencoder, to be added up; the perceptual term is apart (`learners/perceptual.py`).
 
-    codebook ‖sg(z) − q‖² + commitment ‖z − sg(q)‖² + reconstruction |x − x̂|, each a mean, x on [−1, 1].
+    codebook w ‖sg(z) − q‖² + commitment w ‖z − sg(q)‖² + reconstruction |x − x̂| or (x − x̂)², each a mean, x on [−1, 1]
+    and w the `quantization_weight`.
 
     Args:
         frames: (N, 3, 64, 64) in [0, 1].
@@ -73,9 +78,9 @@ def tokenizer_loss(frames: Tensor, encoded: Encoded, reconstructions: Tensor) ->
         reconstructions: (N, 3, 64, 64) on [-1, 1].
     """
     return {
-        "codebook": F.mse_loss(encoded.codewords, encoded.latents.detach()),
-        "commitment": F.mse_loss(encoded.latents, encoded.codewords.detach()),
-        "reconstruction": F.l1_loss(reconstructions, frames * 2.0 - 1.0),
+        "codebook": config.quantization_weight * F.mse_loss(encoded.codewords, encoded.latents.detach()),
+        "commitment": config.quantization_weight * F.mse_loss(encoded.latents, encoded.codewords.detach()),
+        "reconstruction": _PIXEL_LOSSES[config.reconstruction](reconstructions, frames * 2.0 - 1.0),
     }
 
 
@@ -92,9 +97,19 @@ def codebook_use(tokens: Tensor, vocab_size: int) -> dict[str, Tensor]:
     }
 
 
+@torch.no_grad()
+def pixel_errors(frames: Tensor, reconstructions: Tensor) -> dict[str, Tensor]:
+    """Mean |x − x̂| over all pixels, and over frames of the worst pixel, x on [0, 1]; frames as in `tokenizer_loss`.
+
+    A thing of a few pixels that is not drawn at all hardly shows in the first and is 1 in the second.
+    """
+    errors = (frames - (reconstructions * 0.5 + 0.5).clamp(0.0, 1.0)).abs().flatten(1)  # (N, pixels)
+    return {"pixel_error": errors.mean(), "worst_pixel_error": errors.amax(dim=1).mean()}
+
+
 def _resolutions(config: TokenizerConfig) -> list[int]:
-    """From the frame down to the token grid: 64, 32, …, grid_size."""
-    resolutions = [FRAME_SIZE]
+    """From the frame, or its patches, down to the token grid: 64, 32, …, grid_size."""
+    resolutions = [FRAME_SIZE // config.patch_size]
     while resolutions[-1] > config.grid_size:
         resolutions.append(resolutions[-1] // 2)
     return resolutions
@@ -116,7 +131,8 @@ def _middle(config: TokenizerConfig) -> list[nn.Module]:
 
 def _encoder(config: TokenizerConfig) -> list[nn.Module]:
     width = config.width
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+    patch = config.patch_size
+    layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, width, 3, padding=1)]
     for resolution in _resolutions(config):
         layers += _level(config, resolution, config.residual_blocks)
         if resolution > config.grid_size:
@@ -133,8 +149,10 @@ def _encoder(config: TokenizerConfig) -> list[nn.Module]:
 def _decoder(config: TokenizerConfig) -> list[nn.Module]:
     width = config.width
     layers: list[nn.Module] = [nn.Conv2d(config.codeword_size, width, 3, padding=1), *_middle(config)]
-    for resolution in reversed(_resolutions(config)):
+    resolutions, channels = _resolutions(config), 3 * config.patch_size**2
+    for resolution in reversed(resolutions):
         layers += _level(config, resolution, config.residual_blocks + 1)
-        if resolution < FRAME_SIZE:
+        if resolution < resolutions[0]:
             layers.append(Upsample(width))
-    return [*layers, group_norm(width, config.norm_groups), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1)]
+    layers += [group_norm(width, config.norm_groups), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)]
+    return [*layers, nn.PixelShuffle(config.patch_size)]

@@ -90,3 +90,12 @@ def initialise(module: nn.Module) -> None:
         torch.nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         torch.nn.init.zeros_(module.bias)
+
+
+def initialise_by_fan_in(module: nn.Module) -> None:
+    """N(0, 1/fan-in) for Linear weights, N(0, 1) for Embeddings, zero biases, for `module.apply`."""
+    if isinstance(module, nn.Linear):
+        torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        torch.nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding):
+        torch.nn.init.normal_(module.weight)

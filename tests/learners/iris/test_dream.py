@@ -45,10 +45,11 @@ class Oracle:
         return self.gpt.advance(torch.cat(embedded, dim=1))[:, -1]
 
 
-@pytest.fixture
-def networks() -> tuple[Tokenizer, Gpt]:
+@pytest.fixture(params=["joint", "factorised"])
+def networks(request: pytest.FixtureRequest) -> tuple[Tokenizer, Gpt]:
     torch.manual_seed(0)
-    gpt = Gpt(TINY_IRIS.transformer, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
+    config = TINY_IRIS.transformer.model_copy(update={"positions": request.param})
+    gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
     for parameter in gpt.parameters():
         parameter.data.mul_(10.0) if parameter.ndim > 1 else None
     return Tokenizer(TINY_IRIS.tokenizer).eval(), gpt

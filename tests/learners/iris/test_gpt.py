@@ -13,10 +13,11 @@ from tests.learners.fakes import NUM_ACTIONS, TINY_IRIS
 B, T, K, V = 2, 3, 4, 16
 
 
-@pytest.fixture
-def gpt() -> Gpt:
+@pytest.fixture(params=["joint", "factorised"])
+def gpt(request: pytest.FixtureRequest) -> Gpt:
     torch.manual_seed(0)
-    gpt = Gpt(TINY_IRIS.transformer, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
+    config = TINY_IRIS.transformer.model_copy(update={"positions": request.param})
+    gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
     # Larger weights than N(0, 0.02), so that what depends on an input differs visibly.
     for parameter in gpt.parameters():
         parameter.data.mul_(10.0) if parameter.ndim > 1 else None
@@ -113,3 +114,29 @@ def test_the_token_loss_averages_over_labels_not_over_segments(gpt: Gpt):
         F.cross_entropy(logits[b, i], labels[b, i + 1]) for b, last in ((0, 3 * K - 1), (1, K - 1)) for i in range(last)
     ]
     torch.testing.assert_close(terms["tokens"], torch.stack(costs).mean())
+
+
+def test_factorised_positions_are_a_block_and_a_place_in_it():
+    config = TransformerConfig(layers=1, heads=1, embedding_size=8, max_blocks=3, positions="factorised")
+    gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS)
+    table = gpt._positions()
+    assert table.shape == (3 * (K + 1), 8)
+    for block in range(3):
+        for slot in range(K + 1):
+            expected = gpt.block_embedding.weight[block] + gpt.slot_embedding.weight[slot]
+            assert torch.equal(table[block * (K + 1) + slot], expected)
+
+
+def test_fan_in_initialisation_keeps_the_scale_of_a_narrow_network():
+    torch.manual_seed(0)
+    config = TransformerConfig(embedding_size=64, initialisation="fan_in")
+    gpt = Gpt(config, vocab_size=512, tokens_per_frame=16, num_actions=6)
+    parameters = dict(gpt.named_parameters())
+    spreads = {
+        "transformer.blocks.0.attention.query_key_value.weight": 1 / 8,
+        "transformer.blocks.0.mlp.2.weight": 1 / 16,
+        "token_embedding.weight": 1.0,
+    }
+    for name, spread in spreads.items():
+        assert parameters[name].std().item() == pytest.approx(spread, rel=0.05)
+    assert not parameters["transformer.blocks.0.mlp.2.bias"].any()

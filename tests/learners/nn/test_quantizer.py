@@ -39,3 +39,35 @@ def test_the_codebook_starts_within_one_over_its_size():
     weight = Quantizer(64, 32).codebook.weight
     assert weight.abs().max() <= 1 / 64
     assert weight.abs().max() > 0.9 / 64
+
+
+def test_an_idle_codeword_moves_onto_a_vector_of_the_batch_when_its_time_has_come():
+    quantizer = Quantizer(2, 2, revive_after=3).train()
+    quantizer.codebook.weight.data = torch.tensor([[1.0, 0.0], [50.0, 50.0]])
+    latents = torch.tensor([[[0.9, 0.1], [0.5, 0.0]]])
+    for _ in range(2):
+        quantizer(latents)
+        assert quantizer.codebook.weight.tolist() == [[1.0, 0.0], [50.0, 50.0]]
+    quantizer(latents)
+    used, revived = quantizer.codebook.weight.tolist()
+    assert used == [1.0, 0.0]
+    assert revived in latents[0].tolist()
+    assert quantizer.idle.tolist() == [0.0, 0.0]
+
+
+def test_using_a_codeword_starts_its_time_anew():
+    quantizer = Quantizer(2, 1, revive_after=2).train()
+    quantizer.codebook.weight.data = torch.tensor([[1.0], [9.0]])
+    for latent in (1.0, 9.0, 1.0, 9.0, 1.0):
+        quantizer(torch.tensor([[[latent]]]))
+    assert quantizer.codebook.weight.tolist() == [[1.0], [9.0]]
+
+
+def test_no_codeword_moves_in_evaluation_or_without_the_setting():
+    latents = torch.zeros(1, 1, 1)
+    for quantizer in (Quantizer(2, 1, revive_after=1).eval(), Quantizer(2, 1).train()):
+        before = quantizer.codebook.weight.clone()
+        for _ in range(3):
+            quantizer(latents)
+        assert torch.equal(quantizer.codebook.weight, before)
+    assert list(Quantizer(2, 1).state_dict()) == ["codebook.weight"]
