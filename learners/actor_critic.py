@@ -24,25 +24,14 @@ class ActorCritic(nn.Module):
     def __init__(self, config: ActorCriticConfig, feature_shape: tuple[int, ...], num_actions: int) -> None:
         super().__init__()
         channels, side = feature_shape[0], feature_shape[-1]
-        layers: list[nn.Module] = []
-        for before, after in pairwise((channels, *config.channels)):
+        layers: list[nn.Module] = [nn.PixelUnshuffle(config.patch_size)]
+        for before, after in pairwise((channels * config.patch_size**2, *config.channels)):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
         self.cnn = nn.Sequential(*layers, nn.Flatten())
-        embedding_size = config.channels[-1] * (side // 2 ** len(config.channels)) ** 2
+        embedding_size = config.channels[-1] * (side // config.patch_size // 2 ** len(config.channels)) ** 2
         self.lstm = nn.LSTMCell(embedding_size, config.lstm_size)
         self.policy = nn.Linear(config.lstm_size, num_actions)
         self.value = nn.Linear(config.lstm_size, 1)
-        if config.initialisation == "orthogonal":
-            self._initialise_orthogonally()
-
-    def _initialise_orthogonally(self) -> None:
-        """Gains √2 before a ReLU and 1 elsewhere, near 0 for the policy; zero biases."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
-                nn.init.zeros_(parameter)
-            else:
-                gain = 2**0.5 if name.startswith("cnn") else 0.01 if name.startswith("policy") else 1.0
-                nn.init.orthogonal_(parameter, gain)
 
     def initial_state(self, batch_size: int) -> State:
         zeros = self.policy.weight.new_zeros(batch_size, self.lstm.hidden_size)

@@ -5,6 +5,7 @@ Imports neither torch nor numpy: a command line can show its help without loadin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
@@ -76,8 +77,9 @@ class TokenizerConfig(Config):
     reconstruction: Literal["l1", "l2"] = "l1"
     """Mean absolute (the paper) or mean squared error of pixels; small things on a plain ground need the latter."""
     ready_below: NonNegativeFloat = 0.0
-    """The other parts wait until `worst_pixel_error`, averaged over an iteration, was below this: a thing that is not
-    drawn has an error near 1. 0 (the paper): they do not wait."""
+    """Once `worst_pixel_error`, averaged over an iteration, was below this, the tokenizer stops training and the other
+    parts start: a thing that is not drawn has an error near 1, and a tokenizer that moves on spoils what they learn.
+    0 (the paper): nothing waits and nothing stops."""
     perceptual: Literal["vgg16", "none"] = "vgg16"
     """Perceptual (LPIPS) loss term. A run without it is not exact IRIS."""
     perceptual_weights: str = ""
@@ -105,6 +107,8 @@ class TransformerConfig(Config):
     """On embeddings, attention and residuals; only in the world model's own training."""
     max_blocks: PositiveInt = 20
     """Frames of context: the number of blocks the positional table holds."""
+    ready_above: Probability = 0.0
+    """The actor-critic waits until `token_accuracy`, averaged over an iteration, was above this; 0 (the paper): not."""
     positions: Literal["joint", "factorised"] = "joint"
     """One embedding for each position of the context (the paper), or the sum of one for the block and one for the
     position within it, which learns from less."""
@@ -120,11 +124,20 @@ class TransformerConfig(Config):
 
 
 class Gate(Config):
-    """The parts after `part` wait until an iteration's `metric` of it was below `below`; then they train to the end."""
+    """A condition on the metrics of a part: the parts after it wait for an iteration in which it held."""
 
     part: str
     metric: str
-    below: float
+    threshold: float
+    above: bool
+    """Whether the metric must be above the threshold, or below it."""
+    stops: bool
+    """Whether the part itself does not train after that iteration."""
+
+    def opens(self, metrics: Mapping[str, float]) -> bool:
+        """Whether it holds in an iteration's metrics (`part/metric` -> value)."""
+        value = metrics.get(f"{self.part}/{self.metric}")
+        return value is not None and (value > self.threshold if self.above else value < self.threshold)
 
 
 class IrisConfig(Config):
@@ -135,9 +148,12 @@ class IrisConfig(Config):
     transformer: TransformerConfig = TransformerConfig()
 
     @property
-    def gate(self) -> Gate | None:
-        below = self.tokenizer.ready_below
-        return Gate(part="tokenizer", metric="worst_pixel_error", below=below) if below else None
+    def gates(self) -> tuple[Gate, ...]:
+        """In the order of the parts."""
+        below, above = self.tokenizer.ready_below, self.transformer.ready_above
+        drawn = Gate(part="tokenizer", metric="worst_pixel_error", threshold=below, above=False, stops=True)
+        predicted = Gate(part="world_model", metric="token_accuracy", threshold=above, above=True, stops=False)
+        return (drawn,) * bool(below) + (predicted,) * bool(above)
 
     @property
     def trainings(self) -> dict[str, PartTraining]:
@@ -156,9 +172,9 @@ class ActorCriticConfig(Config):
 
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (32, 32, 64, 64)
     """Widths of the convolutions; each is followed by a 2×2 max-pool."""
+    patch_size: Literal[1, 2, 4] = 1
+    """Pixels per side that are folded into channels before the first convolution; 1 is the paper's."""
     lstm_size: PositiveInt = 512
-    initialisation: Literal["torch", "orthogonal"] = "torch"
-    """torch's own (the paper), or orthogonal with a policy that starts uniform."""
     burn_in: NonNegativeInt = 20
     """Real frames before the start of a dream that warm up the recurrent state."""
     horizon: Annotated[int, Field(ge=2)] = 20
@@ -167,6 +183,8 @@ class ActorCriticConfig(Config):
     """Per agent step."""
     lambda_: Probability = 0.95
     entropy_weight: NonNegativeFloat = 0.001
+    learn_after_end: bool = True
+    """Learn from imagined steps after an imagined end, too (the paper), though the world model never saw any such."""
     training: PartTraining = PartTraining(starts_after=50, batch_size=64)
 
 

@@ -9,6 +9,7 @@ Legend: B segments, T steps per segment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -20,8 +21,10 @@ from learners.config import FRAME_SIZE, DatasetConfig
 from learners.experience import Chunk
 from learners.world_model import Derived, Segments
 
-DERIVE_BATCH = 128
-"""Rows computed at once when a derived column is filled."""
+DERIVE_BATCH = 64
+"""Rows of a derived column that are computed at once, always so many: in batches of one size a row does not depend on
+the others in its batch, in batches of two sizes it can differ in its last bit. So it does not matter which rows are
+asked for when, and a resumed run has the columns of one that was not interrupted."""
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
@@ -158,10 +161,12 @@ class Dataset:
         if self._cache:
             stale = stale[column.versions[stale] != version]
         source = self._column(derived.source, stale)
-        for first in range(0, len(stale), DERIVE_BATCH):
-            batch = self._to_device(stale[first : first + DERIVE_BATCH])
-            column.values[batch] = derived.compute(source.index_select(0, batch))
+        batches = np.zeros((ceil(len(stale) / DERIVE_BATCH), DERIVE_BATCH), dtype=np.int64)  # filled up with row 0
+        batches.reshape(-1)[: len(stale)] = stale
+        for rows_at_once in self._to_device(batches):
+            column.values[rows_at_once] = derived.compute(source.index_select(0, rows_at_once))
         column.versions[stale] = version
+        column.values[0] = 0
         return column.values
 
     def _to_device(self, rows: NDArray[np.int64]) -> Tensor:

@@ -19,7 +19,7 @@ from learners.config import ActorCriticConfig
 from learners.cuda_graph import CudaGraph
 from learners.nn.sampling import sample_categorical, uniforms
 from learners.returns import lambda_returns
-from learners.world_model import Losses, Part, Segments, WorldModel
+from learners.world_model import Losses, Part, Segments, WorldModel, masked_mean
 
 
 class Imagined(NamedTuple):
@@ -85,7 +85,8 @@ def recorded_imagination(world_model: WorldModel, actor_critic: ActorCritic) -> 
 def actor_critic_loss(
     logits: Tensor, values: Tensor, imagined: Imagined, config: ActorCriticConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """REINFORCE with the value as baseline, value regression and an entropy bonus; means over B and H.
+    """REINFORCE with the value as baseline, value regression and an entropy bonus; means over B and H, or, without
+    `learn_after_end`, over the steps up to and including each trajectory's first end.
 
     policy −log π(a_t) · sg(G_t − V_t),  value (V_t − G_t)²,  entropy −η H(π).
 
@@ -97,10 +98,12 @@ def actor_critic_loss(
     )  # (B, H)
     policy, values = Categorical(logits=logits[:, :-1], validate_args=False), values[:, :-1]
     advantages = targets - values.detach()
-    entropy = policy.entropy().mean()
+    ended_before = imagined.ends.cumsum(dim=1) - imagined.ends.long()  # (B, H)
+    counted = torch.ones_like(imagined.ends) if config.learn_after_end else ended_before == 0  # (B, H)
+    entropy = masked_mean(policy.entropy(), counted)
     terms = {
-        "policy": -(policy.log_prob(imagined.actions) * advantages).mean(),
-        "value": (values - targets).square().mean(),
+        "policy": -masked_mean(policy.log_prob(imagined.actions) * advantages, counted),
+        "value": masked_mean((values - targets).square(), counted),
         "entropy": -config.entropy_weight * entropy,
     }
     metrics = {

@@ -54,7 +54,6 @@ class Learner:
         for part in parts:
             part.module.to(self._device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._trainers = {part.name: PartTrainer(part) for part in parts}
-        self._iteration = 0
         self.parts = {part.name: part for part in parts}
         self.dataset = Dataset(
             dataset,
@@ -78,11 +77,6 @@ class Learner:
 
         Raises: FloatingPointError if a loss was not finite; BatchTooLargeError if the device's memory is too small.
         """
-        if iteration != self._iteration:
-            # A frame encoded in another batch can differ in its last bit. Starting each iteration without derived
-            # columns makes a resumed one compute them in the batches of the one that was lost.
-            self.dataset.forget_derived()
-            self._iteration = iteration
         trainer = self._trainers[part]
         sums: dict[str, Tensor] = {}
         trainer.part.module.train()

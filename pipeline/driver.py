@@ -87,14 +87,14 @@ class Driver:
             return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
 
     def _may_train(self, part: str, iteration: int, metrics: Metrics) -> bool:
-        """Whether a part's first iteration has come and the gate before it has opened, now or in any iteration."""
-        gate, parts = self.config.world_model.gate, list(self.config.trainings)
-        if iteration <= self.config.trainings[part].starts_after:
-            return False
-        if gate is None or parts.index(part) <= parts.index(gate.part):
-            return True
-        name = f"{gate.part}/{gate.metric}"
-        return any(record[name] < gate.below for record in [*self._metrics.records, metrics] if name in record)
+        """Whether a part's first iteration has come, the gates before it are open, and its own does not stop it."""
+        parts, earlier = list(self.config.trainings), self._metrics.records
+        for gate in self.config.world_model.gates:
+            if parts.index(gate.part) < parts.index(part) and not any(map(gate.opens, [*earlier, metrics])):
+                return False
+            if gate.part == part and gate.stops and any(map(gate.opens, earlier)):
+                return False
+        return iteration > self.config.trainings[part].starts_after
 
     def _train(self, part: str, iteration: int) -> Metrics:
         """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""

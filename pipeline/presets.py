@@ -75,12 +75,51 @@ DEMO = RunConfig(
 
 CATCH = RunConfig(
     preset="catch",
-    iterations=50,
+    iterations=40,
     env=CatchConfig(),
-    world_model=_small_iris(batch_size=16, steps=50, starts_after=1, learning_rate=1e-3),
-    actor_critic=_small_actor_critic(batch_size=32, steps=20, starts_after=5, learning_rate=1e-3),
-    collection=CollectionConfig(last_iteration=50),
-    evaluation=EvaluationConfig(every=5, episodes=16, final_episodes=100, temperature=1.0),
+    world_model=IrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=64,
+            codeword_size=8,
+            width=16,
+            patch_size=4,
+            residual_blocks=1,
+            attention_resolutions=(),
+            norm_groups=8,
+            quantization_weight=0.1,
+            revive_after=20,
+            reconstruction="l2",
+            ready_below=0.5,
+            perceptual="none",
+            training=PartTraining(starts_after=0, batch_size=8, steps_per_iteration=200, learning_rate=2e-3),
+        ),
+        transformer=TransformerConfig(
+            layers=2,
+            embedding_size=64,
+            dropout=0.0,
+            max_blocks=10,
+            positions="factorised",
+            initialisation="fan_in",
+            ready_above=0.88,
+            training=PartTraining(
+                starts_after=0, batch_size=8, steps_per_iteration=60, learning_rate=2e-3, weight_decay=0.01
+            ),
+        ),
+    ),
+    actor_critic=ActorCriticConfig(
+        channels=(16, 32),
+        patch_size=4,
+        lstm_size=256,
+        burn_in=4,
+        horizon=10,
+        discount=0.95,
+        entropy_weight=0.02,
+        learn_after_end=False,
+        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=25, learning_rate=2e-3),
+    ),
+    collection=CollectionConfig(last_iteration=40),
+    evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25),
+    pictures_every=10,
 )
 
 DEBUG = RunConfig(

@@ -46,14 +46,3 @@ def test_without_real_frames_the_state_stays_zero(actor_critic: ActorCritic):
     hidden, cell = actor_critic.burn_in(torch.rand(1, 3, *SHAPE), torch.zeros(1, 3, dtype=torch.bool))
     assert not hidden.any()
     assert not cell.any()
-
-
-@torch.no_grad()
-def test_an_orthogonal_initialisation_starts_with_an_almost_uniform_policy():
-    torch.manual_seed(0)
-    config = TINY_ACTOR_CRITIC.model_copy(update={"initialisation": "orthogonal"})
-    actor_critic = ActorCritic(config, SHAPE, NUM_ACTIONS)
-    logits, _, _ = actor_critic(torch.rand(8, *SHAPE), actor_critic.initial_state(8))
-    torch.testing.assert_close(logits.softmax(dim=1), torch.full((8, 3), 1 / 3), atol=0.02, rtol=0)
-    recurrent = actor_critic.lstm.weight_hh  # (4S, S) with orthonormal columns
-    torch.testing.assert_close(recurrent.T @ recurrent, torch.eye(recurrent.shape[1]))

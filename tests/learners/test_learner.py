@@ -58,23 +58,23 @@ def test_a_restored_learner_goes_on_exactly_like_the_one_that_saved(tmp_path: Pa
     assert np.array_equal(first.weights(), second.weights())
 
 
-def test_an_iteration_starts_without_derived_columns(monkeypatch: pytest.MonkeyPatch):
-    """Whether a frame was encoded before must not depend on whether the run was interrupted."""
-    trained = learner()
-    encoded = []
-    encode = trained.world_model.tokenizer.encode  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        trained.world_model.tokenizer,  # type: ignore[attr-defined]
-        "encode",
-        lambda frames: encoded.append(len(frames)) or encode(frames),
-    )
-    trained.train("world_model", 1, range(20))
-    trained.train("world_model", 1, range(20, 21))
-    after_first = sum(encoded)
-    trained.train("world_model", 1, range(21, 22))
-    assert sum(encoded) == after_first  # the tokenizer did not step: all 18 frames are known
-    trained.train("world_model", 2, range(1))
-    assert sum(encoded) > after_first
+@pytest.mark.parametrize("preset", SMALL_PRESETS)
+def test_what_is_derived_does_not_depend_on_which_rows_are_asked_for_when(preset: str):
+    """Or a resumed run, which asks in another order, would differ in last bits."""
+    config = PRESETS[preset][1]
+    agent = AgentConfig(config.world_model, config.actor_critic, 3)
+    at_once, bit_by_bit = (Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu") for _ in range(2))
+    columns = ("frames", *at_once.world_model.dream_columns)
+    chunk = make_chunk([50, 60])
+    noise = np.random.default_rng(0).integers(256, size=chunk.frames.shape, dtype=np.uint8)
+    for each in (at_once, bit_by_bit):
+        each.extend([replace(chunk, frames=noise)])
+    at_once.dataset.fill(columns)
+    for seed in range(5):
+        bit_by_bit.dataset.sample(3, 2, "start", columns, np.random.default_rng(100 + seed))
+    drawn = [each.dataset.sample(40, 3, "end", columns, np.random.default_rng(0)) for each in (at_once, bit_by_bit)]
+    for name in columns:
+        assert torch.equal(drawn[0].columns[name], drawn[1].columns[name])
 
 
 def test_a_save_of_an_untrained_learner_can_be_loaded(tmp_path: Path):
