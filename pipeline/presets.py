@@ -100,9 +100,9 @@ CATCH = RunConfig(
             max_blocks=10,
             positions="factorised",
             initialisation="fan_in",
-            ready_above=0.88,
+            ready_above=0.945,
             training=PartTraining(
-                starts_after=0, batch_size=8, steps_per_iteration=60, learning_rate=2e-3, weight_decay=0.01
+                starts_after=0, batch_size=8, steps_per_iteration=100, learning_rate=2e-3, weight_decay=0.01
             ),
         ),
     ),

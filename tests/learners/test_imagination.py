@@ -113,3 +113,24 @@ def test_the_same_generator_imagines_the_same(actor_critic: ActorCritic):
     start = context(4, 3)
     first, second = (roll_out(Counting(), actor_critic, start, 3, seed=5) for _ in range(2))
     assert torch.equal(first.actions, second.actions)
+
+
+def test_nothing_is_learnt_after_an_imagined_end_where_so_set():
+    """The first trajectory ends with its first reward: its second step may hold anything."""
+    config = CONFIG.model_copy(update={"learn_after_end": False})
+
+    def terms(garbage: float) -> list[float]:
+        imagined = Imagined(
+            features=torch.empty(0),
+            actions=torch.tensor([[1, 0], [1, 0]]),
+            rewards=torch.tensor([[1.0, garbage], [1.0, 2.0]]),
+            ends=torch.tensor([[True, garbage > 0], [False, False]]),
+            state=(torch.empty(0), torch.empty(0)),
+        )
+        logits = torch.zeros(2, 3, 2)
+        logits[0, 1, 0] = garbage
+        values = torch.tensor([[0.5, garbage, garbage], [0.5, 0.25, 0.0]])
+        return [term.item() for term in actor_critic_loss(logits, values, imagined, config)[0].values()]
+
+    assert terms(0.0) == terms(7.0)
+    assert CONFIG.learn_after_end  # as the paper does
