@@ -14,7 +14,7 @@ CHECKER := $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check install requirements clean
+.PHONY: help demo test check curves install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -31,6 +31,10 @@ check: install ## Runs the linter, the format check, the type checker and the im
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 	$(VENV)/bin/lint-imports --no-logo
+
+curves: install ## Learning curves of Catch, ten seeds one after another (an hour); goes on where it stopped.
+	$(PY) -m benchmarks.curves --preset catch --seeds 10 --threshold 0.95 --runs runs/curves \
+		--out runs/curves/catch.json --picture runs/curves/catch.png
 
 install: requirements $(INSTALLED) ## Makes .venv with the pinned packages; does nothing while those are unchanged.
 

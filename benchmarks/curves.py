@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="file of the rows; those it has are kept")
     flags = parser.parse_args(argv)
+    flags.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = json.loads(flags.out.read_text())["rows"] if flags.out.exists() else []
     for seed in range(flags.seeds):
         if seed not in {row["seed"] for row in rows}:

@@ -100,9 +100,9 @@ CATCH = RunConfig(
             max_blocks=10,
             positions="factorised",
             initialisation="fan_in",
-            ready_above=0.945,
+            ready_above=0.93,
             training=PartTraining(
-                starts_after=0, batch_size=8, steps_per_iteration=100, learning_rate=2e-3, weight_decay=0.01
+                starts_after=0, batch_size=8, steps_per_iteration=120, learning_rate=2e-3, weight_decay=0.01
             ),
         ),
     ),
@@ -111,11 +111,11 @@ CATCH = RunConfig(
         patch_size=4,
         lstm_size=256,
         burn_in=4,
-        horizon=10,
+        horizon=7,
         discount=0.95,
-        entropy_weight=0.02,
+        entropy_weight=0.03,
         learn_after_end=False,
-        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=25, learning_rate=2e-3),
+        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=3e-3),
     ),
     collection=CollectionConfig(last_iteration=40),
     evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25),
