@@ -161,7 +161,8 @@ class Dataset:
         if self._cache:
             stale = stale[column.versions[stale] != version]
         source = self._column(derived.source, stale)
-        batches = np.zeros((ceil(len(stale) / DERIVE_BATCH), DERIVE_BATCH), dtype=np.int64)  # filled up with row 0
+        size = DERIVE_BATCH if self._cache else max(1, len(stale))
+        batches = np.zeros((ceil(len(stale) / size), size), dtype=np.int64)  # filled up with row 0
         batches.reshape(-1)[: len(stale)] = stale
         for rows_at_once in self._to_device(batches):
             column.values[rows_at_once] = derived.compute(source.index_select(0, rows_at_once))

@@ -40,6 +40,11 @@ PAPER: dict[str, Any] = {
             "residual_blocks": 2,
             "attention_resolutions": (8, 16),
             "norm_groups": 32,
+            "patch_size": 1,
+            "revive_after": 0,
+            "quantization_weight": 1.0,
+            "reconstruction": "l1",
+            "ready_below": 0.0,
             "perceptual": "vgg16",
             "training": {
                 "starts_after": 5,
@@ -56,6 +61,9 @@ PAPER: dict[str, Any] = {
             "embedding_size": 256,
             "dropout": 0.1,
             "max_blocks": 20,
+            "ready_above": 0.0,
+            "positions": "joint",
+            "initialisation": "gpt2",
             "training": {
                 "starts_after": 25,
                 "batch_size": 64,
@@ -68,12 +76,14 @@ PAPER: dict[str, Any] = {
     },
     "actor_critic": {
         "channels": (32, 32, 64, 64),
+        "patch_size": 1,
         "lstm_size": 512,
         "burn_in": 20,
         "horizon": 20,
         "discount": 0.995,
         "lambda_": 0.95,
         "entropy_weight": 0.001,
+        "learn_after_end": True,
         "training": {
             "starts_after": 50,
             "batch_size": 64,
