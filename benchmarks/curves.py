@@ -56,11 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def learn(preset: str, seed: int, runs: Path, threshold: float, held: int) -> dict[str, Any]:
     """One run, until it has learnt or is over."""
     run_dir = runs / f"{preset}-seed{seed}"
-    command = [sys.executable, "-m", "pipeline.train", preset, "--seed", str(seed), "--run-dir", str(run_dir)]
+    command = ["-m", "pipeline.train", preset, "--seed", str(seed)]
     if run_dir.exists():
         raise SystemExit(f"{run_dir} exists: its time was not measured; remove it")
     start, cpu_start = time.monotonic(), cpu_seconds()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *command, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL)
     while process.poll() is None and learnt_in(records(run_dir), threshold, held) is None:
         time.sleep(POLL_SECONDS)
     wall, cpu = time.monotonic() - start, cpu_seconds() - cpu_start
@@ -75,7 +75,7 @@ def learn(preset: str, seed: int, runs: Path, threshold: float, held: int) -> di
         "environment_steps": found[(iteration or len(found)) - 1]["steps"],
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(cpu, 1),
-        "command": " ".join(["python", *command[1:]]),
+        "command": " ".join(["python", *command]),
         "hardware": describe(),
         "scores": [[record["steps"], record[SCORE]] for record in found if SCORE in record],
     }

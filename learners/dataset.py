@@ -129,7 +129,7 @@ class Dataset:
             self._column(name, np.arange(1, self._num_steps + 1))
 
     def forget_derived(self) -> None:
-        """Derived columns are computed anew from here on, in the batches that are asked for from here on."""
+        """Derived columns are computed anew: the weights are others, whatever the parts' counts say."""
         self._columns.clear()
 
     def _gather(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Segments:

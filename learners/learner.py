@@ -111,6 +111,7 @@ class Learner:
         """Restores what `save` wrote. The dataset is refilled through `extend`."""
         for name, trainer in self._trainers.items():
             trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
+        self.dataset.forget_derived()
 
     def inspect(self, iteration: int) -> Pictures:
         with self.precision():

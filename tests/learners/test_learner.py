@@ -215,3 +215,16 @@ def test_another_runtime_error_stays_itself():
 
 def _raise(error: Exception) -> NoReturn:
     raise error
+
+
+def test_loading_forgets_what_other_weights_derived(tmp_path: Path):
+    """Two learners may have taken equally many steps."""
+    first, second = learner(seed=0), learner(seed=1)
+    for each in (first, second):
+        each.dataset.fill(("tokens", "reconstructions"))
+    second.save(str(tmp_path))
+    first.load(str(tmp_path))
+    found, expected = (
+        each.dataset.sample(8, 2, "start", ("reconstructions",), np.random.default_rng(0)) for each in (first, second)
+    )
+    assert torch.equal(found.columns["reconstructions"], expected.columns["reconstructions"])
