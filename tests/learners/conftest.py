@@ -1,5 +1,15 @@
+import pytest
 import torch
+
+from learners.actor_critic import ActorCritic
+from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
 # Tests compute on tensors of a few kilobytes: a second thread costs more than it computes, and far more than that
 # beside another busy process.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def actor_critic() -> ActorCritic:
+    torch.manual_seed(0)
+    return ActorCritic(TINY_ACTOR_CRITIC, FEATURE_SHAPE, NUM_ACTIONS)

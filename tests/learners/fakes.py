@@ -9,6 +9,7 @@ from learners.config import ActorCriticConfig, IrisConfig, PartTraining, Tokeniz
 from learners.experience import Chunk
 
 NUM_ACTIONS = 3
+FEATURE_SHAPE = (3, 64, 64)
 
 TINY_TRAINING = PartTraining(starts_after=0, batch_size=4, learning_rate=1e-3)
 TINY_IRIS = IrisConfig(

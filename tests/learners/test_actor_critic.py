@@ -1,30 +1,20 @@
 """Legend: B batch, T time, H imagined transitions, A = 3 actions."""
 
-import pytest
 import torch
 
 from learners.actor_critic import ActorCritic
 from learners.config import ActorCriticConfig
 from learners.learner import count_parameters
-from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC
-
-SHAPE = (3, 64, 64)
-CONFIG = TINY_ACTOR_CRITIC.model_copy(update={"discount": 0.5, "lambda_": 0.5, "entropy_weight": 0.1})
-
-
-@pytest.fixture
-def actor_critic() -> ActorCritic:
-    torch.manual_seed(0)
-    return ActorCritic(TINY_ACTOR_CRITIC, SHAPE, NUM_ACTIONS)
+from tests.learners.fakes import FEATURE_SHAPE
 
 
 def test_the_papers_actor_critic_has_the_papers_parameters():
-    assert count_parameters(ActorCritic(ActorCriticConfig(), SHAPE, 6)) == 3_218_983
+    assert count_parameters(ActorCritic(ActorCriticConfig(), FEATURE_SHAPE, 6)) == 3_218_983
 
 
 @torch.no_grad()
 def test_one_unrolled_pass_equals_single_steps(actor_critic: ActorCritic):
-    features = torch.rand(2, 5, *SHAPE)
+    features = torch.rand(2, 5, *FEATURE_SHAPE)
     logits, values = actor_critic.unroll(features, actor_critic.initial_state(2))
     state = actor_critic.initial_state(2)
     for t in range(5):
@@ -34,7 +24,7 @@ def test_one_unrolled_pass_equals_single_steps(actor_critic: ActorCritic):
 
 
 def test_padded_burn_in_frames_are_skipped(actor_critic: ActorCritic):
-    features = torch.rand(2, 4, *SHAPE)
+    features = torch.rand(2, 4, *FEATURE_SHAPE)
     mask = torch.tensor([[False, False, True, True], [True, True, True, True]])
     padded = actor_critic.burn_in(features, mask)
     short = actor_critic.burn_in(features[:1, 2:], mask[:1, 2:])
@@ -43,6 +33,6 @@ def test_padded_burn_in_frames_are_skipped(actor_critic: ActorCritic):
 
 
 def test_without_real_frames_the_state_stays_zero(actor_critic: ActorCritic):
-    hidden, cell = actor_critic.burn_in(torch.rand(1, 3, *SHAPE), torch.zeros(1, 3, dtype=torch.bool))
+    hidden, cell = actor_critic.burn_in(torch.rand(1, 3, *FEATURE_SHAPE), torch.zeros(1, 3, dtype=torch.bool))
     assert not hidden.any()
     assert not cell.any()

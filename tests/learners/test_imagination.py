@@ -10,16 +10,9 @@ from torch.distributions import Categorical
 from learners.actor_critic import ActorCritic
 from learners.imagination import Imagined, actor_critic_loss, imagination_noise, imagine
 from learners.world_model import Segments, WorldModel
-from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC
+from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
-SHAPE = (3, 64, 64)
 CONFIG = TINY_ACTOR_CRITIC.model_copy(update={"discount": 0.5, "lambda_": 0.5, "entropy_weight": 0.1})
-
-
-@pytest.fixture
-def actor_critic() -> ActorCritic:
-    torch.manual_seed(0)
-    return ActorCritic(TINY_ACTOR_CRITIC, SHAPE, NUM_ACTIONS)
 
 
 def test_the_loss_by_hand():
@@ -49,7 +42,7 @@ def test_the_loss_by_hand():
 class Counting:
     """A world model whose features say which step they belong to; reward = action, the end comes at step 2."""
 
-    feature_shape = SHAPE
+    feature_shape = FEATURE_SHAPE
     noise_per_step = 1
 
     def __init__(self) -> None:
@@ -61,7 +54,7 @@ class Counting:
 
     def dream(self, context: Segments, noise: Tensor) -> "Counting":
         self.noise = noise
-        self.features = [torch.full((len(context.actions), *SHAPE), 0.0)]
+        self.features = [torch.full((len(context.actions), *FEATURE_SHAPE), 0.0)]
         return self
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +66,7 @@ class Counting:
 
 def context(batch_size: int, length: int) -> Segments:
     zeros = torch.zeros(batch_size, length)
-    frames = torch.randint(256, (batch_size, length, *SHAPE), dtype=torch.uint8)
+    frames = torch.randint(256, (batch_size, length, *FEATURE_SHAPE), dtype=torch.uint8)
     mask = torch.ones(batch_size, length, dtype=torch.bool)
     return Segments(zeros.long(), zeros, zeros.bool(), mask, {"frames": frames})
 
@@ -89,7 +82,7 @@ def roll_out(
 def test_a_reward_belongs_to_the_action_that_caused_it(actor_critic: ActorCritic):
     world_model = Counting()
     imagined = roll_out(world_model, actor_critic, context(64, 3), 4, seed=0)
-    assert imagined.features.shape == (64, 5, *SHAPE)
+    assert imagined.features.shape == (64, 5, *FEATURE_SHAPE)
     assert imagined.features[0, :, 0, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert torch.equal(imagined.rewards, imagined.actions.float())
     assert torch.equal(imagined.actions, torch.stack(world_model.actions, dim=1))
