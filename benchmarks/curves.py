@@ -1,7 +1,7 @@
 """Does a preset learn, on every seed? Learning curves through the real pipeline, one seed after another.
 
 Each seed is a run of `python -m pipeline.train`, stopped (as Ctrl-C would, after a commit) once its score was at least
-`--threshold` in `--held` evaluations in a row. Wall time counts from the start of the command to that commit; CPU
+`--threshold` in `--held` evaluations in a row. Wall time counts from the start of the command to that evaluation; CPU
 seconds are those of the whole machine in that time, so nothing else should run. A seed's row is written when it ends,
 and the same command goes on with the seeds that have none.
 
@@ -27,6 +27,8 @@ from pipeline.presets import PRESETS
 
 SCORE = "evaluation/score_mean"
 POLL_SECONDS = 0.5
+STOP_SECONDS = 120
+"""A run that is told to stop finishes its commit first."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,12 +64,14 @@ def learn(preset: str, seed: int, runs: Path, threshold: float, held: int) -> di
     start, cpu_start = time.monotonic(), cpu_seconds()
     process = subprocess.Popen([sys.executable, *command, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL)
     while process.poll() is None and learnt_in(records(run_dir), threshold, held) is None:
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # ends with the run, whose every wait is bounded
     wall, cpu = time.monotonic() - start, cpu_seconds() - cpu_start
     process.send_signal(signal.SIGINT)
-    process.wait()
+    process.wait(STOP_SECONDS)
     found = records(run_dir)
     iteration = learnt_in(found, threshold, held)
+    if iteration is None and process.returncode:
+        raise SystemExit(f"{run_dir}: the run ended with exit code {process.returncode}, which is no result")
     return {
         "seed": seed,
         "learnt": iteration is not None,

@@ -187,6 +187,16 @@ class ActorCriticConfig(Config):
     """Learn from imagined steps after an imagined end, too (the paper), though the world model never saw any such."""
     training: PartTraining = PartTraining(starts_after=50, batch_size=64)
 
+    @model_validator(mode="after")
+    def _pools_leave_a_pixel(self) -> Self:
+        if self.patch_size * 2 ** len(self.channels) > FRAME_SIZE:
+            most = (FRAME_SIZE // self.patch_size).bit_length() - 1
+            found = f"found {len(self.channels)} channels"
+            raise ValueError(
+                f"patches of {self.patch_size} leave room for {most} poolings: {found}, expected {most} at most"
+            )
+        return self
+
 
 class DatasetConfig(Config):
     """How stored experience becomes training segments."""

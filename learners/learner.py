@@ -84,7 +84,9 @@ class Learner:
             try:
                 values = self._gradient_step(trainer, iteration, step)
             except RuntimeError as error:
-                raise _batch_too_large(trainer, self._device, error) or error from error
+                if too_large := _batch_too_large(trainer, self._device, error):
+                    raise too_large from error
+                raise
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         trainer.part.module.eval()
@@ -148,8 +150,9 @@ def _batch_too_large(trainer: PartTrainer, device: torch.device, error: RuntimeE
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    smaller = f"expected {found // 2} or less" if found > 1 else "expected smaller networks or more memory"
     return BatchTooLargeError(
-        f"a batch of {found} does not fit into the {memory / 2**30:.0f} GiB of {device}: expected {found // 2} or less"
+        f"a batch of {found} does not fit into the {memory / 2**30:.0f} GiB of {device}: {smaller}"
     )
 
 

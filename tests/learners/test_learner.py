@@ -205,6 +205,17 @@ def test_a_batch_that_does_not_fit_names_its_size_and_a_smaller_one(allocate: Ca
         trained.train("tokenizer", 1, range(1))
 
 
+def test_a_batch_of_one_that_does_not_fit_is_not_told_to_become_none():
+    trained = learner()
+    trainer = trained._trainers["tokenizer"]
+    training = trainer.part.training.model_copy(update={"batch_size": 1})
+    trainer.part = replace(trainer.part, training=training, loss=lambda *_: _raise(torch.OutOfMemoryError("CUDA")))
+    with pytest.raises(
+        BatchTooLargeError, match="a batch of 1 does not fit .* expected smaller networks or more memory"
+    ):
+        trained.train("tokenizer", 1, range(1))
+
+
 def test_another_runtime_error_stays_itself():
     trained = learner()
     trainer = trained._trainers["tokenizer"]

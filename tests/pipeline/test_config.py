@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from actors.config import CatchConfig
+from learners.config import ActorCriticConfig
 from pipeline.config import RunConfig
 from pipeline.presets import DEBUG, IRIS_ATARI100K, PRESETS
 
@@ -245,3 +246,11 @@ def test_the_setting_of_a_part_is_its_flag():
         "world_model": "world_model.transformer.training",
         "actor_critic": "actor_critic.training",
     }
+
+
+@pytest.mark.parametrize(("patch_size", "most"), [(1, 6), (2, 5), (4, 4)])
+def test_poolings_that_leave_no_pixel_are_refused(patch_size: int, most: int):
+    ActorCriticConfig.model_validate({"patch_size": patch_size, "channels": (8,) * most})
+    if most < 6:
+        with pytest.raises(ValidationError, match=f"found {most + 1} channels, expected {most} at most"):
+            ActorCriticConfig.model_validate({"patch_size": patch_size, "channels": (8,) * (most + 1)})
