@@ -191,10 +191,8 @@ class ActorCriticConfig(Config):
     def _pools_leave_a_pixel(self) -> Self:
         if self.patch_size * 2 ** len(self.channels) > FRAME_SIZE:
             most = (FRAME_SIZE // self.patch_size).bit_length() - 1
-            found = f"found {len(self.channels)} channels"
-            raise ValueError(
-                f"patches of {self.patch_size} leave room for {most} poolings: {found}, expected {most} at most"
-            )
+            found = f"found {len(self.channels)} channels, expected {most} at most"
+            raise ValueError(f"patches of {self.patch_size} leave room for {most} poolings: {found}")
         return self
 
 

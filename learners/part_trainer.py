@@ -19,7 +19,7 @@ ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 class BatchTooLargeError(Exception):
-    """The memory of the device is too small for a gradient step; the message names the batch size found and a smaller one."""
+    """The memory of the device is too small for a gradient step; the message names its batch size."""
 
 
 class PartTrainer:

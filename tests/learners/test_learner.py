@@ -210,9 +210,7 @@ def test_a_batch_of_one_that_does_not_fit_is_not_told_to_become_none():
     trainer = trained._trainers["tokenizer"]
     training = trainer.part.training.model_copy(update={"batch_size": 1})
     trainer.part = replace(trainer.part, training=training, loss=lambda *_: _raise(torch.OutOfMemoryError("CUDA")))
-    with pytest.raises(
-        BatchTooLargeError, match="a batch of 1 does not fit .* expected smaller networks or more memory"
-    ):
+    with pytest.raises(BatchTooLargeError, match=r"a batch of 1 does not fit .* expected smaller networks"):
         trained.train("tokenizer", 1, range(1))
 
 
