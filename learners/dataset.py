@@ -53,7 +53,11 @@ class Dataset:
         self._ends = torch.zeros(1, dtype=torch.bool, device=device)
         self._episodes: list[NDArray[np.int64]] = []  # rows of every episode, in time order
         self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes
+        self._ended: list[int] = []  # indices of episodes, as they ended
         self._columns: dict[str, _Column] = {}
+        self.newest_iteration = 0
+        """Of the steps stored last."""
+        self._first_of_newest = 1  # row
 
     @property
     def num_steps(self) -> int:
@@ -72,6 +76,8 @@ class Dataset:
         """Appends the steps of a chunk; chunks of one environment must come in their order."""
         first, last = self._num_steps + 1, self._num_steps + 1 + len(chunk)
         self._reserve(last)
+        if chunk.iteration != self.newest_iteration:
+            self.newest_iteration, self._first_of_newest = chunk.iteration, first
         ends = chunk.terminated | chunk.truncated if self.config.truncation_is_end else chunk.terminated
         self._frames[first:last] = torch.tensor(chunk.frames, device=self.device)
         self._actions[first:last] = torch.tensor(chunk.actions, device=self.device)
@@ -88,6 +94,8 @@ class Dataset:
                     f"episode {episode}: expected its step {known} next, found step {chunk.episode_steps[steps[0]]}"
                 )
             self._episodes[index] = np.concatenate([self._episodes[index], first + steps])
+            if ends[steps[-1]]:
+                self._ended.append(index)
         self._num_steps += len(chunk)
 
     def sample(
@@ -98,7 +106,13 @@ class Dataset:
         columns: Sequence[str],
         generator: np.random.Generator,
     ) -> Segments:
-        """Draws `batch_size` segments of `length` steps with the named columns: `frames` or derived ones.
+        """Segments at rows that `draw` gives, with the named columns: `frames` or derived ones."""
+        return self.gather(self.draw(batch_size, length, anchor, generator), columns)
+
+    def draw(
+        self, batch_size: int, length: int, anchor: Literal["start", "end"], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Rows (B, T) of `batch_size` segments of `length` steps; 0 is padding.
 
         Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with
         anchor "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
@@ -117,11 +131,34 @@ class Dataset:
             else:
                 drawn = episode[max(0, position + 1 - length) : position + 1]
                 rows[index, length - len(drawn) :] = drawn
-        return self._gather(rows, columns)
+        return rows
+
+    def newest(self, length: int) -> NDArray[np.int64]:
+        """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
+        pieces = []
+        for episode in self._episodes:
+            new = episode[np.searchsorted(episode, self._first_of_newest) :]
+            pieces += [new[start : start + length] for start in range(0, len(new), length)]
+        return _padded(pieces, length)
+
+    def finished_episodes(self, count: int, length: int) -> NDArray[np.int64]:
+        """Rows (N, T) of the last `length` steps of the newest N ≤ `count` episodes that have ended, padded right."""
+        return _padded([self._episodes[index][-length:] for index in self._ended[-count:]], length)
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """Segments (B, T) as "episode:first step-last step", numbers that the replay store knows."""
+        ids = list(self._episode_index)
+        where = {row: (ids[i], step) for i, episode in enumerate(self._episodes) for step, row in enumerate(episode)}
+        names = []
+        for segment in rows:
+            real = segment[segment > 0]
+            (episode, first), (_, last) = where[real[0]], where[real[-1]]
+            names.append(f"{episode}:{first}-{last}")
+        return names
 
     def last_segment(self, length: int, columns: Sequence[str], *, episode: int) -> Segments:
         """The last `length` steps of one episode, without padding: (1, T)."""
-        return self._gather(self._episodes[episode][-length:][None], columns)
+        return self.gather(self._episodes[episode][-length:][None], columns)
 
     def fill(self, columns: Sequence[str]) -> None:
         """Brings derived columns up to date at every step, as sampling would one batch after another."""
@@ -132,7 +169,8 @@ class Dataset:
         """Derived columns are computed anew: the weights are others, whatever the parts' counts say."""
         self._columns.clear()
 
-    def _gather(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Segments:
+    def gather(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Segments:
+        """The steps at rows (B, T); 0 is padding."""
         index = self._to_device(rows.ravel())  # (B*T,)
 
         def take(column: Tensor) -> Tensor:
@@ -196,6 +234,14 @@ class _Column:
         if capacity > len(self.values):
             self.versions = np.concatenate([self.versions, np.full(capacity - len(self.values), -1, dtype=np.int64)])
             self.values = _grown(self.values, capacity)
+
+
+def _padded(pieces: Sequence[NDArray[np.int64]], length: int) -> NDArray[np.int64]:
+    """(N, length), filled up with row 0."""
+    rows = np.zeros((len(pieces), length), dtype=np.int64)
+    for index, piece in enumerate(pieces):
+        rows[index, : len(piece)] = piece
+    return rows
 
 
 def _grown(tensor: Tensor, capacity: int) -> Tensor:

@@ -1,22 +1,29 @@
-"""Pictures of what the world model sees and imagines.
+"""A look at every part on its own, because a curve of scores does not say which part is broken.
 
-Legend: N frames, T steps; frames are (3, 64, 64) uint8.
+All of it is measured before an iteration trains, on the steps it has just collected: no part has seen them.
+
+Legend: N, M frames, T steps; frames are (3, 64, 64) uint8.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learners.actor_critic import ActorCritic
+from learners.calibration import Calibration, calibrate
 from learners.dataset import Dataset
+from learners.dream_error import DreamError, measure_dreams
 from learners.nn.sampling import uniforms
 from learners.world_model import WorldModel
 
 NUM_FRAMES = 8
 NUM_STEPS = 20
+MAX_HELD_OUT = 256
+"""Steps."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,56 @@ class Pictures:
     imagined: NDArray[np.uint8]  # (T, 3, 64, 64), dreamt from the first of them under the same actions
 
 
+@dataclass(frozen=True)
+class Inspection:
+    metrics: dict[str, float]
+    pictures: Pictures
+    dreams: DreamError | None
+    """None if no new step was collected."""
+    calibration: Calibration | None
+    """None before the first episode has ended."""
+
+
 @torch.no_grad()
-def inspect(world_model: WorldModel, dataset: Dataset, generator: torch.Generator) -> Pictures:
-    """Looks at the end of the longest of the last ten episodes."""
+def inspect(
+    world_model: WorldModel,
+    actor_critic: ActorCritic,
+    dataset: Dataset,
+    discount: float,
+    iteration: int,
+    generator: torch.Generator,
+) -> Inspection:
+    """Every part in evaluation mode and as it is; `discount` is that of the values."""
+    metrics: dict[str, float] = {}
+    dreams = None
+    if dataset.newest_iteration == iteration:
+        metrics |= held_out(world_model, dataset, generator)
+        dreams = measure_dreams(world_model, dataset, generator)
+        metrics |= dreams.metrics()
+    calibration = calibrate(world_model, actor_critic, dataset, discount)
+    if calibration:
+        metrics |= calibration.metrics()
+    return Inspection(metrics, take_pictures(world_model, dataset, generator), dreams, calibration)
+
+
+def held_out(world_model: WorldModel, dataset: Dataset, generator: torch.Generator) -> dict[str, float]:
+    """Losses and metrics of the world model's parts on the newest steps, as `held_out/<part>/<name>`.
+
+    All of them are one batch; of more than `MAX_HELD_OUT`, so many, evenly spread.
+    """
+    metrics = {}
+    for part in world_model.parts:
+        rows = dataset.newest(part.length)
+        kept = np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_HELD_OUT // part.length))).astype(int)
+        rows = rows[kept]
+        losses = part.loss(dataset.gather(rows, part.columns), generator)
+        terms = {f"loss/{name}": term for name, term in losses.terms.items()}
+        metrics |= {f"held_out/{part.name}/{name}": float(value) for name, value in {**terms, **losses.metrics}.items()}
+    return metrics
+
+
+def take_pictures(world_model: WorldModel, dataset: Dataset, generator: torch.Generator) -> Pictures:
+    """Of the end of the longest of the last ten episodes."""
     lengths = dataset.episode_lengths()
     recent = range(max(0, len(lengths) - 10), len(lengths))
     episode = max(recent, key=lambda index: lengths[index])
@@ -37,16 +91,8 @@ def inspect(world_model: WorldModel, dataset: Dataset, generator: torch.Generato
     frames = segment.columns["frames"][0]  # (T, 3, 64, 64)
     chosen = torch.linspace(0, len(frames) - 1, NUM_FRAMES).long()
     originals = frames[chosen.to(frames.device)]
-    context = replace(
-        segment,
-        actions=segment.actions[:, :1],
-        rewards=segment.rewards[:, :1],
-        ends=segment.ends[:, :1],
-        mask=segment.mask[:, :1],
-        columns={name: column[:, :1] for name, column in segment.columns.items()},
-    )
     noise = uniforms((NUM_STEPS, 1, world_model.noise_per_step), generator)
-    dream = world_model.dream(context, noise)
+    dream = world_model.dream(segment.until(1), noise)
     for t in range(len(frames) - 1):
         dream.step(segment.actions[:, t])
     return Pictures(

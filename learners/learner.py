@@ -24,11 +24,12 @@ from learners.dataset import Dataset
 from learners.durable import write_durably
 from learners.experience import Chunk
 from learners.imagination import actor_critic_part
-from learners.inspection import Pictures, inspect
+from learners.inspection import Inspection, inspect
 from learners.nn.precision import autocast
-from learners.part_trainer import BatchTooLargeError, PartTrainer, total_loss
+from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
 from learners.streams import Streams
 from learners.weights import pack
+from learners.world_model import Part
 
 
 class Learner:
@@ -46,6 +47,7 @@ class Learner:
         self.config = config
         self._streams = Streams(seed)
         self._device = torch.device(device)
+        self._discount = agent.actor_critic.discount
         torch.manual_seed(self._streams.key("initialisation"))
         self.world_model, self.actor_critic = agent.build()
         record = config.cuda_graph and self._device.type == "cuda"
@@ -75,26 +77,31 @@ class Learner:
     def train(self, part: str, iteration: int, steps: range) -> dict[str, float]:
         """Takes the gradient steps `steps` of an iteration; the mean of every loss term and metric over them.
 
-        Raises: FloatingPointError if a loss was not finite; BatchTooLargeError if the device's memory is too small.
+        Raises: DivergedError if a loss or a gradient was not finite: the weights are those before that step.
+            BatchTooLargeError if the device's memory is too small.
         """
         trainer = self._trainers[part]
-        sums: dict[str, Tensor] = {}
+        reports: list[Mapping[str, Tensor]] = []
         trainer.part.module.train()
         for step in steps:
             try:
-                values = self._gradient_step(trainer, iteration, step)
+                reports.append(self._gradient_step(trainer, iteration, step))
             except RuntimeError as error:
                 if too_large := _batch_too_large(trainer, self._device, error):
                     raise too_large from error
                 raise
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value.double()
         trainer.part.module.eval()
-        means = {name: float(total) / len(steps) for name, total in sums.items()}
-        wrong = [name for name, mean in means.items() if not np.isfinite(mean)]
-        if wrong:
-            raise FloatingPointError(f"{part}: {wrong[0]} is not finite in iteration {iteration}, steps {steps}")
-        return means
+        values = torch.stack([torch.stack(list(report.values())) for report in reports]).double().cpu().numpy()
+        wrong = np.argwhere(~np.isfinite(values))  # (step, name), in their order
+        if len(wrong):
+            index, name = wrong[0]
+            trainer.updates -= len(steps) - int(index)
+            batch = ", ".join(self.dataset.names(self._draw(trainer.part, iteration, steps[index])))
+            raise DivergedError(
+                f"{part}: {list(reports[0])[name]} is {values[index, name]:g} in gradient step {steps[index]} of"
+                f" iteration {iteration}; its batch (episode:first step-last step): {batch}"
+            )
+        return dict(zip(reports[0], values.mean(axis=0).tolist(), strict=True))
 
     def weights(self) -> NDArray[np.float32]:
         """Of everything that acts, for `Agent.load`."""
@@ -115,30 +122,28 @@ class Learner:
             trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
         self.dataset.forget_derived()
 
-    def inspect(self, iteration: int) -> Pictures:
+    def inspect(self, iteration: int) -> Inspection:
+        """Measures the parts as they are, on the steps of `iteration`, which none has trained on yet."""
+        generator = self._streams.torch(self._device, "inspection", iteration)
         with self.precision():
-            return inspect(self.world_model, self.dataset, self._streams.torch(self._device, "pictures", iteration))
+            return inspect(self.world_model, self.actor_critic, self.dataset, self._discount, iteration, generator)
 
     def precision(self) -> AbstractContextManager[object]:
         """The region in which everything here is computed: derived columns too, whoever asks for them first."""
         return autocast(self._device, self.config.precision)
 
-    def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> Mapping[str, Tensor]:
+    def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> dict[str, Tensor]:
         part, streams = trainer.part, self._streams
         torch.manual_seed(streams.key(f"{part.name}/dropout", iteration, step))
         with self.precision():
-            segments = self.dataset.sample(
-                part.training.batch_size,
-                part.length,
-                part.anchor,
-                part.columns,
-                streams.numpy(f"{part.name}/segments", iteration, step),
-            )
+            segments = self.dataset.gather(self._draw(part, iteration, step), part.columns)
             losses = part.loss(segments, streams.torch(self._device, f"{part.name}/noise", iteration, step))
-        loss = total_loss(losses).detach()
-        norm = trainer.step(losses)
-        terms = {f"loss/{name}": term.detach() for name, term in losses.terms.items()}
-        return {"loss": loss, **terms, "gradient_norm": norm.detach(), **losses.metrics}
+        return trainer.step(losses)
+
+    def _draw(self, part: Part, iteration: int, step: int) -> NDArray[np.int64]:
+        """Rows of a gradient step's batch."""
+        generator = self._streams.numpy(f"{part.name}/segments", iteration, step)
+        return self.dataset.draw(part.training.batch_size, part.length, part.anchor, generator)
 
 
 def _batch_too_large(trainer: PartTrainer, device: torch.device, error: RuntimeError) -> BatchTooLargeError | None:

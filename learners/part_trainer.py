@@ -22,6 +22,10 @@ class BatchTooLargeError(Exception):
     """The memory of the device is too small for a gradient step; the message names its batch size."""
 
 
+class DivergedError(Exception):
+    """A loss or a gradient was not finite; the message names the term, the gradient step and its batch."""
+
+
 class PartTrainer:
     """Owns the optimiser of a part and counts its gradient steps."""
 
@@ -30,15 +34,29 @@ class PartTrainer:
         self.updates = 0
         self._parameters = dict(part.module.named_parameters())
         self._optimizer = build_optimizer(part.module, part.training)
+        self._diverged = next(part.module.parameters()).new_zeros(())
 
-    def step(self, losses: Losses) -> Tensor:
-        """Minimises the sum of the loss terms; the gradient's L2 norm before clipping, a scalar on the device."""
+    def step(self, losses: Losses) -> dict[str, Tensor]:
+        """Minimises the sum of the loss terms; reports them, the gradient's L2 norm before clipping, and the metrics.
+
+        If any of these is not finite, no weight changes, in this step and all that follow: the device knows, and nobody
+        has to wait for it after every step.
+
+        Returns: scalars on the device.
+        """
         self._optimizer.zero_grad(set_to_none=True)
-        total_loss(losses).backward()
+        loss = total_loss(losses)
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.part.training.max_gradient_norm)
+        terms = {f"loss/{name}": term for name, term in losses.terms.items()}
+        report = {"loss": loss, **terms, "gradient_norm": norm, **losses.metrics}
+        report = {name: value.detach() for name, value in report.items()}
+        finite = torch.stack(list(report.values())).isfinite().all()
+        self._diverged = torch.where(finite, self._diverged, 1.0)
+        self._optimizer.found_inf = self._diverged  # type: ignore[attr-defined] - what a fused optimiser skips steps by
         self._optimizer.step()
         self.updates += 1
-        return norm
+        return report
 
     def to_bytes(self) -> bytes:
         from safetensors.torch import save

@@ -29,6 +29,12 @@ class Segments:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     """What was asked for beside them: `frames` (B, T, 3, 64, 64) uint8, derived ones (B, T, ...); zero where padded."""
 
+    def until(self, step: int) -> Segments:
+        """The first `step` steps of each."""
+        columns = {name: column[:, :step] for name, column in self.columns.items()}
+        first = slice(None), slice(step)
+        return Segments(self.actions[first], self.rewards[first], self.ends[first], self.mask[first], columns)
+
 
 class Losses(NamedTuple):
     """Result of one part's loss function; everything stays on the device."""
@@ -107,6 +113,10 @@ class WorldModel(Protocol):
 
     def dream(self, context: Segments, noise: Tensor) -> Dream:
         """A dream that starts at the last frame of `context`; noise (H, B, noise_per_step) in [0, 1) for H steps."""
+        ...
+
+    def dreamt_rewards(self, rewards: Tensor) -> Tensor:
+        """Rewards of real steps in the unit in which a dream gives them, and so that of values."""
         ...
 
     def render(self, features: Tensor) -> Tensor:

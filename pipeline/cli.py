@@ -22,10 +22,11 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from cluster.errors import ClusterError
 from learners.config import Config
 from pipeline.config import RunConfig
-from pipeline.errors import UsageError
+from pipeline.errors import RunFailedError, UsageError
 from pipeline.presets import PRESETS
 
 USAGE_EXIT_CODE = 2
+FAILURE_EXIT_CODE = 1
 _HELP = {"--help", "-h"}
 _REGISTRY = ConstructorRegistry()
 Arguments = TypeVar("Arguments", bound=Config)
@@ -74,6 +75,9 @@ def command(main: Callable[[], int]) -> None:
         except (UsageError, ClusterError) as error:
             print(f"error: {error}", file=sys.stderr)
             code = USAGE_EXIT_CODE
+        except RunFailedError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = FAILURE_EXIT_CODE
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
         except SystemExit as error:  # --help

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
 from cluster.config import ClusterConfig
@@ -39,8 +39,9 @@ class RunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     cluster: ClusterConfig = ClusterConfig()
-    pictures_every: PositiveInt = Field(default=25)
-    """Iterations between pictures in `media/`; there are always some after the last one."""
+    inspect_every: PositiveInt = 25
+    """Iterations between inspections: each part measured on steps it has not trained on, and pictures in `media/`; the
+    last iteration is always inspected."""
     log_every: PositiveInt = 50
     """Gradient steps per call to the learner: how often progress is shown."""
 
@@ -61,6 +62,23 @@ class RunConfig(Config):
     def planned_steps(self, iteration: int) -> int:
         """Environment steps in the store once iterations 1..iteration are done."""
         return sum(self.steps_in(index) for index in range(1, iteration + 1))
+
+    def may_train(
+        self, part: str, iteration: int, earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
+    ) -> bool:
+        """Whether a part's first iteration has come, the gates before it are open, and its own does not stop it.
+
+        Args:
+            earlier: metrics of the iterations before.
+            now: of this one, so far.
+        """
+        parts = list(self.trainings)
+        for gate in self.world_model.gates:
+            if parts.index(gate.part) < parts.index(part) and not any(map(gate.opens, [*earlier, now])):
+                return False
+            if gate.part == part and gate.stops and any(map(gate.opens, earlier)):
+                return False
+        return iteration > self.trainings[part].starts_after
 
     def setting_of(self, part: str) -> str:
         """Dotted path of a part's training, as flags name it."""
@@ -87,7 +105,7 @@ _NOT_IDENTITY: Any = {
     "learner": {"cuda_graph"},
     "checkpoint": True,
     "log_every": True,
-    "pictures_every": True,
+    "inspect_every": True,
     "evaluation": {"num_evaluators"},
     "world_model": {"tokenizer": {"perceptual_weights"}},
 }

@@ -23,12 +23,12 @@ from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
 from cluster.supervise import wait
-from learners.durable import write_durably
-from learners.part_trainer import BatchTooLargeError
+from learners.durable import make_directory, write_durably
+from learners.part_trainer import BatchTooLargeError, DivergedError
 from pipeline import media
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
-from pipeline.errors import UsageError
+from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory
@@ -61,12 +61,12 @@ class Driver:
         for iteration in range(self.committed + 1, self.config.iterations + 1):
             metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
             metrics |= self._collect(iteration)
+            metrics |= self._inspect(iteration)
             for part in self.config.trainings:
-                if self._may_train(part, iteration, metrics):
+                if self.config.may_train(part, iteration, self._metrics.records, metrics):
                     metrics |= self._train(part, iteration)
             self._publish(iteration)
             metrics |= self._evaluate(iteration)
-            self._picture(iteration)
             self._commit(iteration, metrics)
         self._finish()
 
@@ -86,15 +86,14 @@ class Driver:
             self._collector_states = self._wait(list(states), "the collectors' states")
             return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
 
-    def _may_train(self, part: str, iteration: int, metrics: Metrics) -> bool:
-        """Whether a part's first iteration has come, the gates before it are open, and its own does not stop it."""
-        parts, earlier = list(self.config.trainings), self._metrics.records
-        for gate in self.config.world_model.gates:
-            if parts.index(gate.part) < parts.index(part) and not any(map(gate.opens, [*earlier, metrics])):
-                return False
-            if gate.part == part and gate.stops and any(map(gate.opens, earlier)):
-                return False
-        return iteration > self.config.trainings[part].starts_after
+    def _inspect(self, iteration: int) -> Metrics:
+        """Where the schedule says so: every part as it is, on the steps just collected, which none has trained on."""
+        if iteration % self.config.inspect_every and iteration != self.config.iterations:
+            return {}
+        with self._phase(iteration, "inspect", 1):
+            inspection = self._wait(self._workers.learner.inspect.remote(iteration), "the parts to be inspected")
+            media.save_inspection(self._run.media, iteration, inspection)
+        return inspection.metrics
 
     def _train(self, part: str, iteration: int) -> Metrics:
         """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""
@@ -109,6 +108,8 @@ class Driver:
                 except BatchTooLargeError as error:
                     flag = f"--{self.config.setting_of(part)}.batch-size".replace("_", "-")
                     raise UsageError(f"{flag}: {error}") from error
+                except DivergedError as error:
+                    raise RunFailedError(f"{error}; {self._save_failure(iteration, str(error))}") from error
                 for name, mean in means.items():
                     totals[name] = totals.get(name, 0.0) + mean * len(steps)
                 self._reporter.phase(iteration, part.replace("_", " "), steps.stop, total)
@@ -146,13 +147,6 @@ class Driver:
             "evaluation/length_mean": float(np.mean([episode.length for episode in self._evaluation])),
         }
 
-    def _picture(self, iteration: int) -> None:
-        if iteration % self.config.pictures_every and iteration != self.config.iterations:
-            return
-        with self._phase(iteration, "pictures", 1):
-            pictures = self._wait(self._workers.learner.inspect.remote(iteration), "pictures")
-            media.save_pictures(self._run.media, iteration, pictures)
-
     def _commit(self, iteration: int, metrics: Metrics) -> None:
         """Makes the iteration durable as a whole. A stop signal waits until it is."""
         with self._stop.deferred():
@@ -184,6 +178,14 @@ class Driver:
         }
         self._checkpoints.commit(directory, state, hashes)
         self._wait(self._workers.store.seal.remote(self._checkpoints.iterations()[0]), "small files to be joined")
+
+    def _save_failure(self, iteration: int, reason: str) -> str:
+        """Keeps the state of a learner that cannot go on; where it is, in words."""
+        directory = self._run.failures / f"{iteration:04d}"
+        make_directory(directory)
+        self._wait(self._workers.learner.save.remote(str(directory)), "the learner to save its state")
+        write_durably(directory / "reason.txt", (reason + "\n").encode())
+        return f"the weights before that step are in {directory}, iteration {self.committed} is the last commit"
 
     def _resume(self) -> None:
         """Brings every process to the last commit; what was stored after it never happened.

@@ -18,7 +18,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.inspection import Pictures
+from learners.calibration import Calibration
+from learners.dream_error import DreamError
+from learners.inspection import Inspection
 
 ENLARGE = 3
 """Screen pixels per frame pixel."""
@@ -26,16 +28,18 @@ GAP = 2
 FRAMES_PER_SECOND = 15
 
 
-def save_pictures(directory: Path, iteration: int, pictures: Pictures) -> None:
-    """Reconstructions (png) and an imagined rollout beside the real one (png and gif).
+def save_inspection(directory: Path, iteration: int, inspection: Inspection) -> None:
+    """Reconstructions (png), an imagined rollout beside the real one (png and gif), and measurements (png).
 
-    In both the upper row, or the left half, is what happened and the lower row, or the right half, the world model's.
+    In the first two the upper row, or the left half, is what happened and the lower row, or the right half, the world
+    model's.
     """
-    suffix = f"{iteration:04d}"
+    pictures, suffix = inspection.pictures, f"{iteration:04d}"
     imageio.imwrite(directory / f"reconstructions-{suffix}.png", _rows([pictures.originals, pictures.reconstructions]))
     imageio.imwrite(directory / f"imagination-{suffix}.png", _rows([pictures.real, pictures.imagined]))
     side_by_side = np.stack([_rows([np.stack(pair)]) for pair in zip(pictures.real, pictures.imagined, strict=True)])
     _save_gif(directory / f"imagination-{suffix}.gif", side_by_side)
+    _save_measurements(directory / f"measurements-{suffix}.png", inspection.dreams, inspection.calibration)
 
 
 def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> None:
@@ -44,24 +48,54 @@ def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> 
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """One panel per part with its loss, one with the returns of collection and evaluation; x is the iteration."""
-    figure, axes = plt.subplots(1, len(parts) + 1, figsize=(4 * (len(parts) + 1), 3), layout="constrained")
-    for axis, part in zip(axes, parts, strict=False):
+    """Above, a panel per part with its loss, and one with returns; below, how the parts do on steps not trained on."""
+    columns = len(parts) + 1
+    figure, axes = plt.subplots(2, columns, figsize=(4 * columns, 6), layout="constrained", squeeze=False)
+    for axis, part in zip(axes[0], parts, strict=False):
         _plot(axis, records, [f"{part}/loss"])
         axis.set_title(f"{part.replace('_', ' ')}: loss")
-    _plot(axes[-1], records, ["collection/return_mean", "evaluation/score_mean"], marker="o")
-    axes[-1].set_title("return per episode")
-    axes[-1].legend(["collection", "evaluation"])
-    for axis in axes:
+    _plot(axes[0, -1], records, ["collection/return_mean", "evaluation/score_mean"])
+    axes[0, -1].set_title("return per episode")
+    known = sorted({name for record in records for name in record})
+    for axis, part in zip(axes[1], parts, strict=False):
+        ending = ("_error", "_accuracy")
+        _plot(axis, records, [name for name in known if name.startswith(f"held_out/{part}/") and name.endswith(ending)])
+        axis.set_title(f"{part.replace('_', ' ')}: on new steps")
+    axes[1, -2].set_title("dream: pixel error by depth")
+    _plot(axes[1, -2], records, [name for name in known if name.startswith("dream/pixel_error_")])
+    _plot(axes[1, -1], records, ["value/predicted_mean", "value/realised_mean"])
+    axes[1, -1].set_title("value: predicted and realised")
+    for axis in axes.flat:
         axis.set_xlabel("iteration")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str], marker: str = "") -> None:
+def _save_measurements(path: Path, dreams: DreamError | None, calibration: Calibration | None) -> None:
+    """Left, the dream's error by depth, beside that of a frame that stands still; right, values against returns."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    left.set(title="dream and reality, same actions", xlabel="imagined steps", ylabel="mean pixel error")
+    if dreams:
+        left.plot(dreams.imagined, marker="o", markersize=3, label="dream")
+        left.plot(dreams.still, linestyle="--", label="start frame, standing still")
+        left.legend(fontsize="small")
+    right.set(title="values of real episodes", xlabel="predicted value", ylabel="realised return")
+    if calibration:
+        right.scatter(calibration.values, calibration.returns, s=6, alpha=0.4)
+        ends = [min(calibration.values.min(), calibration.returns.min()), calibration.returns.max()]
+        right.plot(ends, ends, color="black", linewidth=0.8, linestyle=":", label="calibrated")
+        right.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     for name in names:
         points = [(record["iteration"], record[name]) for record in records if name in record]
-        axis.plot(*zip(*points, strict=True) if points else ([], []), marker=marker, markersize=3)
+        label = name.rpartition("/")[2].replace("_", " ") if len(names) > 1 else None
+        axis.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=2, label=label)
+    if len(names) > 1:
+        axis.legend(fontsize="x-small")
 
 
 def _rows(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

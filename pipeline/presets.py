@@ -69,7 +69,7 @@ DEMO = RunConfig(
     actor_critic=_small_actor_critic(batch_size=16, steps=10, starts_after=3, learning_rate=3e-4),
     collection=CollectionConfig(last_iteration=15),
     evaluation=EvaluationConfig(every=5, episodes=4, final_episodes=8, envs_per_evaluator=4),
-    pictures_every=5,
+    inspect_every=5,
     log_every=10,
 )
 
@@ -119,7 +119,7 @@ CATCH = RunConfig(
     ),
     collection=CollectionConfig(last_iteration=40),
     evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25),
-    pictures_every=10,
+    inspect_every=10,
 )
 
 DEBUG = RunConfig(
@@ -154,7 +154,7 @@ DEBUG = RunConfig(
     ),
     collection=CollectionConfig(steps_per_iteration=20),
     evaluation=EvaluationConfig(every=2, episodes=2, final_episodes=3, envs_per_evaluator=2),
-    pictures_every=2,
+    inspect_every=2,
     log_every=1,
 )
 

@@ -27,9 +27,10 @@ config.json       the whole configuration
 metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoard reads the same from tensorboard/)
 timings.jsonl     where the time of each iteration went, in seconds
 scores.json       the evaluation after the last iteration
-media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, loss curves
+media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, measurements, curves
 replay/           every environment step, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
+failures/         if a loss was not finite: the weights before that step, and which batch it was
 """
 
 
@@ -165,6 +166,10 @@ class RunDirectory:
     @property
     def replay(self) -> Path:
         return self.path / "replay"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failures"
 
     @property
     def media(self) -> Path:

@@ -80,6 +80,9 @@ class Iris:
     def dream(self, context: Segments, noise: Tensor) -> IrisDream:
         return IrisDream(self.tokenizer, self.gpt, context.columns["tokens"][:, -1], noise)
 
+    def dreamt_rewards(self, rewards: Tensor) -> Tensor:
+        return rewards.sign()
+
     def render(self, features: Tensor) -> Tensor:
         return features.float().mul(255.0).round().to(torch.uint8)
 

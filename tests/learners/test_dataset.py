@@ -177,5 +177,31 @@ def test_rows_that_arrive_later_get_their_own_derived_values():
     assert torch.equal(segments.columns["doubled"], segments.columns["frames"][:, :, 0, 0, 0].float() * 2)
 
 
+def test_the_newest_steps_are_those_of_the_last_iteration_each_once():
+    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    whole = make_chunk([4, 7, 2], first_episode=1)
+    columns = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+    for iteration, piece in ((1, slice(0, 6)), (2, slice(6, 10)), (2, slice(10, 13))):  # episode 2 from its step 2 on
+        part = {name: getattr(whole, name)[piece] for name in columns}
+        dataset.extend(replace(whole, iteration=iteration, start=piece.start, **part))
+    assert dataset.newest_iteration == 2
+    segments = dataset.gather(dataset.newest(3), ("frames",))
+    assert values(segments).tolist() == [[22, 23, 24], [25, 26, 0], [30, 31, 0]]
+    assert segments.mask.tolist() == [[True] * 3, [True, True, False], [True, True, False]]
+
+
+def test_finished_episodes_are_the_newest_that_ended():
+    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    dataset.extend(make_chunk([4, 7, 2, 3], first_episode=1))
+    segments = dataset.gather(dataset.finished_episodes(2, 3), ("frames",))
+    assert values(segments).tolist() == [[24, 25, 26], [30, 31, 0]]
+
+
+def test_segments_are_named_as_the_store_knows_them():
+    dataset = dataset_of(3)
+    dataset.extend(make_chunk([5], first_episode=7, environment=1))
+    assert dataset.names(np.array([[0, 1, 2], [5, 6, 7], [8, 0, 0]])) == ["0:0-1", "7:1-3", "7:4-4"]
+
+
 def _rows(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
     return values(segments), segments.mask.numpy()

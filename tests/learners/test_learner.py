@@ -1,5 +1,7 @@
 """The learner as a whole, and the contract every algorithm behind the seam keeps."""
 
+import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,8 @@ from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.imagination import actor_critic_part
 from learners.learner import Learner
-from learners.part_trainer import BatchTooLargeError, PartTrainer, build_optimizer, total_loss
+from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer, build_optimizer, total_loss
+from learners.world_model import Losses, Segments
 from pipeline.presets import PRESETS
 from tests.learners.fakes import TINY_AGENT, make_chunk
 
@@ -126,11 +129,41 @@ def test_weights_of_the_wrong_size_are_refused():
         Agent(TINY_AGENT, CPU).load(np.zeros(7, dtype=np.float32))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
-    broken = learner()
-    next(broken._trainers["tokenizer"].part.module.parameters()).data.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="tokenizer: loss is not finite in iteration 4"):
-        broken.train("tokenizer", 4, range(1))
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_stops_before_the_update(part: str, where: str, tmp_path: Path):
+    """The third of six steps breaks: the learner is as after two, and what it saves is loaded again."""
+    undisturbed, broken = learner(), learner()
+    for each in (undisturbed, broken):
+        each.train(part, 4, range(2))
+    _break_step(broken, part, step=2, where=where)
+    batch = broken.dataset.names(broken._draw(broken.parts[part], 4, 2))
+    term = "loss" if where == "loss" else "gradient_norm"
+    message = f"{part}: {term} is nan in gradient step 2 of iteration 4; its batch (episode:first step-last step): "
+    with pytest.raises(DivergedError, match=re.escape(message + ", ".join(batch)) + "$"):
+        broken.train(part, 4, range(2, 6))
+    assert np.array_equal(_flat(broken, part), _flat(undisturbed, part))
+    broken.save(str(tmp_path))
+    restored = learner()
+    restored.load(str(tmp_path))
+    assert restored.train(part, 4, range(2, 6)) == undisturbed.train(part, 4, range(2, 6))
+
+
+def _break_step(learner: Learner, part: str, *, step: int, where: str) -> None:
+    """Makes the loss of a gradient step nan, or only its gradient; the steps after it are whole again."""
+    trainer = learner._trainers[part]
+    whole, calls = trainer.part.loss, itertools.count(step)
+
+    def loss(segments: Segments, generator: torch.Generator) -> Losses:
+        losses = whole(segments, generator)
+        if next(calls) != step:
+            return losses
+        name, value = next(iter(losses.terms.items()))
+        zero = total_loss(losses) * 0.0
+        wrong = value + torch.nan if where == "loss" else value + zero.abs().sqrt()  # its derivative at 0 is inf · 0
+        return losses._replace(terms={**losses.terms, name: wrong})
+
+    trainer.part = replace(trainer.part, loss=loss)
 
 
 def test_only_linear_weights_decay():

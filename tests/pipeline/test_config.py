@@ -118,7 +118,7 @@ NOT_OF_THE_PAPER: Any = {
     "cluster": True,
     "checkpoint": True,
     "log_every": True,
-    "pictures_every": True,
+    "inspect_every": True,
     "evaluation": {"num_evaluators"},
     "world_model": {"tokenizer": {"perceptual_weights"}},
 }
@@ -194,7 +194,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
     assert excluded == {
         "iterations",
         "log_every",
-        "pictures_every",
+        "inspect_every",
         "checkpoint.every",
         "checkpoint.keep",
         "cluster.device",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from threading import Timer
 from typing import Self
 
 import pytest
+from safetensors.torch import load_file
 
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import parse
@@ -140,8 +142,19 @@ def test_a_run_leaves_what_it_promises(undisturbed: Path):
         "curves.png",
         *(f"episode-000{iteration}.gif" for iteration in (2, 4)),
         *(f"imagination-000{iteration}.{kind}" for iteration in (2, 4) for kind in ("png", "gif")),
-        *(f"reconstructions-000{iteration}.png" for iteration in (2, 4)),
+        *(f"{kind}-000{iteration}.png" for kind in ("reconstructions", "measurements") for iteration in (2, 4)),
     }
+    measured = {
+        "held_out/tokenizer/pixel_error",
+        "held_out/tokenizer/codebook_entropy",
+        "held_out/world_model/token_accuracy",
+        "held_out/world_model/reward_accuracy",
+        "held_out/world_model/end_accuracy",
+        "dream/pixel_error_1",
+        "value/predicted_mean",
+        "value/realised_mean",
+    }
+    assert [len(measured & set(record)) for record in records] == [0, len(measured), 0, len(measured)]
     assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["000002", "000003", "000004"]
 
 
@@ -271,6 +284,29 @@ def test_a_run_without_an_intact_checkpoint_is_not_started_afresh(copy: Path, ca
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no intact checkpoint among 3: checkpoint 000004: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(tmp_path: Path):
+    """With this learning rate the first step leaves huge weights, and the second overflows."""
+    path = tmp_path / "run"
+    flag = "--world-model.transformer.training.learning-rate"
+    done = run_module("pipeline.train", *RUN, "--run-dir", str(path), flag, "1e30")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    where = r"error: world_model: loss is (nan|inf) in gradient step 1 of iteration 1; "
+    assert re.match(where + r"its batch \(episode:first step-last step\): \d+:\d+-\d+, ", line)
+    failure = path / "failures" / "0001"
+    assert line.endswith(f"the weights before that step are in {failure}, iteration 0 is the last commit")
+    assert (failure / "reason.txt").read_text().strip() in line
+    for file in failure.glob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values())
+    assert {path.name for path in failure.iterdir()} == {
+        "reason.txt",
+        *(f"{part}.safetensors" for part in ("tokenizer", "world_model", "actor_critic")),
+    }
+    assert list((path / "checkpoints").iterdir()) == []
 
 
 @pytest.mark.slow

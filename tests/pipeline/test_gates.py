@@ -1,13 +1,11 @@
 """When a part may train: its schedule, the gates before it, and its own gate."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from learners.config import Gate
 from pipeline.config import RunConfig
-from pipeline.driver import Driver
 from pipeline.presets import CATCH, DEBUG
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
@@ -15,8 +13,7 @@ PARTS = ("tokenizer", "world_model", "actor_critic")
 
 def training(config: RunConfig, iteration: int, earlier: list[dict[str, Any]], now: dict[str, Any]) -> list[str]:
     """The parts that may train, after `earlier` iterations, with the metrics of this one so far."""
-    driver: Any = SimpleNamespace(config=config, _metrics=SimpleNamespace(records=earlier))
-    return [part for part in PARTS if Driver._may_train(driver, part, iteration, now)]
+    return [part for part in PARTS if config.may_train(part, iteration, earlier, now)]
 
 
 BAD = {"tokenizer/worst_pixel_error": 0.9, "world_model/token_accuracy": 0.3}

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learners.inspection import Pictures
-from pipeline.media import ENLARGE, GAP, save_curves, save_episode, save_pictures
+from learners.calibration import Calibration
+from learners.dream_error import DreamError
+from learners.inspection import Inspection, Pictures
+from pipeline.media import ENLARGE, GAP, save_curves, save_episode, save_inspection
 
 CELL = 64 * ENLARGE + GAP
 """Screen pixels from one frame to the next."""
@@ -24,6 +26,10 @@ def frames(count: int, seed: int) -> NDArray[np.uint8]:
 @pytest.fixture
 def pictures() -> Pictures:
     return Pictures(originals=frames(8, 1), reconstructions=frames(8, 2), real=frames(5, 3), imagined=frames(5, 4))
+
+
+def save_pictures(directory: Path, iteration: int, pictures: Pictures) -> None:
+    save_inspection(directory, iteration, Inspection({}, pictures, dreams=None, calibration=None))
 
 
 def cells(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -70,6 +76,19 @@ def test_the_gif_of_a_dream_shows_what_happened_on_the_left(tmp_path: Path):
     for image in movie:
         left, right = image[:, :CELL], image[:, CELL:]
         assert np.median(left) < 20 < 230 < np.median(right)
+
+
+def test_measurements_are_drawn_as_far_as_there_are_any(tmp_path: Path, pictures: Pictures):
+    dreams = DreamError(np.linspace(0, 0.2, 21), np.linspace(0, 0.3, 21), np.full(21, 4))
+    calibration = Calibration(np.linspace(-1, 1, 30), np.linspace(-1, 0.5, 30))
+    drawn = []
+    for iteration, (known, realised) in enumerate([(None, None), (dreams, None), (dreams, calibration)]):
+        save_inspection(tmp_path, iteration, Inspection({}, pictures, known, realised))
+        image = imageio.imread(tmp_path / f"measurements-000{iteration}.png")[..., :3].astype(int)
+        coloured = np.ptp(image, axis=2).max(axis=0) > 50  # axes and words are grey
+        middle = len(coloured) // 2
+        drawn.append((coloured[:middle].any(), coloured[middle:].any()))
+    assert drawn == [(False, False), (True, False), (True, True)]
 
 
 def test_the_gif_of_an_episode_has_a_frame_per_step_in_their_order(tmp_path: Path):

@@ -1,0 +1,105 @@
+"""Does a preset play a game better than chance? Whole runs, one seed after another, against uniformly random actions.
+
+Each seed is a run of `python -m pipeline.train` to its end, whose final evaluation counts; random play is scored by the
+same evaluator under the same protocol. A seed's row is written when its run ends; the same command goes on with what is
+missing, and with a run that was interrupted. Wall time is the sum of a run's iterations.
+
+    python -m benchmarks.against_random --preset atari-small --game Boxing --seeds 3 \\
+        --out benchmarks/results/against_random_Boxing.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.evaluator import Evaluator
+from benchmarks.hardware import describe
+from learners.agent import acting_modules
+from learners.weights import pack
+from pipeline.config import RunConfig
+from pipeline.presets import PRESETS
+from pipeline.train import agent_config
+
+RANDOM_EPISODES = 100
+Row = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="atari-small", choices=sorted(PRESETS))
+    parser.add_argument("--game", help="another than the preset's")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. SEEDS - 1")
+    parser.add_argument("--runs", type=Path, default=Path("runs/against_random"), help="where the runs are kept")
+    parser.add_argument("--out", type=Path, required=True, help="file of the rows; those it has are kept")
+    flags = parser.parse_args(argv)
+    config = PRESETS[flags.preset][1]
+    if flags.game:
+        config = config.model_copy(update={"env": type(config.env).model_validate({"game": flags.game})})
+    known: Row = json.loads(flags.out.read_text()) if flags.out.exists() else {}
+    random, rows = known.get("random") or play_at_random(config), known.get("rows", [])
+    for seed in range(flags.seeds):
+        if seed not in {row["seed"] for row in rows}:
+            rows.append(train(config, seed, flags.runs))
+            rows.sort(key=lambda row: row["seed"])
+        question = f"does {flags.preset} play {config.game} better than chance"
+        answer = {"question": question, **verdict(random, rows), "random": random, "rows": rows}
+        flags.out.write_text(json.dumps(answer, indent=1) + "\n")
+        print(json.dumps(rows[-1]), file=sys.stderr)
+    print(json.dumps(verdict(random, rows), indent=1))
+
+
+def play_at_random(config: RunConfig) -> Row:
+    """Uniformly random actions under the preset's evaluation protocol."""
+    evaluation = config.evaluation.model_copy(update={"epsilon": 1.0})
+    agent, size = agent_config(config), evaluation.envs_per_evaluator
+    evaluator = Evaluator(config.env, evaluation, agent, seed=config.seed)
+    weights = pack(acting_modules(*agent.build()))  # whatever they say, the coin says otherwise
+    scores: list[float] = []
+    for batch, first in enumerate(range(0, RANDOM_EPISODES, size)):
+        episodes, _ = evaluator.play(0, batch, min(size, RANDOM_EPISODES - first), weights)
+        scores += [episode.score for episode in episodes]
+    return {"episodes": len(scores), "score_mean": float(np.mean(scores)), "score_std": float(np.std(scores))}
+
+
+def train(config: RunConfig, seed: int, runs: Path) -> Row:
+    """A run to its end."""
+    run_dir = runs / f"{config.preset}-{config.game}-seed{seed}"
+    command = ["-m", "pipeline.train", config.preset, "--env.game", config.game, "--seed", str(seed)]
+    subprocess.run([sys.executable, *command, "--run-dir", str(run_dir)], check=True, stdout=sys.stderr)
+    scores = json.loads((run_dir / "scores.json").read_text())
+    timings = [json.loads(line) for line in (run_dir / "timings.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    name = "evaluation/score_mean"
+    return {
+        "seed": seed,
+        **{key: scores[key] for key in ("iterations", "steps", "score_mean", "score_std")},
+        "episodes": len(scores["episodes"]),
+        "wall_seconds": round(sum(sum(row.values()) - row["iteration"] for row in timings), 1),
+        "command": " ".join(["python", *command]),
+        "hardware": describe(),
+        "scores": [[record["steps"], record[name]] for record in metrics if name in record],
+    }
+
+
+def verdict(random: Mapping[str, Any], rows: Sequence[Row]) -> Row:
+    """The mean over seeds minus that of random play, in standard errors of this difference (seeds are the sample)."""
+    means = [row["score_mean"] for row in rows]
+    difference = float(np.mean(means)) - random["score_mean"]
+    found: Row = {"seeds": len(rows), "score_mean": float(np.mean(means)), "above_random": difference}
+    if len(rows) > 1:
+        error = sqrt(np.var(means, ddof=1) / len(means) + random["score_std"] ** 2 / random["episodes"])
+        found |= {"standard_error": error, "standard_errors_above": difference / error if error else None}
+    return found
+
+
+if __name__ == "__main__":
+    main()

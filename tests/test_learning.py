@@ -1,0 +1,173 @@
+"""Does it learn? Each part in seconds, on Catch of 4 × 4 cells, from 600 random steps; and would this check notice if
+it could not? Four ways of breaking the code that leave every shape and every finite number as it was."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from actors.collector import Collector
+from actors.config import CatchConfig, CollectionConfig, EvaluationConfig
+from actors.evaluator import Evaluator
+from learners import imagination
+from learners.agent import AgentConfig
+from learners.config import (
+    ActorCriticConfig,
+    DatasetConfig,
+    IrisConfig,
+    LearnerConfig,
+    PartTraining,
+    TokenizerConfig,
+    TransformerConfig,
+)
+from learners.iris.dream import IrisDream
+from learners.learner import Learner
+from learners.nn.quantizer import Quantized, Quantizer
+from learners.returns import lambda_returns
+
+ENV = CatchConfig(rows=4, columns=4)
+RANDOM_STEPS = 600
+UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 120}
+AGENT = AgentConfig(
+    IrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=32,
+            codeword_size=8,
+            width=16,
+            patch_size=4,
+            residual_blocks=1,
+            attention_resolutions=(),
+            norm_groups=8,
+            quantization_weight=0.1,
+            revive_after=20,
+            reconstruction="l2",
+            perceptual="none",
+            training=PartTraining(starts_after=0, batch_size=8, learning_rate=2e-3),
+        ),
+        transformer=TransformerConfig(
+            layers=2,
+            embedding_size=64,
+            dropout=0.0,
+            max_blocks=4,
+            positions="factorised",
+            initialisation="fan_in",
+            training=PartTraining(starts_after=0, batch_size=16, learning_rate=2e-3, weight_decay=0.01),
+        ),
+    ),
+    ActorCriticConfig(
+        channels=(16, 32),
+        patch_size=4,
+        lstm_size=256,
+        burn_in=2,
+        horizon=2,
+        discount=0.95,
+        entropy_weight=0.03,
+        learn_after_end=False,
+        training=PartTraining(starts_after=0, batch_size=32, learning_rate=3e-3),
+    ),
+    num_actions=3,
+)
+
+
+def fresh() -> Learner:
+    """A learner that has seen random play."""
+    learner = Learner(AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    collector = Collector(ENV, CollectionConfig(epsilon=1.0), AGENT, seed=0, index=0)
+    learner.extend(collector.collect(1, RANDOM_STEPS, learner.weights(), 0)[0])
+    return learner
+
+
+def train(learner: Learner, part: str) -> dict[str, float]:
+    """Metrics of the last fifth of the gradient steps."""
+    first_of_last = UPDATES[part] * 4 // 5
+    learner.train(part, 1, range(first_of_last))
+    return learner.train(part, 1, range(first_of_last, UPDATES[part]))
+
+
+def draws(learner: Learner) -> bool:
+    """The tokenizer draws ball and paddle: what is not drawn is wrong by 1."""
+    return train(learner, "tokenizer")["worst_pixel_error"] < 0.3
+
+
+def predicts(learner: Learner) -> bool:
+    """The world model knows what an action earns: in a third of all steps something, so that 0.67 is no knowledge."""
+    return train(learner, "world_model")["reward_accuracy"] > 0.95
+
+
+def acts(learner: Learner) -> bool:
+    """The policy catches nearly every ball (-1 is none, 1 all), dreaming one step at a time of games of three."""
+    train(learner, "actor_critic")
+    evaluation = EvaluationConfig(envs_per_evaluator=50)
+    episodes, _ = Evaluator(ENV, evaluation, AGENT, seed=0).play(1, 0, 50, learner.weights())
+    return float(np.mean([episode.score for episode in episodes])) > 0.8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what it computes is too small for two
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where the learner was saved once a part had learnt."""
+    learner, saved = fresh(), {}
+    for part, learns in (("tokenizer", draws), ("world_model", predicts)):
+        assert learns(learner), part
+        saved[part] = tmp_path_factory.mktemp(part)
+        learner.save(str(saved[part]))
+    return saved
+
+
+def after(stages: dict[str, Path], part: str) -> Learner:
+    learner = fresh()
+    learner.load(str(stages[part]))
+    return learner
+
+
+def test_tokenizer_world_model_and_policy_learn(stages: dict[str, Path]):
+    assert acts(after(stages, "world_model"))
+
+
+def test_without_the_straight_through_gradient_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch):
+    forward = Quantizer.forward
+
+    def cut(self: Quantizer, latents: Tensor) -> Quantized:
+        quantized = forward(self, latents)
+        return quantized._replace(straight_through=quantized.codewords.detach())
+
+    monkeypatch.setattr(Quantizer, "forward", cut)
+    assert not draws(fresh())
+
+
+def test_without_the_action_nothing_is_predicted(stages: dict[str, Path]):
+    learner: Any = after(stages, "tokenizer")
+    embedding = learner.world_model.gpt.action_embedding
+    embedding.register_forward_hook(lambda module, arguments, embedded: embedded * 0.0)
+    assert not predicts(learner)
+
+
+def test_with_late_rewards_nothing_is_caught(stages: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+    step = IrisDream.step
+
+    def late(self: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
+        rewards, ends = step(self, actions)
+        self.rewards_before, rewards = rewards, getattr(self, "rewards_before", torch.zeros_like(rewards))
+        return rewards, ends
+
+    monkeypatch.setattr(IrisDream, "step", late)
+    assert not acts(after(stages, "world_model"))
+
+
+def test_without_the_bootstrap_nothing_is_caught(stages: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+    def cut(rewards: Tensor, ends: Tensor, values: Tensor, **settings: float) -> Tensor:
+        return lambda_returns(rewards, ends, torch.zeros_like(values), **settings)
+
+    monkeypatch.setattr(imagination, "lambda_returns", cut)
+    assert not acts(after(stages, "world_model"))
