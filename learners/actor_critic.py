@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.config import ActorCriticConfig
+from learners.nn.convolution import FoldPatches
 from learners.nn.precision import full_precision
 
 State = tuple[Tensor, Tensor]
@@ -24,7 +25,7 @@ class ActorCritic(nn.Module):
     def __init__(self, config: ActorCriticConfig, feature_shape: tuple[int, ...], num_actions: int) -> None:
         super().__init__()
         channels, side = feature_shape[0], feature_shape[-1]
-        layers: list[nn.Module] = [nn.PixelUnshuffle(config.patch_size)]
+        layers: list[nn.Module] = [FoldPatches(config.patch_size)]
         for before, after in pairwise((channels * config.patch_size**2, *config.channels)):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
         self.cnn = nn.Sequential(*layers, nn.Flatten())

@@ -73,6 +73,53 @@ DEMO = RunConfig(
     log_every=10,
 )
 
+ATARI_SMALL = RunConfig(
+    preset="atari-small",
+    iterations=30,
+    env=AtariConfig(game="Assault", evaluation_max_frames=8_000),
+    world_model=IrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=128,
+            codeword_size=16,
+            width=32,
+            patch_size=4,
+            residual_blocks=1,
+            attention_resolutions=(),
+            norm_groups=8,
+            quantization_weight=0.1,
+            revive_after=20,
+            reconstruction="l2",
+            perceptual="none",
+            training=PartTraining(starts_after=0, batch_size=16, steps_per_iteration=40, learning_rate=1e-3),
+        ),
+        transformer=TransformerConfig(
+            layers=2,
+            embedding_size=128,
+            max_blocks=10,
+            positions="factorised",
+            initialisation="fan_in",
+            training=PartTraining(
+                starts_after=2, batch_size=8, steps_per_iteration=100, learning_rate=1e-3, weight_decay=0.01
+            ),
+        ),
+    ),
+    actor_critic=ActorCriticConfig(
+        channels=(16, 32),
+        patch_size=4,
+        lstm_size=256,
+        burn_in=4,
+        horizon=10,
+        discount=0.95,
+        entropy_weight=0.01,
+        learn_after_end=False,
+        training=PartTraining(starts_after=4, batch_size=16, steps_per_iteration=20, learning_rate=1e-3),
+    ),
+    collection=CollectionConfig(steps_per_iteration=500, last_iteration=30, epsilon=0.05),
+    evaluation=EvaluationConfig(every=10, episodes=16, final_episodes=64, envs_per_evaluator=16, num_evaluators=2),
+    inspect_every=10,
+    log_every=20,
+)
+
 CATCH = RunConfig(
     preset="catch",
     iterations=40,
@@ -118,7 +165,7 @@ CATCH = RunConfig(
         training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=3e-3),
     ),
     collection=CollectionConfig(last_iteration=40),
-    evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25),
+    evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25, num_evaluators=2),
     inspect_every=10,
 )
 
@@ -171,6 +218,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
     "demo": ("Breakout with small networks, about five minutes on two CPU cores.", DEMO),
+    "atari-small": ("An Atari game (Assault) with small networks and few steps, for two CPU cores.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
     "gym": ("Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.", GYM),

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.config import FRAME_SIZE, TokenizerConfig
-from learners.nn.convolution import Downsample, ResidualBlock, SpatialAttention, Upsample, group_norm
+from learners.nn.convolution import (
+    Downsample,
+    FoldPatches,
+    ResidualBlock,
+    SpatialAttention,
+    UnfoldPatches,
+    Upsample,
+    group_norm,
+)
 from learners.nn.quantizer import Quantizer
 
 _PIXEL_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
@@ -132,7 +140,7 @@ def _middle(config: TokenizerConfig) -> list[nn.Module]:
 def _encoder(config: TokenizerConfig) -> list[nn.Module]:
     width = config.width
     patch = config.patch_size
-    layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, width, 3, padding=1)]
+    layers: list[nn.Module] = [FoldPatches(patch), nn.Conv2d(3 * patch**2, width, 3, padding=1)]
     for resolution in _resolutions(config):
         layers += _level(config, resolution, config.residual_blocks)
         if resolution > config.grid_size:
@@ -155,4 +163,4 @@ def _decoder(config: TokenizerConfig) -> list[nn.Module]:
         if resolution < resolutions[0]:
             layers.append(Upsample(width))
     layers += [group_norm(width, config.norm_groups), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)]
-    return [*layers, nn.PixelShuffle(config.patch_size)]
+    return [*layers, UnfoldPatches(config.patch_size)]

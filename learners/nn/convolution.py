@@ -6,6 +6,7 @@ Source: Esser, Rombach, Ommer (2021), the VQGAN autoencoder that IRIS uses at a 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,6 +51,42 @@ class SpatialAttention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value)
         attended = attended.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (N, C, H, W)
         return x + self.out(attended)
+
+
+class FoldPatches(nn.Module):
+    """(N, C, H, W) -> (N, C·p², H/p, W/p): what `nn.PixelUnshuffle` does, several times faster on a CPU; keeps whether
+    channels are innermost in memory."""
+
+    def __init__(self, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.patch_size
+        n, channels, height, width = x.shape
+        patches = x.view(n, channels, height // p, p, width // p, p)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            folded = patches.permute(0, 2, 4, 1, 3, 5).reshape(n, height // p, width // p, channels * p * p)
+            return folded.permute(0, 3, 1, 2)
+        return patches.permute(0, 1, 3, 5, 2, 4).reshape(n, channels * p * p, height // p, width // p)
+
+
+class UnfoldPatches(nn.Module):
+    """(N, C·p², H, W) -> (N, C, H·p, W·p): what `nn.PixelShuffle` does, and `FoldPatches` undoes."""
+
+    def __init__(self, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.patch_size
+        n, folded, height, width = x.shape
+        channels = folded // (p * p)
+        patches = x.view(n, channels, p, p, height, width)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            pixels = patches.permute(0, 4, 2, 5, 3, 1).reshape(n, height * p, width * p, channels)
+            return pixels.permute(0, 3, 1, 2)
+        return patches.permute(0, 1, 4, 2, 5, 3).reshape(n, channels, height * p, width * p)
 
 
 class Downsample(nn.Module):

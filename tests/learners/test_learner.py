@@ -146,6 +146,7 @@ def test_what_is_not_finite_stops_before_the_update(part: str, where: str, tmp_p
     broken.save(str(tmp_path))
     restored = learner()
     restored.load(str(tmp_path))
+    assert restored._trainers[part].updates == 2
     assert restored.train(part, 4, range(2, 6)) == undisturbed.train(part, 4, range(2, 6))
 
 

@@ -1,0 +1,30 @@
+"""When a preset counts as better than chance."""
+
+import pytest
+
+from benchmarks.against_random import play_at_random, verdict
+from pipeline.presets import DEBUG
+
+RANDOM = {"score_mean": 10.0, "score_std": 20.0, "episodes": 100}
+
+
+def rows(*means: float) -> list[dict[str, float]]:
+    return [{"seed": seed, "score_mean": mean} for seed, mean in enumerate(means)]
+
+
+def test_the_difference_is_counted_in_its_own_standard_errors():
+    found = verdict(RANDOM, rows(16.0, 20.0, 24.0))
+    assert found["above_random"] == 10.0
+    assert found["standard_error"] == pytest.approx((16.0 / 3 + 4.0) ** 0.5)  # of three seeds and of random play
+    assert found["standard_errors_above"] == pytest.approx(10.0 / (16.0 / 3 + 4.0) ** 0.5)
+
+
+def test_one_seed_has_no_standard_error():
+    assert "standard_error" not in verdict(RANDOM, rows(16.0))
+
+
+def test_random_play_is_random_whatever_the_weights():
+    """Catch: a random walk misses most balls."""
+    found = play_at_random(DEBUG)
+    assert found["episodes"] == 100
+    assert -0.8 < found["score_mean"] < -0.3
