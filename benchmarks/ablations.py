@@ -88,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     pool = ProcessPoolExecutor(flags.processes, multiprocessing.get_context("spawn"))
     calls = [pool.submit(ablate, config.model_copy(update={"seed": seed}), name) for name, seed in missing]
     for call in as_completed(calls):
-        rows.append(call.result())
+        row = call.result()
+        rows.append(row)
         rows.sort(key=lambda row: (list(ABLATIONS).index(row["without"]), row["seed"]))
-        print(json.dumps(rows[-1]), file=sys.stderr)
+        print(json.dumps(row), file=sys.stderr)
         circumstances = {
             "question": f"score of {flags.preset} after {flags.iterations} iterations, without one ingredient",
             "command": f"python -m benchmarks.ablations --preset {flags.preset} --iterations {flags.iterations}",

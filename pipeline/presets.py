@@ -76,7 +76,7 @@ DEMO = RunConfig(
 ATARI_SMALL = RunConfig(
     preset="atari-small",
     iterations=30,
-    env=AtariConfig(game="Assault", evaluation_max_frames=8_000),
+    env=AtariConfig(game="Boxing"),
     world_model=IrisConfig(
         tokenizer=TokenizerConfig(
             vocab_size=128,
@@ -218,7 +218,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
     "demo": ("Breakout with small networks, about five minutes on two CPU cores.", DEMO),
-    "atari-small": ("An Atari game (Assault) with small networks and few steps, for two CPU cores.", ATARI_SMALL),
+    "atari-small": ("An Atari game (Boxing) with small networks and few steps, for two CPU cores.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
     "gym": ("Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.", GYM),

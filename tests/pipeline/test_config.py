@@ -64,6 +64,7 @@ PAPER: dict[str, Any] = {
             "max_blocks": 20,
             "ready_above": 0.0,
             "positions": "joint",
+            "token_weight": 1.0,
             "initialisation": "gpt2",
             "training": {
                 "starts_after": 25,
@@ -183,6 +184,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "iris-atari100k": "Pong",
         "iris-crafter": "crafter",
         "demo": "Breakout",
+        "atari-small": "Boxing",
         "catch": "catch",
         "debug": "catch",
         "gym": "gym",
