@@ -184,7 +184,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "iris-atari100k": "Pong",
         "iris-crafter": "crafter",
         "demo": "Breakout",
-        "atari-small": "Boxing",
+        "atari-small": "Assault",
         "catch": "catch",
         "debug": "catch",
         "gym": "gym",
