@@ -13,7 +13,7 @@ import torch
 
 
 def describe() -> dict[str, Any]:
-    """CPU, GPU, cores, memory, versions, and the commit of the working tree ("-dirty" if it has changes)."""
+    """CPU, GPU, cores, memory, versions, and the commit of the working tree."""
     with open("/proc/cpuinfo") as lines:
         cpu = next(
             (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -26,13 +26,20 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parent),
     }
 
 
-def _commit() -> str:
+def commit_of(folder: Path) -> str:
+    """The commit checked out there, "-dirty" if anything changed since but results and their pictures."""
     if not which("git"):
         return "unknown"
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    results = (":(top,exclude)benchmarks/results", ":(top,exclude)docs/images")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    dirty = commit and git("status", "--porcelain", "--", ":(top)", *results)
+    return f"{commit}-dirty" if dirty else commit or "unknown"
