@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,10 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {(row["without"], row["seed"]) for row in rows}
     missing = [(name, seed) for seed in range(flags.seeds) for name in ABLATIONS if (name, seed) not in known]
     os.environ |= worker_environment(1)
-    pool = ProcessPoolExecutor(flags.processes, multiprocessing.get_context("spawn"))
-    calls = [pool.submit(ablate, config.model_copy(update={"seed": seed}), name) for name, seed in missing]
-    for call in as_completed(calls):
-        row = call.result()
+    for row in ablate_all(config, missing, flags.processes):
         rows.append(row)
         rows.sort(key=lambda row: (list(ABLATIONS).index(row["without"]), row["seed"]))
         print(json.dumps(row), file=sys.stderr)
@@ -99,6 +96,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         flags.out.write_text(json.dumps({**circumstances, "table": table(rows), "rows": rows}, indent=1) + "\n")
     print(json.dumps(table(rows), indent=1))
+
+
+def ablate_all(config: RunConfig, missing: Sequence[tuple[str, int]], processes: int) -> Iterator[Row]:
+    """Rows of (ablation, seed), as their runs end."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        calls = [pool.submit(ablate, config.model_copy(update={"seed": seed}), name) for name, seed in missing]
+        yield from (call.result() for call in as_completed(calls))
 
 
 def ablate(config: RunConfig, name: str) -> Row:

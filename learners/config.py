@@ -112,8 +112,6 @@ class TransformerConfig(Config):
     positions: Literal["joint", "factorised"] = "joint"
     """One embedding for each position of the context (the paper), or the sum of one for the block and one for the
     position within it, which learns from less."""
-    token_weight: PositiveFloat = 1.0
-    """Of the next tokens' cross-entropy; rewards and ends have 1 each, and rare rewards drown in many tokens."""
     initialisation: Literal["gpt2", "fan_in"] = "gpt2"
     """Weights from N(0, 0.02) (the paper), or, for narrow networks, N(0, 1/fan-in) and embeddings from N(0, 1)."""
     training: PartTraining = PartTraining(starts_after=25, batch_size=64, weight_decay=0.01)

@@ -7,51 +7,6 @@ from learners.config import ActorCriticConfig, IrisConfig, PartTraining, Tokeniz
 from pipeline.config import RunConfig
 
 
-def _small_iris(*, batch_size: int, steps: int, starts_after: int, learning_rate: float) -> IrisConfig:
-    """A tokenizer of 150 thousand parameters and a GPT of 2 layers, for a CPU."""
-    return IrisConfig(
-        tokenizer=TokenizerConfig(
-            vocab_size=128,
-            codeword_size=64,
-            width=16,
-            residual_blocks=1,
-            attention_resolutions=(8,),
-            norm_groups=8,
-            perceptual="none",
-            training=PartTraining(
-                starts_after=starts_after,
-                batch_size=batch_size,
-                steps_per_iteration=steps,
-                learning_rate=learning_rate,
-            ),
-        ),
-        transformer=TransformerConfig(
-            layers=2,
-            embedding_size=128,
-            max_blocks=10,
-            training=PartTraining(
-                starts_after=starts_after,
-                batch_size=batch_size,
-                steps_per_iteration=steps,
-                learning_rate=learning_rate,
-                weight_decay=0.01,
-            ),
-        ),
-    )
-
-
-def _small_actor_critic(*, batch_size: int, steps: int, starts_after: int, learning_rate: float) -> ActorCriticConfig:
-    return ActorCriticConfig(
-        channels=(16, 16, 32, 32),
-        lstm_size=128,
-        burn_in=4,
-        horizon=8,
-        training=PartTraining(
-            starts_after=starts_after, batch_size=batch_size, steps_per_iteration=steps, learning_rate=learning_rate
-        ),
-    )
-
-
 def _patch_tokenizer(
     *, vocab_size: int, codeword_size: int, width: int, ready_below: float = 0.0, training: PartTraining
 ) -> TokenizerConfig:
@@ -73,6 +28,48 @@ def _patch_tokenizer(
     )
 
 
+def _small_iris(*, tokenizer_steps: int, world_model_steps: int, world_model_starts_after: int) -> IrisConfig:
+    """A tokenizer of 300 thousand parameters and a GPT of 2 layers: an Atari game on two CPU cores."""
+    return IrisConfig(
+        tokenizer=_patch_tokenizer(
+            vocab_size=128,
+            codeword_size=16,
+            width=32,
+            training=PartTraining(
+                starts_after=0, batch_size=16, steps_per_iteration=tokenizer_steps, learning_rate=1e-3
+            ),
+        ),
+        transformer=TransformerConfig(
+            layers=2,
+            embedding_size=128,
+            max_blocks=10,
+            positions="factorised",
+            initialisation="fan_in",
+            training=PartTraining(
+                starts_after=world_model_starts_after,
+                batch_size=8,
+                steps_per_iteration=world_model_steps,
+                learning_rate=1e-3,
+                weight_decay=0.01,
+            ),
+        ),
+    )
+
+
+def _small_actor_critic(*, horizon: int, steps: int, starts_after: int) -> ActorCriticConfig:
+    return ActorCriticConfig(
+        channels=(16, 32),
+        patch_size=4,
+        lstm_size=256,
+        burn_in=4,
+        horizon=horizon,
+        discount=0.95,
+        entropy_weight=0.01,
+        learn_after_end=False,
+        training=PartTraining(starts_after=starts_after, batch_size=16, steps_per_iteration=steps, learning_rate=1e-3),
+    )
+
+
 IRIS_ATARI100K = RunConfig(preset="iris-atari100k", env=AtariConfig())
 
 IRIS_CRAFTER = RunConfig(
@@ -85,48 +82,21 @@ IRIS_CRAFTER = RunConfig(
 DEMO = RunConfig(
     preset="demo",
     iterations=15,
-    env=AtariConfig(game="Breakout", evaluation_max_frames=4_000),
-    world_model=_small_iris(batch_size=16, steps=40, starts_after=1, learning_rate=1e-3),
-    actor_critic=_small_actor_critic(batch_size=16, steps=10, starts_after=3, learning_rate=3e-4),
+    env=AtariConfig(game="Boxing", evaluation_max_frames=4_000),
+    world_model=_small_iris(tokenizer_steps=80, world_model_steps=60, world_model_starts_after=2),
+    actor_critic=_small_actor_critic(horizon=8, steps=10, starts_after=5),
     collection=CollectionConfig(last_iteration=15),
-    evaluation=EvaluationConfig(every=5, episodes=4, final_episodes=8, envs_per_evaluator=4),
+    evaluation=EvaluationConfig(every=5, episodes=4, final_episodes=8, envs_per_evaluator=4, num_evaluators=2),
     inspect_every=5,
-    log_every=10,
+    log_every=20,
 )
 
 ATARI_SMALL = RunConfig(
     preset="atari-small",
     iterations=30,
-    env=AtariConfig(game="Assault"),
-    world_model=IrisConfig(
-        tokenizer=_patch_tokenizer(
-            vocab_size=128,
-            codeword_size=16,
-            width=32,
-            training=PartTraining(starts_after=0, batch_size=16, steps_per_iteration=40, learning_rate=1e-3),
-        ),
-        transformer=TransformerConfig(
-            layers=2,
-            embedding_size=128,
-            max_blocks=10,
-            positions="factorised",
-            initialisation="fan_in",
-            training=PartTraining(
-                starts_after=2, batch_size=8, steps_per_iteration=100, learning_rate=1e-3, weight_decay=0.01
-            ),
-        ),
-    ),
-    actor_critic=ActorCriticConfig(
-        channels=(16, 32),
-        patch_size=4,
-        lstm_size=256,
-        burn_in=4,
-        horizon=10,
-        discount=0.95,
-        entropy_weight=0.01,
-        learn_after_end=False,
-        training=PartTraining(starts_after=4, batch_size=16, steps_per_iteration=20, learning_rate=1e-3),
-    ),
+    env=AtariConfig(game="Assault", evaluation_max_frames=8_000),
+    world_model=_small_iris(tokenizer_steps=40, world_model_steps=100, world_model_starts_after=2),
+    actor_critic=_small_actor_critic(horizon=10, steps=20, starts_after=4),
     collection=CollectionConfig(steps_per_iteration=500, last_iteration=30, epsilon=0.05),
     evaluation=EvaluationConfig(every=10, episodes=16, final_episodes=64, envs_per_evaluator=16, num_evaluators=2),
     inspect_every=10,
@@ -214,15 +184,15 @@ GYM = RunConfig(
     preset="gym",
     iterations=100,
     env=GymConfig(),
-    world_model=_small_iris(batch_size=16, steps=50, starts_after=2, learning_rate=1e-3),
-    actor_critic=_small_actor_critic(batch_size=32, steps=20, starts_after=5, learning_rate=3e-4),
+    world_model=_small_iris(tokenizer_steps=50, world_model_steps=60, world_model_starts_after=2),
+    actor_critic=_small_actor_critic(horizon=10, steps=20, starts_after=5),
     collection=CollectionConfig(last_iteration=100),
 )
 
 PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
-    "demo": ("Breakout with small networks, about five minutes on two CPU cores.", DEMO),
+    "demo": ("Boxing with small networks, about five minutes on two CPU cores.", DEMO),
     "atari-small": ("Assault with small networks, for two CPU cores; does not beat chance yet.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),

@@ -98,9 +98,7 @@ class Iris:
     def _gpt_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
         tokens = segments.columns["tokens"]
         predictions = self.gpt(tokens, segments.actions)
-        terms, metrics = gpt_loss(predictions, tokens, segments.rewards, segments.ends, segments.mask)
-        terms["tokens"] = self.config.transformer.token_weight * terms["tokens"]
-        return Losses(terms, metrics)
+        return Losses(*gpt_loss(predictions, tokens, segments.rewards, segments.ends, segments.mask))
 
     def _perceptual_network(self, device: torch.device) -> Perceptual:
         # Acting and looking at networks need no VGG weights.

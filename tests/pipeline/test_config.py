@@ -64,7 +64,6 @@ PAPER: dict[str, Any] = {
             "max_blocks": 20,
             "ready_above": 0.0,
             "positions": "joint",
-            "token_weight": 1.0,
             "initialisation": "gpt2",
             "training": {
                 "starts_after": 25,
@@ -183,7 +182,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
     assert {name: config.game for name, (_, config) in PRESETS.items()} == {
         "iris-atari100k": "Pong",
         "iris-crafter": "crafter",
-        "demo": "Breakout",
+        "demo": "Boxing",
         "atari-small": "Assault",
         "catch": "catch",
         "debug": "catch",
