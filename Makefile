@@ -20,7 +20,7 @@ help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
 
-demo: install ## Trains small networks on Boxing, about five minutes; goes on where an unfinished demo stopped.
+demo: install ## Trains small networks on Boxing, about four minutes; goes on where an unfinished demo stopped.
 	$(PY) -m pipeline.demo
 
 test: install ## Runs the tests; PYTEST_ARGS is passed on to pytest.

@@ -56,7 +56,7 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequenc
         axis.set_title(f"{part.replace('_', ' ')}: loss")
     _plot(axes[0, -1], records, ["collection/return_mean", "evaluation/score_mean"])
     axes[0, -1].set_title("return per episode")
-    known = sorted({name for record in records for name in record})
+    known = sorted({name for record in records for name in record}, key=lambda name: (len(name), name))  # 5 before 10
     for axis, part in zip(axes[1], parts, strict=False):
         ending = ("_error", "_accuracy")
         _plot(axis, records, [name for name in known if name.startswith(f"held_out/{part}/") and name.endswith(ending)])

@@ -192,7 +192,7 @@ GYM = RunConfig(
 PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
-    "demo": ("Boxing with small networks, about five minutes on two CPU cores.", DEMO),
+    "demo": ("Boxing with small networks, about four minutes on two CPU cores.", DEMO),
     "atari-small": ("Assault with small networks, for two CPU cores; does not beat chance yet.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
