@@ -90,7 +90,7 @@ class Iris:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding
         encoded, reconstructions = self.tokenizer(frames)
         terms = tokenizer_loss(frames, encoded, reconstructions, self.config.tokenizer)
-        if self.config.tokenizer.perceptual == "vgg16":
+        if self.config.tokenizer.perceptual == "vgg16" and torch.is_grad_enabled():  # not where it is only measured
             terms["perceptual"] = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions).mean()
         metrics = codebook_use(encoded.tokens, self.config.tokenizer.vocab_size)
         return Losses(terms, {**metrics, **pixel_errors(frames, reconstructions)})

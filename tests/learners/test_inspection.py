@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.agent import AgentConfig
 from learners.calibration import calibrate
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dream_error import MAX_DEPTH, DreamError, measure_dreams
 from learners.inspection import inspect
 from learners.learner import Learner
 from learners.world_model import Segments
-from tests.learners.fakes import TINY_AGENT, make_chunk
+from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_AGENT, TINY_IRIS, make_chunk
 
 
 class Recall:
@@ -133,6 +134,17 @@ def test_without_new_steps_nothing_is_held_out():
     inspection = learner([5, 9, 4]).inspect(3)
     assert inspection.dreams is None
     assert {name.split("/")[0] for name in inspection.metrics} == {"value"}
+
+
+def test_measuring_a_tokenizer_needs_no_perceptual_weights():
+    """Before it trains for the first time, a run does not ask for them."""
+    tokenizer = TINY_IRIS.tokenizer.model_copy(update={"perceptual": "vgg16", "perceptual_weights": "nowhere"})
+    agent = AgentConfig(TINY_IRIS.model_copy(update={"tokenizer": tokenizer}), TINY_ACTOR_CRITIC, NUM_ACTIONS)
+    fresh = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    fresh.extend([make_chunk([5, 9, 4])])
+    assert "held_out/tokenizer/pixel_error" in fresh.inspect(1).metrics
+    with pytest.raises(OSError, match="nowhere"):
+        fresh.train("tokenizer", 1, range(1))
 
 
 def test_inspecting_changes_nothing_that_is_learnt():
