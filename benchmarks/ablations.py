@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(row), file=sys.stderr)
         circumstances = {
             "question": f"score of {flags.preset} after {flags.iterations} iterations, without one ingredient",
-            "command": f"python -m benchmarks.ablations --preset {flags.preset} --iterations {flags.iterations}",
+            "command": " ".join(["python -m benchmarks.ablations", *(sys.argv[1:] if argv is None else argv)]),
             "hardware": describe(),
         }
         flags.out.write_text(json.dumps({**circumstances, "table": table(rows), "rows": rows}, indent=1) + "\n")

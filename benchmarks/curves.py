@@ -27,6 +27,8 @@ from pipeline.presets import PRESETS
 
 SCORE = "evaluation/score_mean"
 POLL_SECONDS = 0.5
+MAX_SECONDS = 7_200
+"""Of one seed: a run that takes longer is no result."""
 STOP_SECONDS = 120
 """A run that is told to stop finishes its commit first."""
 
@@ -63,8 +65,10 @@ def learn(preset: str, seed: int, runs: Path, threshold: float, held: int) -> di
         raise SystemExit(f"{run_dir} exists: its time was not measured; remove it")
     start, cpu_start = time.monotonic(), cpu_seconds()
     process = subprocess.Popen([sys.executable, *command, "--run-dir", str(run_dir)], stdout=subprocess.DEVNULL)
-    while process.poll() is None and learnt_in(records(run_dir), threshold, held) is None:
-        time.sleep(POLL_SECONDS)  # ends with the run, whose every wait is bounded
+    while not ended_within(process, POLL_SECONDS) and learnt_in(records(run_dir), threshold, held) is None:
+        if time.monotonic() - start > MAX_SECONDS:
+            process.send_signal(signal.SIGINT)
+            raise SystemExit(f"{run_dir}: found no end after {MAX_SECONDS} s, which is no result")
     wall, cpu = time.monotonic() - start, cpu_seconds() - cpu_start
     process.send_signal(signal.SIGINT)
     process.wait(STOP_SECONDS)
@@ -83,6 +87,14 @@ def learn(preset: str, seed: int, runs: Path, threshold: float, held: int) -> di
         "hardware": describe(),
         "scores": [[record["steps"], record[SCORE]] for record in found if SCORE in record],
     }
+
+
+def ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:

@@ -77,7 +77,8 @@ class Learner:
     def train(self, part: str, iteration: int, steps: range) -> dict[str, float]:
         """Takes the gradient steps `steps` of an iteration; the mean of every loss term and metric over them.
 
-        Raises: DivergedError if a loss or a gradient was not finite: the weights are those before that step.
+        Raises: DivergedError if a loss or a gradient was not finite: the weights are those before that step, but for
+            idle codewords that the tokenizer's revival moved in the steps after.
             BatchTooLargeError if the device's memory is too small.
         """
         trainer = self._trainers[part]

@@ -57,7 +57,7 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequenc
     _plot(axes[0, -1], records, ["collection/return_mean", "evaluation/score_mean"])
     axes[0, -1].set_title("return per episode")
     known = sorted({name for record in records for name in record}, key=lambda name: (len(name), name))  # 5 before 10
-    for axis, part in zip(axes[1], parts, strict=False):
+    for axis, part in zip(axes[1], parts[:-1], strict=False):  # the last one is the policy
         ending = ("_error", "_accuracy")
         _plot(axis, records, [name for name in known if name.startswith(f"held_out/{part}/") and name.endswith(ending)])
         axis.set_title(f"{part.replace('_', ' ')}: on new steps")
@@ -92,7 +92,7 @@ def _save_measurements(path: Path, dreams: DreamError | None, calibration: Calib
 def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     for name in names:
         points = [(record["iteration"], record[name]) for record in records if name in record]
-        label = name.rpartition("/")[2].replace("_", " ") if len(names) > 1 else None
+        label = " ".join(name.split("/")[-2:]).replace("_", " ") if len(names) > 1 else None
         axis.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=2, label=label)
     if len(names) > 1:
         axis.legend(fontsize="x-small")

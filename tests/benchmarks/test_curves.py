@@ -1,8 +1,11 @@
 """When a run counts as having learnt."""
 
+import subprocess
+import sys
+
 import pytest
 
-from benchmarks.curves import SCORE, learnt_in
+from benchmarks.curves import SCORE, ended_within, learnt_in
 
 
 def found(*scores: float | None) -> list[dict[str, float]]:
@@ -24,3 +27,10 @@ def test_a_run_has_learnt_with_the_last_of_enough_good_evaluations_in_a_row(
     scores: tuple[float | None, ...], expected: int | None
 ):
     assert learnt_in(found(*scores), threshold=0.95, held=3) == expected
+
+
+def test_waiting_for_a_run_has_an_end_and_sees_the_runs():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not ended_within(process, 0.01)
+        process.communicate(b"\n")
+        assert ended_within(process, 60)
