@@ -22,3 +22,5 @@ class ClusterConfig(Config):
     """How long to wait for resources and for processes to start."""
     call_timeout_s: PositiveInt = 1800
     """How long any single call to a process may take."""
+    max_losses: NonNegativeInt = 3
+    """How often between two commits lost processes are replaced and the run goes back to the last commit."""

@@ -42,6 +42,16 @@ def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: int) -> Placement
     return group
 
 
+def await_reserved(group: PlacementGroup, timeout_s: float) -> None:
+    """Waits until what was reserved is there, which it is unless its node died.
+
+    Raises: ClusterError if no other node had as much in time.
+    """
+    if not group.wait(timeout_s):
+        wanted = _words({name: int(amount) for name, amount in group.bundle_specs[0].items()})
+        raise ClusterError(f"a node was lost: found no other with {wanted} free in {timeout_s:g} s")
+
+
 def largest_node(resource: str) -> int:
     """The most of a resource ("CPU", "GPU") that any one node has."""
     return max((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), default=0)

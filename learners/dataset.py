@@ -29,7 +29,7 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Dataset:
-    """Grows with `extend`; `sample` never changes what is stored."""
+    """Grows with `extend`, shrinks with `truncate`; `sample` never changes what is stored."""
 
     def __init__(
         self,
@@ -55,13 +55,16 @@ class Dataset:
         self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes
         self._ended: list[int] = []  # indices of episodes, as they ended
         self._columns: dict[str, _Column] = {}
-        self.newest_iteration = 0
-        """Of the steps stored last."""
-        self._first_of_newest = 1  # row
+        self._first_rows: dict[int, int] = {}  # of every iteration that has steps, in their order
 
     @property
     def num_steps(self) -> int:
         return self._num_steps
+
+    @property
+    def newest_iteration(self) -> int:
+        """Of the steps stored last; 0 if there are none."""
+        return next(reversed(self._first_rows), 0)
 
     @property
     def num_episodes(self) -> int:
@@ -76,8 +79,7 @@ class Dataset:
         """Appends the steps of a chunk; chunks of one environment must come in their order."""
         first, last = self._num_steps + 1, self._num_steps + 1 + len(chunk)
         self._reserve(last)
-        if chunk.iteration != self.newest_iteration:
-            self.newest_iteration, self._first_of_newest = chunk.iteration, first
+        self._first_rows.setdefault(chunk.iteration, first)
         ends = chunk.terminated | chunk.truncated if self.config.truncation_is_end else chunk.terminated
         self._frames[first:last] = torch.tensor(chunk.frames, device=self.device)
         self._actions[first:last] = torch.tensor(chunk.actions, device=self.device)
@@ -97,6 +99,21 @@ class Dataset:
             if ends[steps[-1]]:
                 self._ended.append(index)
         self._num_steps += len(chunk)
+
+    def truncate(self, last_iteration: int) -> None:
+        """Drops the steps of all later iterations, and every derived column."""
+        later = [iteration for iteration in self._first_rows if iteration > last_iteration]
+        if not later:
+            return
+        end = self._first_rows[later[0]]
+        for iteration in later:
+            del self._first_rows[iteration]
+        kept = [rows[: np.searchsorted(rows, end)] for rows in self._episodes]
+        self._ended = [index for index in self._ended if len(kept[index]) == len(self._episodes[index])]
+        self._episodes = [rows for rows in kept if len(rows)]  # those that go came last
+        self._episode_index = dict(list(self._episode_index.items())[: len(self._episodes)])
+        self._num_steps = end - 1
+        self.forget_derived()
 
     def sample(
         self,
@@ -135,9 +152,9 @@ class Dataset:
 
     def newest(self, length: int) -> NDArray[np.int64]:
         """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
-        pieces = []
+        pieces, first = [], self._first_rows.get(self.newest_iteration, 1)
         for episode in self._episodes:
-            new = episode[np.searchsorted(episode, self._first_of_newest) :]
+            new = episode[np.searchsorted(episode, first) :]
             pieces += [new[start : start + length] for start in range(0, len(new), length)]
         return _padded(pieces, length)
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from learners import durable
 from pipeline.errors import UsageError
 
 STATE_FILE = "state.json"
+METRICS_FILE = "metrics.jsonl"
+"""Every commit holds the metrics up to it: the file of the run, which grows outside of it, can be put right."""
 _TEMPORARY = ".tmp-"
 
 
@@ -52,10 +55,9 @@ class Checkpoints:
         """
         self._remove(path for path in self.paths() if int(path.name) >= iteration)
         for leftover in self._directory.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(leftover)
-        path = self._directory / f"{_TEMPORARY}{iteration}"
-        path.mkdir()
-        return path
+            shutil.rmtree(leftover, ignore_errors=True)
+        # A name of its own: a process that outlives its killed driver may still be writing into the last one.
+        return Path(mkdtemp(prefix=f"{_TEMPORARY}{iteration}-", dir=self._directory))
 
     def commit(self, prepared: Path, state: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
@@ -64,15 +66,21 @@ class Checkpoints:
         durable.rename_durably(prepared, self._directory / f"{state['iteration']:06d}")
         self._remove(self.paths()[: -self._keep])
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, refusal: Callable[[int], str | None] = lambda iteration: None) -> Checkpoint | None:
         """The newest checkpoint whose every byte is as it was written; None if there has never been one.
 
-        Raises: UsageError if there are checkpoints and none of them is intact.
+        Args:
+            refusal: why the checkpoint of an iteration cannot be used all the same, if so.
+
+        Raises: UsageError if there are checkpoints and none of them can be used.
         """
         reasons = []
         for path in reversed(self.paths()):
             try:
-                return replace(load(path), passed_over=tuple(reasons))
+                checkpoint = load(path)
+                if reason := refusal(checkpoint.iteration):
+                    raise ValueError(f"checkpoint {path.name}: {reason}")
+                return replace(checkpoint, passed_over=tuple(reasons))
             except ValueError as error:
                 reasons.append(str(error))
         if reasons:

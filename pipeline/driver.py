@@ -7,11 +7,10 @@ whatever happens before leaves the last one standing, and `resume` goes on from 
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
@@ -22,15 +21,17 @@ import ray
 from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
+from cluster.errors import LostError
 from cluster.supervise import wait
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
 from pipeline import media
-from pipeline.checkpoint import Checkpoints
+from pipeline.checkpoint import METRICS_FILE, Checkpoint, Checkpoints
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
+from pipeline.result import scores_bytes
 from pipeline.run_dir import RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.workers import Workers
@@ -53,22 +54,41 @@ class Driver:
         self._reporter = reporter
         self._checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self._seconds: dict[str, float] = {}
+        self._losses = 0
         self.committed = 0
         """Last iteration that is durable."""
 
     def run(self) -> None:
-        self._resume()
-        for iteration in range(self.committed + 1, self.config.iterations + 1):
-            metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
-            metrics |= self._collect(iteration)
-            metrics |= self._inspect(iteration)
-            for part in self.config.trainings:
-                if self.config.may_train(part, iteration, self._metrics.records, metrics):
-                    metrics |= self._train(part, iteration)
-            self._publish(iteration)
-            metrics |= self._evaluate(iteration)
-            self._commit(iteration, metrics)
-        self._finish()
+        """Plays all iterations. Where a process is lost, it is replaced and the run goes back to the last commit.
+
+        Raises: RunFailedError if that happens too often between two commits, or the disk fails; UsageError if so much
+            is damaged that no commit can be gone back to.
+        """
+        loss: LostError | DamagedSegmentError | None = None
+        while True:
+            try:
+                if loss:
+                    self._recover(loss)
+                self._resume()
+                with closing(self._metrics):
+                    for iteration in range(self.committed + 1, self.config.iterations + 1):
+                        self._play(iteration)
+                return self._finish()
+            except (LostError, DamagedSegmentError) as error:
+                loss = error
+            except OSError as error:
+                raise RunFailedError(f"{error}; {self._words_on_resuming()}") from error
+
+    def _play(self, iteration: int) -> None:
+        metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
+        metrics |= self._collect(iteration)
+        metrics |= self._inspect(iteration)
+        for part in self.config.trainings:
+            if self.config.may_train(part, iteration, self._metrics.records, metrics):
+                metrics |= self._train(part, iteration)
+        self._publish(iteration)
+        metrics |= self._evaluate(iteration)
+        self._commit(iteration, metrics)
 
     def _collect(self, iteration: int) -> Metrics:
         """Every collector takes its share of the steps; the store makes them durable, then the learner mirrors them."""
@@ -155,7 +175,6 @@ class Driver:
             if last or iteration % self.config.checkpoint.every == 0:
                 with self._phase(iteration, "commit", 1):
                     self._write_checkpoint(iteration)
-                self.committed = iteration
             append_timings(self._run.timings_file, iteration, self._seconds)
         self._reporter.line(_summary(self.config.iterations, metrics, sum(self._seconds.values())))
         self._seconds = {}
@@ -167,16 +186,18 @@ class Driver:
         for index, state in enumerate(self._collector_states):
             write_durably(directory / _collector_file(index), state)
             hashes[_collector_file(index)] = sha256(state).hexdigest()
+        write_durably(directory / METRICS_FILE, self._metrics.content)
+        hashes[METRICS_FILE] = sha256(self._metrics.content).hexdigest()
         hashes |= self._wait(saved, "the learner to save its state")
         state = {
             "iteration": iteration,
             "iterations": self.config.iterations,
             "steps": self.config.planned_steps(iteration),
-            "metrics_length": self._metrics.length,
             "evaluation": [[episode.score, episode.length] for episode in self._evaluation],
             "machine": self._machine(),
         }
         self._checkpoints.commit(directory, state, hashes)
+        self.committed, self._losses = iteration, 0
         self._wait(self._workers.store.seal.remote(self._checkpoints.iterations()[0]), "small files to be joined")
 
     def _save_failure(self, iteration: int, reason: str) -> str:
@@ -187,19 +208,33 @@ class Driver:
         write_durably(directory / "reason.txt", (reason + "\n").encode())
         return f"the weights before that step are in {directory}, iteration {self.committed} is the last commit"
 
+    def _words_on_resuming(self) -> str:
+        return f"iteration {self.committed} is the last commit; the same command resumes there"
+
+    def _recover(self, loss: LostError | DamagedSegmentError) -> None:
+        """Replaces processes or puts files into quarantine, so that the run can `_resume`."""
+        self._losses += 1
+        if self._losses > self.config.cluster.max_losses:
+            count = f"that was loss {self._losses} since the last commit: giving up"
+            raise RunFailedError(f"{loss}; {count}; {self._words_on_resuming()}") from loss
+        self._reporter.line(f"{loss}; going back to iteration {self.committed}, the last commit")
+        if isinstance(loss, DamagedSegmentError):
+            for damage in self._wait(self._workers.store.repair.remote(), "the replay store to be repaired"):
+                self._reporter.line(f"put into quarantine: {damage}")
+            return
+        # Without a commit there is nothing that those who have learnt or played already could go back to.
+        replaced = self._workers.replace_lost() if self.committed else self._workers.replace_all()
+        self._reporter.line(f"started again: {', '.join(replaced) or 'nothing, all answer'}")
+
     def _resume(self) -> None:
         """Brings every process to the last commit; what was stored after it never happened.
 
-        Raises: UsageError, in one line, if what the commit counts on is damaged.
+        Raises: UsageError, in one line, if so much is damaged that no commit can be gone back to.
         """
-        checkpoint = self._checkpoints.newest()
-        self.committed = checkpoint.iteration if checkpoint else 0
+        self._seconds = {}
+        checkpoint = self._reload_experience()
         for reason in checkpoint.passed_over if checkpoint else ():
             self._reporter.line(f"passed over: {reason}")
-        try:
-            self._reload_experience()
-        except DamagedSegmentError as error:
-            raise UsageError(f"{self._run.replay}: {error}; python -m pipeline.verify lists all damage") from error
         self._collector_states: list[bytes] = []
         if checkpoint:
             self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
@@ -211,30 +246,38 @@ class Driver:
             if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
                 words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
                 self._reporter.line(words)
-        length = checkpoint.state["metrics_length"] if checkpoint else 0
-        self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, length)
+        metrics = checkpoint.read(METRICS_FILE) if checkpoint else b""
+        self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, metrics)
         self._publish(self.committed)
 
-    def _reload_experience(self) -> None:
-        """Drops what was stored after the last commit; the learner mirrors the rest."""
-        stored = self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to open")
-        planned = self.config.planned_steps(self.committed)
-        if stored.num_steps != planned:
-            raise UsageError(f"{self._run.replay}: found {stored.num_steps} steps, expected {planned}")
-        for first in range(1, self.committed + 1, READ_ITERATIONS):
+    def _reload_experience(self) -> Checkpoint | None:
+        """The newest checkpoint whose steps are all stored; later ones are dropped, the learner mirrors the rest."""
+        stored = self._wait(self._workers.store.steps.remote(), "the replay store to open")
+        planned = {iteration: self.config.steps_in(iteration) for iteration in range(1, self.config.iterations + 1)}
+        short = next((i for i in planned if stored.get(i, 0) != planned[i]), self.config.iterations + 1)
+        words = f"{self._run.replay}: found {stored.get(short, 0)} steps of iteration {short}, expected {{}}"
+
+        def refusal(iteration: int) -> str | None:
+            return words.format(planned[short]) if short <= iteration else None
+
+        checkpoint = self._checkpoints.newest(refusal)
+        self.committed = checkpoint.iteration if checkpoint else 0
+        self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to go back")
+        mirrored = self._wait(self._workers.learner.truncate.remote(self.committed), "the learner to go back")
+        for first in range(mirrored + 1, self.committed + 1, READ_ITERATIONS):
+            self._reporter.phase(self.committed, "resume", first - 1, self.committed)
             chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
             self._wait(self._workers.learner.extend.remote(chunks), "the learner to mirror the replay store")
-            self._reporter.phase(self.committed, "resume", first, self.committed)
+        return checkpoint
 
     def _finish(self) -> None:
         """Curves and the final score."""
-        self._metrics.close()
         if not self._metrics.records:
             return
         media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
         checkpoint = self._checkpoints.newest()
         assert checkpoint is not None, "a run with metrics has a commit"
-        write_durably(self._run.scores_file, _scores(self.config, checkpoint.state["evaluation"]))
+        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state["evaluation"]))
 
     def _machine(self) -> dict[str, Any]:
         """What bit-identity depends on beyond the configuration."""
@@ -280,22 +323,6 @@ def _summary(num_iterations: int, metrics: Metrics, seconds: float) -> str:
     if "evaluation/score_mean" in metrics:
         words.append(f"score {metrics['evaluation/score_mean']:.2f} ± {metrics['evaluation/score_std']:.2f}")
     return " | ".join([*words, f"{seconds:.1f} s"])
-
-
-def _scores(config: RunConfig, episodes: list[list[float]]) -> bytes:
-    scores = [score for score, _ in episodes]
-    summary = {
-        "preset": config.preset,
-        "game": config.game,
-        "seed": config.seed,
-        "iterations": config.iterations,
-        "steps": config.planned_steps(config.iterations),
-        "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
-        "score_mean": float(np.mean(scores)),
-        "score_std": float(np.std(scores)),
-        "episodes": [{"score": score, "length": int(length)} for score, length in episodes],
-    }
-    return (json.dumps(summary, indent=1) + "\n").encode()
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,6 @@ depends on how fast the run was.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,36 +17,27 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from learners.durable import append_durably, write_durably
-from pipeline.errors import UsageError
 
 
 class MetricsLog:
-    """Appends to metrics.jsonl and TensorBoard; opens at the length the last commit recorded."""
+    """Appends to metrics.jsonl and TensorBoard; opens with what the last commit holds."""
 
-    def __init__(self, path: Path, tensorboard: Path, length: int) -> None:
-        """Lines beyond `length` bytes are of iterations that were never committed: they go.
-
-        Raises: UsageError if the file is shorter than that.
-        """
+    def __init__(self, path: Path, tensorboard: Path, committed: bytes) -> None:
+        """Lines that were never committed go, lines that were damaged since come back."""
         self._path = path
-        if not path.exists():
-            write_durably(path, b"")
-        if path.stat().st_size < length:
-            raise UsageError(f"{path}: found {path.stat().st_size} bytes, expected at least {length}")
-        os.truncate(path, length)
-        self.records = read_records(path)
+        self.content = committed
+        """Of metrics.jsonl."""
+        write_durably(path, committed)
+        self.records = [json.loads(line) for line in committed.splitlines()]
         shutil.rmtree(tensorboard, ignore_errors=True)
         self._writer = EventFileWriter(str(tensorboard))
         for record in self.records:
             self._show(record)
 
-    @property
-    def length(self) -> int:
-        """Bytes of metrics.jsonl."""
-        return self._path.stat().st_size
-
     def append(self, record: Mapping[str, Any]) -> None:
-        append_durably(self._path, (json.dumps(record) + "\n").encode())
+        line = (json.dumps(record) + "\n").encode()
+        append_durably(self._path, line)
+        self.content += line
         self.records.append(dict(record))
         self._show(record)
         self._writer.flush()

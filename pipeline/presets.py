@@ -137,7 +137,7 @@ CATCH = RunConfig(
         discount=0.95,
         entropy_weight=0.03,
         learn_after_end=False,
-        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=3e-3),
+        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=2e-3),
     ),
     collection=CollectionConfig(last_iteration=40),
     evaluation=EvaluationConfig(every=1, episodes=100, final_episodes=100, envs_per_evaluator=25, num_evaluators=2),

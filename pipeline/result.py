@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from learners.agent import AgentConfig
 from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
@@ -23,7 +25,7 @@ def describe_networks(agent: AgentConfig) -> str:
 
 
 def is_finished(run: RunDirectory, config: RunConfig) -> bool:
-    """Whether the last iteration is committed and its scores are written.
+    """Whether the last iteration is committed and its scores are written, as they were.
 
     Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then.
     """
@@ -34,7 +36,25 @@ def is_finished(run: RunDirectory, config: RunConfig) -> bool:
         expected = checkpoint.iteration + (checkpoint.iteration < planned)
         progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
         raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
-    return run.scores_file.exists()
+    scores = scores_bytes(config, checkpoint.state["evaluation"])
+    return run.scores_file.exists() and run.scores_file.read_bytes() == scores
+
+
+def scores_bytes(config: RunConfig, episodes: list[list[float]]) -> bytes:
+    """What scores.json holds, of [score, length] of every episode."""
+    scores = [score for score, _ in episodes]
+    summary = {
+        "preset": config.preset,
+        "game": config.game,
+        "seed": config.seed,
+        "iterations": config.iterations,
+        "steps": config.planned_steps(config.iterations),
+        "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
+        "score_mean": float(np.mean(scores)),
+        "score_std": float(np.std(scores)),
+        "episodes": [{"score": score, "length": int(length)} for score, length in episodes],
+    }
+    return (json.dumps(summary, indent=1) + "\n").encode()
 
 
 def describe_result(run: RunDirectory) -> str:

@@ -69,6 +69,7 @@ def check_perceptual_weights(config: RunConfig) -> None:
 
 def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.connect import connect, disconnect
+    from cluster.supervise import wait
     from pipeline.checkpoint import Checkpoints
     from pipeline.driver import Driver
     from pipeline.progress import Reporter
@@ -84,9 +85,11 @@ def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
             workers = start_workers(config, run, agent, reservation)
-            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in workers.parameter_counts.items()]
-            parameters = f"parameters: {', '.join(counts)}"
-            reporter.line(f"learner on {workers.device} with {workers.threads} threads; {parameters}")
+            waiting = workers.learner.parameter_counts.remote()
+            parameters = wait(waiting, "the learner to start", config.cluster.start_timeout_s)
+            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in parameters.items()]
+            words = f"learner on {workers.device} with {workers.threads} threads"
+            reporter.line(f"{words}; parameters: {', '.join(counts)}")
             Driver(config, run, workers, reporter, stop).run()
     except Stopped as stopped:
         last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -17,6 +17,9 @@ from learners.config import Config
 from pipeline.cli import command, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.run_dir import RunDirectory, run_name
+
+if TYPE_CHECKING:
+    from pipeline.checkpoint import Checkpoint
 
 
 class Arguments(Config):
@@ -40,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def verify(run: RunDirectory, digest: bool) -> int:
     from actors.replay.store import ReplayStore
-    from pipeline.checkpoint import Checkpoints, load
+    from pipeline.checkpoint import METRICS_FILE, Checkpoints, load
+    from pipeline.result import scores_bytes
 
     config = run.config()
     faults = []
@@ -52,9 +56,10 @@ def verify(run: RunDirectory, digest: bool) -> int:
         except ValueError as error:
             faults.append(str(error))
     iteration = newest.iteration if newest else 0
-    metrics_length = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
-    if newest and metrics_length < newest.state["metrics_length"]:
-        faults.append(f"metrics.jsonl: found {metrics_length} bytes, expected {newest.state['metrics_length']}")
+    if newest:
+        faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
+        if newest.iteration == config.iterations and run.scores_file.exists():
+            faults += _differs(run.scores_file, scores_bytes(config, newest.state["evaluation"]), newest)
     store = ReplayStore(run.replay, run_name(config))
     faults += [f"replay store: {damage}" for damage in store.verify()]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))
@@ -76,6 +81,15 @@ def verify(run: RunDirectory, digest: bool) -> int:
     return 0
 
 
+def _differs(path: Path, expected: bytes, checkpoint: Checkpoint) -> list[str]:
+    """One fault if the file does not begin with what a checkpoint holds of it."""
+    found = path.read_bytes() if path.exists() else b""
+    if found.startswith(expected):
+        return []
+    where = next((i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(found))
+    return [f"{path.name}: found {len(found)} bytes that differ from checkpoint {checkpoint.path.name} at {where}"]
+
+
 def logical_digest(run: RunDirectory, config: RunConfig) -> str:
     """sha256 over what the run is: its transitions, weights, optimisers, environment states, metrics and scores."""
     from actors.replay.rows import step_bytes
@@ -90,7 +104,6 @@ def logical_digest(run: RunDirectory, config: RunConfig) -> str:
             hashed.update(step_bytes(chunk))
         for name, file_hash in sorted(newest.state["files"].items()):
             hashed.update(f"{name} {file_hash}\n".encode())
-        hashed.update(run.metrics_file.read_bytes()[: newest.state["metrics_length"]])
         hashed.update(repr(newest.state["evaluation"]).encode())
     return hashed.hexdigest()
 

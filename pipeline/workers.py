@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import floor
+from typing import Any
 
 from ray.actor import ActorHandle
 
@@ -11,8 +14,8 @@ from actors.collector import Collector
 from actors.evaluator import Evaluator
 from actors.replay.service import ReplayService
 from cluster.errors import ClusterError
-from cluster.spawn import Placement, largest_node, reserve, spawn
-from cluster.supervise import wait
+from cluster.spawn import Placement, await_reserved, largest_node, reserve, spawn
+from cluster.supervise import Worker, find_lost
 from learners.agent import AgentConfig
 from learners.learner import Learner
 from pipeline.config import RunConfig
@@ -23,19 +26,6 @@ LEARNER_SHARE = 0.5
 """Of a GPU; collectors and evaluators divide the rest."""
 GPU_UNIT = 1e-4
 """What Ray counts GPUs in: it rounds, so that shares of 1/6 would not fit into their sum."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    store: ActorHandle
-    learner: ActorHandle
-    collectors: list[ActorHandle]
-    evaluators: list[ActorHandle]
-    device: str
-    """Of the learner."""
-    threads: int
-    """Of the learner."""
-    parameter_counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,72 @@ class Reservation:
     @property
     def device(self) -> str:
         return "cuda" if self.learner.num_gpus else "cpu"
+
+
+class Workers:
+    """Each of them can be replaced by one that knows nothing of the run yet."""
+
+    def __init__(
+        self,
+        *,
+        store: Worker,
+        learner: Worker,
+        collectors: Sequence[Worker],
+        evaluators: Sequence[Worker],
+        reservation: Reservation,
+        start_timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._learner = learner
+        self._collectors = collectors
+        self._evaluators = evaluators
+        self._reservation = reservation
+        self._start_timeout_s = start_timeout_s
+
+    @property
+    def store(self) -> ActorHandle:
+        return self._store.actor
+
+    @property
+    def learner(self) -> ActorHandle:
+        return self._learner.actor
+
+    @property
+    def collectors(self) -> list[ActorHandle]:
+        return [worker.actor for worker in self._collectors]
+
+    @property
+    def evaluators(self) -> list[ActorHandle]:
+        return [worker.actor for worker in self._evaluators]
+
+    @property
+    def device(self) -> str:
+        """Of the learner."""
+        return self._reservation.device
+
+    @property
+    def threads(self) -> int:
+        """Of the learner."""
+        return self._reservation.learner.threads
+
+    def replace_lost(self) -> list[str]:
+        """Replaces those that are dead or do not answer; their names.
+
+        Raises: ClusterError if the cluster has no place for them in time.
+        """
+        every = [self._store, self._learner, *self._collectors, *self._evaluators]
+        return self._replace(find_lost(every, self._start_timeout_s))
+
+    def replace_all(self) -> list[str]:
+        """Replaces every one; their names."""
+        return self._replace([self._store, self._learner, *self._collectors, *self._evaluators])
+
+    def _replace(self, workers: Sequence[Worker]) -> list[str]:
+        # Where a node died, Ray first has to find another one with as much to give.
+        await_reserved(self._reservation.store.group, self._start_timeout_s)
+        for worker in workers:
+            worker.replace()
+        return [worker.name for worker in workers]
 
 
 def reserve_resources(config: RunConfig) -> Reservation:
@@ -78,26 +134,32 @@ def reserve_resources(config: RunConfig) -> Reservation:
 
 
 def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:
-    """Starts all processes. Raises ClusterError if the learner does not start in time."""
-    acting, device, seed = reservation.acting, reservation.device, config.seed
-    store = spawn(ReplayService, str(run.replay), run_name(config), placement=reservation.store)
-    learner = spawn(
-        Learner,
-        agent,
-        config.dataset,
-        config.learner,
-        seed=seed,
-        device=device,
-        placement=reservation.learner,
+    """Starts all processes, without waiting for them."""
+    device, seed, acting = (
+        reservation.device,
+        config.seed,
+        {"device": reservation.device, "placement": reservation.acting},
     )
-    collectors = [
-        spawn(Collector, config.env, config.collection, agent, seed=seed, index=index, device=device, placement=acting)
-        for index in range(config.collection.num_collectors)
-    ]
-    evaluators = [
-        spawn(Evaluator, config.env, config.evaluation, agent, seed=seed, device=device, placement=acting)
-        for _ in range(config.evaluation.num_evaluators)
-    ]
-    counts = wait(learner.parameter_counts.remote(), "the learner to start", config.cluster.start_timeout_s)
-    threads = reservation.learner.threads
-    return Workers(store, learner, collectors, evaluators, device, threads, counts)
+
+    def worker(name: str, cls: type, *args: Any, **kwargs: Any) -> Worker:
+        return Worker(name, partial(spawn, cls, *args, **kwargs))
+
+    return Workers(
+        store=worker("replay store", ReplayService, str(run.replay), run_name(config), placement=reservation.store),
+        learner=worker(
+            *("learner", Learner, agent, config.dataset, config.learner),
+            seed=seed,
+            device=device,
+            placement=reservation.learner,
+        ),
+        collectors=[
+            worker(f"collector {i}", Collector, config.env, config.collection, agent, seed=seed, index=i, **acting)
+            for i in range(config.collection.num_collectors)
+        ],
+        evaluators=[
+            worker(f"evaluator {i}", Evaluator, config.env, config.evaluation, agent, seed=seed, **acting)
+            for i in range(config.evaluation.num_evaluators)
+        ],
+        reservation=reservation,
+        start_timeout_s=config.cluster.start_timeout_s,
+    )

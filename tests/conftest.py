@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+from cluster.config import ClusterConfig
+
+if TYPE_CHECKING:
+    from cluster.spawn import Placement
 
 _SKIPPED = pytest.StashKey[list[str]]()
 """Tests (and modules that skip themselves while they are imported) that did not run and are not marked `gpu`."""
@@ -42,3 +49,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if os.environ.get("CI") == "true":
         for nodeid in config.stash[_SKIPPED]:
             terminalreporter.write_line(f"skipped in CI and not marked gpu: {nodeid}", red=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterConfig]:
+    """One embedded Ray for all tests of a session that need one; the settings it was started with."""
+    from cluster.connect import connect, disconnect  # loads Ray, which most tests do without
+
+    config = ClusterConfig(object_store_mb=100)
+    connect(config)
+    yield config
+    disconnect()
+
+
+@pytest.fixture(scope="session")
+def placement(cluster: ClusterConfig) -> Placement:
+    """One CPU for all actors of the tests: none of them computes."""
+    from cluster.spawn import Placement, reserve
+
+    return Placement(reserve(cluster, num_cpus=1, num_gpus=0), threads=1)

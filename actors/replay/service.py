@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from actors.replay.store import ReplayStore, StoreState
+from learners.durable import make_directory
 from learners.experience import Chunk
+
+LOCK_FILE = ".lock"
+LOCK_TIMEOUT_S = 30.0
+"""A process that outlives its killed driver is ended by Ray within seconds."""
 
 
 class ReplayService:
-    """Durability only: who samples, mirrors the chunks."""
+    """Durability only: who samples, mirrors the chunks. While one is open, no other process can open the store."""
 
     def __init__(self, directory: str, run_id: str) -> None:
+        """Raises ValueError, in one line, if the store cannot be opened."""
+        make_directory(Path(directory))
+        self._lock = FileLock(Path(directory) / LOCK_FILE)
+        try:
+            self._lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as error:
+            raise ValueError(f"{directory} is in use by another process, for {LOCK_TIMEOUT_S:g} s now") from error
         self._store = ReplayStore(directory, run_id)
 
     def append(self, chunks: Sequence[Chunk]) -> StoreState:
@@ -28,6 +43,18 @@ class ReplayService:
         """Drops the steps of all later iterations."""
         self._store.truncate(last_iteration)
         return self._store.state()
+
+    def steps(self) -> dict[int, int]:
+        """How many steps of each iteration are stored."""
+        return self._store.steps_by_iteration()
+
+    def repair(self) -> list[str]:
+        """Puts whatever is damaged into quarantine; what was wrong, a line each. The steps it held are gone."""
+        found = []
+        while damage := next((each for each in self._store.verify() if each.file), None):
+            self._store.quarantine(damage)
+            found.append(str(damage))
+        return found
 
     def seal(self, last_iteration: int) -> None:
         """Joins small files of iterations that no kept checkpoint precedes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,13 @@ class ReplayStore:
     def steps_of(self, iteration: int) -> int:
         """Number of stored steps of one iteration, over all environments."""
         return sum(chunk.num_steps for chunk, _ in self._in_order(iteration, iteration))
+
+    def steps_by_iteration(self) -> dict[int, int]:
+        """Number of stored steps of every iteration that has any, over all environments."""
+        counts: Counter[int] = Counter()
+        for chunk, _ in self._in_order():
+            counts[chunk.iteration] += chunk.num_steps
+        return dict(counts)
 
     def state(self) -> StoreState:
         """Generation and counts in one call."""

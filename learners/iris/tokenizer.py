@@ -68,7 +68,7 @@ class Tokenizer(nn.Module):
 
     def _decode(self, codewords: Tensor) -> Tensor:
         side = self.config.grid_size
-        grid = codewords.transpose(1, 2).unflatten(2, (side, side))  # (N, K, D) -> (N, D, g, g)
+        grid = codewords.transpose(1, 2).unflatten(2, (side, side)).contiguous()  # (N, K, D) -> (N, D, g, g)
         return self.decoder(self.post_quantizer(grid))
 
 

@@ -204,6 +204,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "learner.cuda_graph",
         "cluster.start_timeout_s",
         "cluster.call_timeout_s",
+        "cluster.max_losses",
         "evaluation.num_evaluators",
         "world_model.tokenizer.perceptual_weights",
     }

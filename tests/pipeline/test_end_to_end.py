@@ -266,11 +266,18 @@ def test_damage_to_a_file_is_found(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_metrics_that_are_cut_are_found(copy: Path, capsys: pytest.CaptureFixture[str]):
-    size = (copy / "metrics.jsonl").stat().st_size
-    os.truncate(copy / "metrics.jsonl", size - 1)
+@pytest.mark.parametrize("name", ["metrics.jsonl", "scores.json"])
+def test_a_file_that_the_last_commit_knows_better_is_found_and_put_right(
+    undisturbed: Path, copy: Path, name: str, capsys: pytest.CaptureFixture[str]
+):
+    whole = (copy / name).read_bytes()
+    (copy / name).write_bytes(whole[:9] + b"?" + whole[10:-1])
     assert verify_main([str(copy)]) == 1
-    assert f"DAMAGED        metrics.jsonl: found {size - 1} bytes, expected {size}" in capsys.readouterr().out
+    fault = f"  DAMAGED        {name}: found {len(whole) - 1} bytes that differ from checkpoint 000004 at 9"
+    assert fault in capsys.readouterr().out.splitlines()
+    if name == "scores.json":
+        assert run_module("pipeline.train", *RUN, "--run-dir", str(copy)).returncode == 0
+        assert (copy / name).read_bytes() == whole
 
 
 @pytest.mark.ray

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from pipeline.errors import UsageError
 from pipeline.metrics import MetricsLog, append_timings, read_records
 
 FIRST = {"iteration": 1, "steps": 20, "tokenizer/loss": 1.0765432109876543, "collection/episodes": 2}
@@ -23,8 +22,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "metrics.jsonl"
 
 
-def open_log(path: Path, length: int = 0) -> MetricsLog:
-    return MetricsLog(path, path.parent / "tensorboard", length)
+def open_log(path: Path, committed: bytes = b"") -> MetricsLog:
+    return MetricsLog(path, path.parent / "tensorboard", committed)
 
 
 def shown(path: Path) -> dict[tuple[int, str], float]:
@@ -53,20 +52,19 @@ def test_a_record_is_a_line_that_keeps_every_digit(path: Path):
     log.close()
 
 
-def test_the_length_counts_the_bytes_of_what_was_appended(path: Path):
+def test_the_content_is_that_of_the_file(path: Path):
     log = open_log(path)
-    lengths = [log.length]
+    assert log.content == path.read_bytes() == b""
     for record in (FIRST, SECOND):
         log.append(record)
-        lengths.append(log.length)
+        assert log.content == path.read_bytes()
     log.close()
-    assert lengths == [0, len(json.dumps(FIRST)) + 1, path.stat().st_size]
 
 
-def test_what_was_never_committed_goes_when_the_log_is_opened_at_the_length_of_a_commit(path: Path):
+def test_what_was_never_committed_goes_when_the_log_is_opened_with_what_a_commit_holds(path: Path):
     log = open_log(path)
     log.append(FIRST)
-    committed = log.length
+    committed = log.content
     log.append(SECOND)
     log.close()
     with open(path, "a") as file:
@@ -82,7 +80,7 @@ def test_what_was_never_committed_goes_when_the_log_is_opened_at_the_length_of_a
 
 def test_a_log_opened_without_a_commit_is_empty(path: Path):
     path.write_text('{"iteration": 1}\n')
-    log = open_log(path, 0)
+    log = open_log(path)
     log.close()
     assert (log.records, path.read_bytes(), shown(path)) == ([], b"", {})
 
@@ -95,15 +93,19 @@ def test_tensorboard_shows_the_same_numbers_while_the_log_is_open(path: Path):
     log.close()
 
 
-def test_a_file_that_is_shorter_than_the_commit_says_is_an_error(path: Path):
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"iteration": 1, "steps": 21}\n', b"\0" * 5_000], ids=["gone", "other", "zeros"]
+)
+def test_a_file_that_was_damaged_is_what_the_commit_holds_again(path: Path, damage: bytes):
     log = open_log(path)
     log.append(FIRST)
     log.close()
-    size = path.stat().st_size
-    with pytest.raises(UsageError) as refused:
-        open_log(path, size + 1)
-    assert str(refused.value) == f"{path}: found {size} bytes, expected at least {size + 1}"
-    assert read_records(path) == [FIRST]
+    path.write_bytes(damage)
+    log = open_log(path, log.content)
+    log.append(SECOND)
+    log.close()
+    assert read_records(path) == log.records == [FIRST, SECOND]
+    assert shown(path) == expected(FIRST, SECOND)
 
 
 def test_timings_are_a_line_an_iteration_too(tmp_path: Path):

@@ -1,0 +1,50 @@
+"""Any process but the driver dies, anywhere: the run replaces it and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.spawn import Placement
+from tests.faults.scene import KINDS, PHASES, Fault, config_of, play
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+IN_PHASES = [
+    Fault(kind, 2 + index, phase, delay_s=0.01 * (index % 2))
+    for index, (kind, phase) in enumerate((kind, phase) for kind in KINDS for phase in PHASES)
+]
+"""Every kind of process in every phase, at its beginning or in its middle, one an iteration."""
+AT_DISK_CALLS = [
+    Fault(kind, 2 + len(IN_PHASES) + index, phase, disk_call=call, count=count)
+    for index, (kind, phase, call, count) in enumerate(
+        [
+            ("store", "collect", "write", 1),  # of a chunk's file
+            ("store", "collect", "fsync", 1),
+            ("store", "collect", "rename", 1),
+            ("store", "collect", "fsync", 2),  # of the directory
+            ("store", "collect", "write", 2),  # of the manifest's line
+            ("store", "collect", "fsync", 3),
+            ("store", "collect", "rename", 2),  # the second chunk, the first one is stored
+            ("learner", "commit", "write", 1),
+            ("learner", "commit", "fsync", 1),
+            ("learner", "commit", "rename", 2),  # the second file
+            ("learner", "commit", "fsync", 6),  # the last one
+        ]
+    )
+]
+
+
+def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_happened_to(
+    tmp_path: Path, placement: Placement
+):
+    faults = [*IN_PHASES, *AT_DISK_CALLS]
+    config = config_of(iterations=faults[-1].iteration + 1)
+    undisturbed = play(tmp_path / "undisturbed", config, placement)
+    disturbed = play(tmp_path / "disturbed", config, placement, faults)
+    assert [str(fault) for fault in faults if fault.hit is None] == []
+    for fault in IN_PHASES:
+        assert fault.hit == fault.phase, fault
+    assert [str(fault) for fault in faults if fault.recovered_s is None] == []
+    assert disturbed == undisturbed
