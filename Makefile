@@ -13,8 +13,10 @@ else
 CHECKER := $(PYTHON)
 endif
 
+MINUTES ?= 60
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check curves install requirements clean
+.PHONY: help demo test check curves soak bounds install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -35,6 +37,12 @@ check: install ## Runs the linter, the format check, the type checker and the im
 curves: install ## Learning curves of Catch, ten seeds one after another (an hour); goes on where it stopped.
 	$(PY) -m benchmarks.curves --preset catch --seeds 10 --threshold 0.95 --runs runs/curves \
 		--out runs/curves/catch.json --picture runs/curves/catch.png
+
+soak: install ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
+	$(PY) -m tests.faults.soak --minutes $(MINUTES)
+
+bounds: install ## Measures every promise about time, five times each.
+	$(PY) -m benchmarks.bounds --out runs/bounds.json
 
 install: requirements $(INSTALLED) ## Makes .venv with the pinned packages; does nothing while those are unchanged.
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+from ipaddress import ip_address
 
 import ray
 
@@ -18,12 +19,16 @@ ANSWER_TIMEOUT_S = 10.0
 """How long a cluster's port may take to answer. Ray itself would try for more than two minutes."""
 
 
-def connect(config: ClusterConfig) -> None:
+def connect(config: ClusterConfig, *, allow_open: bool = False) -> None:
     """Connects to `RAY_ADDRESS` if it is set, else starts a Ray in this process tree, sized to the machine.
 
     The embedded Ray listens on loopback only and demands a token (see `cluster/__init__.py`).
 
-    Raises: ClusterError, in one line, if the machine has too little memory or the address cannot be reached.
+    Args:
+        allow_open: joins a cluster, too, that others can reach and that has asked for no token.
+
+    Raises: ClusterError, in one line, if the machine has too little memory, the address cannot be reached or leads to
+        an open cluster.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
@@ -52,6 +57,8 @@ def connect(config: ClusterConfig) -> None:
     finally:
         # ray.init takes SIGTERM for itself, for good: it would end the process in the middle of a commit.
         signal.signal(signal.SIGTERM, on_sigterm)
+    if address is not None and not allow_open:
+        _refuse_open_cluster(address)
 
 
 def disconnect() -> None:
@@ -71,6 +78,17 @@ def _check_answer(address: str) -> None:
         socket.create_connection((host_and_port[1], int(host_and_port[2])), timeout=ANSWER_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+
+
+def _refuse_open_cluster(address: str) -> None:
+    """Raises ClusterError if the cluster is not on loopback and this process needed no token to join it."""
+    host = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not (host == "localhost" or ip_address(host).is_loopback):
+        ray.shutdown()
+        raise ClusterError(
+            f"the cluster at RAY_ADDRESS={address} is open: whoever reaches {host} can run code there; found no token,"
+            " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
+        )
 
 
 def _check_memory(config: ClusterConfig) -> None:

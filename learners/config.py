@@ -28,9 +28,11 @@ FRAME_SIZE = 64
 
 
 class Config(BaseModel):
-    """Base of every setting: frozen, strictly typed, unknown keys refused."""
+    """Base of every setting: frozen, strictly typed, numbers finite, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class PartTraining(Config):
@@ -210,3 +212,5 @@ class LearnerConfig(Config):
     """Number format of matrix products and convolutions. Weights, optimisers, normalisation and losses stay float32."""
     cuda_graph: bool = True
     """On a GPU, record the imagined rollout once and replay it as a whole: the same kernels without their launches."""
+    deterministic: bool = False
+    """Refuse operations whose last bits differ from run to run; a CPU has none, a GPU's are slower."""

@@ -48,6 +48,7 @@ class Learner:
         self._streams = Streams(seed)
         self._device = torch.device(device)
         self._discount = agent.actor_critic.discount
+        torch.use_deterministic_algorithms(config.deterministic)
         torch.manual_seed(self._streams.key("initialisation"))
         self.world_model, self.actor_critic = agent.build()
         record = config.cuda_graph and self._device.type == "cuda"

@@ -70,21 +70,30 @@ class PartTrainer:
 
     @torch.no_grad()
     def from_bytes(self, data: bytes) -> None:
-        """Restores weights, optimiser and count. Raises ValueError, in one line, if `data` is of another network."""
+        """Restores weights, optimiser and count; nothing has changed if it raises.
+
+        Raises: ValueError, in one line, if `data` is no file of a part, of another network, or not finite.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
-        tensors = load(data)
+        try:
+            tensors, updates = load(data), int(_metadata(data)["updates"])
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{self.part.name}: no file with weights and their optimiser ({error})") from error
         weights = self.part.module.state_dict()
-        updates = int(_metadata(data)["updates"])
-        expected = {f"weights.{name}": tensor.shape for name, tensor in weights.items()}
+        expected = {f"weights.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
         if updates:
             for name, parameter in self._parameters.items():
                 shapes = (parameter.shape, parameter.shape, torch.Size())
-                expected |= {f"optimizer.{name}.{key}": shape for key, shape in zip(ADAM_STATE, shapes, strict=True)}
-        found = {name: tensor.shape for name, tensor in tensors.items()}
+                for key, shape in zip(ADAM_STATE, shapes, strict=True):
+                    expected[f"optimizer.{name}.{key}"] = shape, torch.float32
+        found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
         if found != expected:
             wrong = sorted(set(found.items()) ^ set(expected.items()), key=str)[0]
             raise ValueError(f"{self.part.name}: weights of another network, first difference at {wrong[0]}")
+        if not_finite := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+            raise ValueError(f"{self.part.name}: {not_finite} holds a value that is not finite")
         for name, tensor in weights.items():
             tensor.copy_(tensors[f"weights.{name}"])
         for name, parameter in self._parameters.items() if updates else ():

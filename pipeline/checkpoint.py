@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
 from learners import durable
 from pipeline.errors import UsageError
 
@@ -24,18 +26,38 @@ METRICS_FILE = "metrics.jsonl"
 _TEMPORARY = ".tmp-"
 
 
+class State(BaseModel):
+    """What a commit says of itself, beside the files of its writers."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    iteration: PositiveInt
+    iterations: PositiveInt
+    """How many were planned."""
+    steps: NonNegativeInt
+    """Environment steps stored up to here."""
+    identity: str
+    """sha256 of the settings that make the run what it is."""
+    evaluation: list[tuple[float, int]]
+    """Score and length of each episode."""
+    machine: dict[str, str | int]
+    """What bit-identity depends on beyond the configuration."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One commit on disk."""
 
     path: Path
-    state: Mapping[str, Any]
+    state: State
+    files: Mapping[str, str]
+    """Name and sha256 of each."""
     passed_over: tuple[str, ...] = ()
     """What is wrong with the newer ones, newest first."""
 
     @property
     def iteration(self) -> int:
-        return self.state["iteration"]
+        return self.state.iteration
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -59,11 +81,11 @@ class Checkpoints:
         # A name of its own: a process that outlives its killed driver may still be writing into the last one.
         return Path(mkdtemp(prefix=f"{_TEMPORARY}{iteration}-", dir=self._directory))
 
-    def commit(self, prepared: Path, state: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+    def commit(self, prepared: Path, state: State, hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
-        body = {**state, "files": dict(sorted(hashes.items()))}
+        body = {**state.model_dump(mode="json"), "files": dict(sorted(hashes.items()))}
         durable.write_durably(prepared / STATE_FILE, _seal(body))
-        durable.rename_durably(prepared, self._directory / f"{state['iteration']:06d}")
+        durable.rename_durably(prepared, self._directory / f"{state.iteration:06d}")
         self._remove(self.paths()[: -self._keep])
 
     def newest(self, refusal: Callable[[int], str | None] = lambda iteration: None) -> Checkpoint | None:
@@ -107,8 +129,12 @@ class Checkpoints:
 def load(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint. Raises ValueError, in one line, at the first thing that is wrong."""
     try:
-        state = _unseal((path / STATE_FILE).read_bytes())
-        for name, expected in state["files"].items():
+        body = _unseal((path / STATE_FILE).read_bytes())
+        files = body.pop("files")
+        state = State.model_validate_json(json.dumps(body))
+        if state.iteration != int(path.name):
+            raise ValueError(f"{STATE_FILE} is of iteration {state.iteration}")
+        for name, expected in files.items():
             if Path(name).name != name:
                 raise ValueError(f"{name!r} is not the name of a file in the checkpoint")
             found = sha256((path / name).read_bytes()).hexdigest()
@@ -116,9 +142,13 @@ def load(path: Path) -> Checkpoint:
                 raise ValueError(f"{name} is damaged: found sha256 {found[:12]}…, expected {expected[:12]}…")
     except OSError as error:
         raise ValueError(f"checkpoint {path.name}: cannot read {error.filename} ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"checkpoint {path.name}: {STATE_FILE}: {where}: {first['msg']}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"checkpoint {path.name}: {error}") from error
-    return Checkpoint(path, state)
+    return Checkpoint(path, state, files)
 
 
 def _seal(body: Mapping[str, Any]) -> bytes:

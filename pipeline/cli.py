@@ -38,6 +38,8 @@ class Launch(Config):
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Where the run lives; default: runs/<preset>-<game>-seed<seed>. An existing one of the same run is resumed."""
+    allow_open_cluster: bool = False
+    """Join the cluster at RAY_ADDRESS even if others can reach it and it asks for no token: they can run code there."""
 
 
 def parse(argv: Sequence[str], program: str) -> Launch:
@@ -75,7 +77,9 @@ def command(main: Callable[[], int]) -> None:
         except (UsageError, ClusterError) as error:
             print(f"error: {error}", file=sys.stderr)
             code = USAGE_EXIT_CODE
-        except RunFailedError as error:
+        except BrokenPipeError:
+            raise
+        except (RunFailedError, OSError) as error:  # a disk that is full, or fails
             print(f"error: {error}", file=sys.stderr)
             code = FAILURE_EXIT_CODE
         except KeyboardInterrupt:

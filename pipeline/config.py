@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from hashlib import sha256
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
 from cluster.config import ClusterConfig
@@ -17,8 +19,8 @@ class CheckpointConfig(Config):
 
     every: PositiveInt = 1
     """Iterations between commits; a resume plays the iterations since the last one again."""
-    keep: PositiveInt = 3
-    """Newest checkpoints that are not deleted."""
+    keep: Annotated[int, Field(ge=3)] = 3
+    """Newest checkpoints that are not deleted; if one is damaged, a run goes back to the one before."""
 
 
 class RunConfig(Config):
@@ -87,6 +89,10 @@ class RunConfig(Config):
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed: algorithm, environment, seed and schedule."""
         return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
+
+    def identity_hash(self) -> str:
+        """sha256 of `identity`."""
+        return sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
 
 def _trainings(config: Config, prefix: str) -> Iterator[tuple[str, PartTraining]]:

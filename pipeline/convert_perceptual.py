@@ -115,7 +115,7 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
         raise RefusedFileError(f"{path}: cannot be read ({error.strerror})") from error
     with file, warnings.catch_warnings(action="ignore"):  # torch's remarks on pickles would be lines beside ours
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 - builds tensors only
         # Whatever a reader of pickles meets in damaged bytes: ten kinds of exception were seen, OSError among them.
         except Exception as error:
             raise RefusedFileError(f"{path}: damaged, or holds more than tensors (nothing in it was run)") from error

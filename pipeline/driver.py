@@ -26,7 +26,7 @@ from cluster.supervise import wait
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
 from pipeline import media
-from pipeline.checkpoint import METRICS_FILE, Checkpoint, Checkpoints
+from pipeline.checkpoint import METRICS_FILE, Checkpoint, Checkpoints, State
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings
@@ -189,13 +189,14 @@ class Driver:
         write_durably(directory / METRICS_FILE, self._metrics.content)
         hashes[METRICS_FILE] = sha256(self._metrics.content).hexdigest()
         hashes |= self._wait(saved, "the learner to save its state")
-        state = {
-            "iteration": iteration,
-            "iterations": self.config.iterations,
-            "steps": self.config.planned_steps(iteration),
-            "evaluation": [[episode.score, episode.length] for episode in self._evaluation],
-            "machine": self._machine(),
-        }
+        state = State(
+            iteration=iteration,
+            iterations=self.config.iterations,
+            steps=self.config.planned_steps(iteration),
+            identity=self.config.identity_hash(),
+            evaluation=[(episode.score, episode.length) for episode in self._evaluation],
+            machine=self._machine(),
+        )
         self._checkpoints.commit(directory, state, hashes)
         self.committed, self._losses = iteration, 0
         self._wait(self._workers.store.seal.remote(self._checkpoints.iterations()[0]), "small files to be joined")
@@ -237,12 +238,9 @@ class Driver:
             self._reporter.line(f"passed over: {reason}")
         self._collector_states: list[bytes] = []
         if checkpoint:
-            self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
-            self._collector_states = [checkpoint.read(_collector_file(i)) for i in range(len(self._workers.collectors))]
-            pairs = zip(self._workers.collectors, self._collector_states, strict=True)
-            self._wait([collector.set_state.remote(state) for collector, state in pairs], "the collectors' states")
-            self._reporter.line(f"resuming after iteration {self.committed} ({checkpoint.state['steps']} steps)")
-            before, now = checkpoint.state["machine"], self._machine()
+            self._restore(checkpoint)
+            self._reporter.line(f"resuming after iteration {self.committed} ({checkpoint.state.steps} steps)")
+            before, now = checkpoint.state.machine, self._machine()
             if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
                 words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
                 self._reporter.line(words)
@@ -250,15 +248,26 @@ class Driver:
         self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, metrics)
         self._publish(self.committed)
 
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Raises: UsageError if its files are not of this run's processes, although their checksums hold."""
+        try:
+            self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
+            self._collector_states = [checkpoint.read(_collector_file(i)) for i in range(len(self._workers.collectors))]
+            pairs = zip(self._workers.collectors, self._collector_states, strict=True)
+            self._wait([collector.set_state.remote(state) for collector, state in pairs], "the collectors' states")
+        except ValueError as error:
+            raise UsageError(f"{checkpoint.path}: {error}") from error
+
     def _reload_experience(self) -> Checkpoint | None:
         """The newest checkpoint whose steps are all stored; later ones are dropped, the learner mirrors the rest."""
         stored = self._wait(self._workers.store.steps.remote(), "the replay store to open")
-        planned = {iteration: self.config.steps_in(iteration) for iteration in range(1, self.config.iterations + 1)}
-        short = next((i for i in planned if stored.get(i, 0) != planned[i]), self.config.iterations + 1)
-        words = f"{self._run.replay}: found {stored.get(short, 0)} steps of iteration {short}, expected {{}}"
 
-        def refusal(iteration: int) -> str | None:
-            return words.format(planned[short]) if short <= iteration else None
+        def refusal(last: int) -> str | None:
+            for iteration in range(1, last + 1):
+                found, planned = stored.get(iteration, 0), self.config.steps_in(iteration)
+                if found != planned:
+                    return f"{self._run.replay}: found {found} steps of iteration {iteration}, expected {planned}"
+            return None
 
         checkpoint = self._checkpoints.newest(refusal)
         self.committed = checkpoint.iteration if checkpoint else 0
@@ -277,9 +286,9 @@ class Driver:
         media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
         checkpoint = self._checkpoints.newest()
         assert checkpoint is not None, "a run with metrics has a commit"
-        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state["evaluation"]))
+        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state.evaluation))
 
-    def _machine(self) -> dict[str, Any]:
+    def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""
         packages = {name: version(name) for name in ("torch", "numpy", "ray")}
         threads = {"device": self._workers.device, "threads": self._workers.threads}

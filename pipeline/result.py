@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +33,15 @@ def is_finished(run: RunDirectory, config: RunConfig) -> bool:
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     if checkpoint is None or checkpoint.iteration < config.iterations:
         return False
-    if (planned := checkpoint.state["iterations"]) != config.iterations:
+    if (planned := checkpoint.state.iterations) != config.iterations:
         expected = checkpoint.iteration + (checkpoint.iteration < planned)
         progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
         raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
-    scores = scores_bytes(config, checkpoint.state["evaluation"])
+    scores = scores_bytes(config, checkpoint.state.evaluation)
     return run.scores_file.exists() and run.scores_file.read_bytes() == scores
 
 
-def scores_bytes(config: RunConfig, episodes: list[list[float]]) -> bytes:
+def scores_bytes(config: RunConfig, episodes: Sequence[tuple[float, int]]) -> bytes:
     """What scores.json holds, of [score, length] of every episode."""
     scores = [score for score, _ in episodes]
     summary = {
@@ -52,7 +53,7 @@ def scores_bytes(config: RunConfig, episodes: list[list[float]]) -> bytes:
         "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
         "score_mean": float(np.mean(scores)),
         "score_std": float(np.std(scores)),
-        "episodes": [{"score": score, "length": int(length)} for score, length in episodes],
+        "episodes": [{"score": score, "length": length} for score, length in episodes],
     }
     return (json.dumps(summary, indent=1) + "\n").encode()
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from learners.durable import write_durably
+from learners.durable import TEMPORARY_SUFFIX, write_durably
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 
@@ -177,9 +177,10 @@ class RunDirectory:
 
 
 def _foreign_entry(path: Path) -> str | None:
-    """Something in the directory that no run has put there; None if it is a run or empty."""
+    """Something in the directory that no run has put there; None if it is a run, or one that never began, or empty."""
     names = sorted(os.listdir(path))
-    return None if CONFIG_FILE in names else next((name for name in names if name != LOCK_FILE), None)
+    ours = {LOCK_FILE, CONFIG_FILE + TEMPORARY_SUFFIX}
+    return None if CONFIG_FILE in names else next((name for name in names if name not in ours), None)
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], words: str, prefix: str = "") -> Iterator[str]:

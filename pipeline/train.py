@@ -37,7 +37,7 @@ def train(launch: Launch) -> int:
         if not result.is_finished(run, config):
             agent = agent_config(config)
             check_perceptual_weights(config)
-            if code := _train(config, run, agent):
+            if code := _train(launch, run, agent):
                 return code
         print(result.describe_result(run))
         return 0
@@ -67,7 +67,7 @@ def check_perceptual_weights(config: RunConfig) -> None:
         raise UsageError(missing_weights_message(tokenizer.perceptual_weights))
 
 
-def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
+def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.connect import connect, disconnect
     from cluster.supervise import wait
     from pipeline.checkpoint import Checkpoints
@@ -76,11 +76,12 @@ def _train(config: RunConfig, run: RunDirectory, agent: AgentConfig) -> int:
     from pipeline.stop import Stopped, StopSignals
     from pipeline.workers import reserve_resources, start_workers
 
+    config = launch.config
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
     try:
         with StopSignals() as stop:
-            connect(config.cluster)
+            connect(config.cluster, allow_open=launch.allow_open_cluster)
             reservation = reserve_resources(config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")

@@ -57,9 +57,11 @@ def verify(run: RunDirectory, digest: bool) -> int:
             faults.append(str(error))
     iteration = newest.iteration if newest else 0
     if newest:
+        if newest.state.identity != config.identity_hash():
+            faults.append(f"config.json: not the configuration of checkpoint {newest.path.name}")
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
-            faults += _differs(run.scores_file, scores_bytes(config, newest.state["evaluation"]), newest)
+            faults += _differs(run.scores_file, scores_bytes(config, newest.state.evaluation), newest)
     store = ReplayStore(run.replay, run_name(config))
     faults += [f"replay store: {damage}" for damage in store.verify()]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))
@@ -102,9 +104,9 @@ def logical_digest(run: RunDirectory, config: RunConfig) -> str:
         store = ReplayStore(run.replay, run_name(config))
         for chunk in store.chunks(1, newest.iteration):
             hashed.update(step_bytes(chunk))
-        for name, file_hash in sorted(newest.state["files"].items()):
+        for name, file_hash in sorted(newest.files.items()):
             hashed.update(f"{name} {file_hash}\n".encode())
-        hashed.update(repr(newest.state["evaluation"]).encode())
+        hashed.update(repr(newest.state.evaluation).encode())
     return hashed.hexdigest()
 
 

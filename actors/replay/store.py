@@ -132,9 +132,7 @@ class ReplayStore:
 
         Raises: DamagedSegmentError at the first that cannot be read, and at once if the manifest is damaged.
         """
-        damage = self._files.damage()
-        if damage:
-            raise DamagedSegmentError(damage)
+        self._check_manifest()
         for chunk, _ in self._in_order(first_iteration, last_iteration):
             _, entry = self._index()[chunk.iteration, chunk.environment][chunk.start]  # sealing may have moved it
             yield self._files.open(entry).chunk(chunk)
@@ -158,7 +156,11 @@ class ReplayStore:
         return sum(chunk.num_steps for chunk, _ in self._in_order(iteration, iteration))
 
     def steps_by_iteration(self) -> dict[int, int]:
-        """Number of stored steps of every iteration that has any, over all environments."""
+        """Number of stored steps of every iteration that has any, over all environments.
+
+        Raises: DamagedSegmentError if the manifest is damaged.
+        """
+        self._check_manifest()
         counts: Counter[int] = Counter()
         for chunk, _ in self._in_order():
             counts[chunk.iteration] += chunk.num_steps
@@ -196,6 +198,10 @@ class ReplayStore:
         Raises: ValueError if the damage names no file of this store, nor one in quarantine already.
         """
         self._files.quarantine(damage)
+
+    def _check_manifest(self) -> None:
+        if damage := self._files.damage():
+            raise DamagedSegmentError(damage)
 
     def _index(self) -> defaultdict[tuple[int, int], dict[int, tuple[ChunkRecord, Entry]]]:
         """(iteration, environment) -> start -> the chunk and the file it lies in."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -62,6 +63,39 @@ def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch: pytest.
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ClusterError, match=rf"no Ray cluster at RAY_ADDRESS={address}: .*refused"):
             connect(ClusterConfig())
+
+
+OPEN = "10.0.0.7:6379"
+
+
+@pytest.mark.parametrize(
+    ("gcs_address", "mode", "allowed", "is_refused"),
+    [
+        (OPEN, None, False, True),
+        (OPEN, "disabled", False, True),
+        ("[2001:db8::7]:6379", None, False, True),
+        (OPEN, "token", False, False),
+        (OPEN, None, True, False),
+        ("127.0.0.1:6379", None, False, False),
+        ("localhost:6379", None, False, False),
+        ("[::1]:6379", None, False, False),
+    ],
+)
+def test_a_cluster_that_anyone_can_join_is_refused_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, gcs_address: str, mode: str | None, allowed: bool, is_refused: bool
+):
+    left: list[bool] = []
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("RAY_AUTH_MODE", mode) if mode else monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: left.append(True))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=gcs_address))
+    if is_refused:
+        with pytest.raises(ClusterError, match=r"^the cluster at RAY_ADDRESS=auto is open: .*--allow-open-cluster$"):
+            connect(ClusterConfig(), allow_open=allowed)
+    else:
+        connect(ClusterConfig(), allow_open=allowed)
+    assert left == [True] * is_refused
 
 
 @pytest.mark.ray

@@ -79,6 +79,7 @@ def test_a_process_has_its_threads_which_sleep_while_they_wait_and_sees_no_gpu(p
         "GOMP_SPINCOUNT": "2000",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "CUDA_VISIBLE_DEVICES": "",
     }
     assert {name: environment.get(name) for name in expected} == expected

@@ -6,16 +6,27 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from threading import Timer
 
 import pytest
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import (
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    OwnerDiedError,
+    RayError,
+    WorkerCrashedError,
+)
 
 from actors.replay.damage import DamagedSegmentError
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, LostError
 from cluster.spawn import Placement, spawn
-from cluster.supervise import wait
+from cluster.supervise import Worker as Supervised
+from cluster.supervise import find_lost, wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import DAMAGE, NeverStarts, Worker
 
@@ -43,7 +54,7 @@ def test_a_list_of_calls_gives_a_list_in_their_order(worker: ActorHandle, placem
 def test_a_wait_for_something_that_never_comes_ends_and_says_what_it_was(worker: ActorHandle):
     wait(worker.name.remote(), "it to start", PATIENCE_S)
     start = time.monotonic()
-    with pytest.raises(ClusterError) as lost:
+    with pytest.raises(LostError) as lost:
         wait(worker.hang.remote(), "a call that hangs", 0.6)
     assert time.monotonic() - start < 20
     assert str(lost.value) == "waited 0.6 s for a call that hangs in vain"
@@ -53,14 +64,14 @@ def test_a_worker_that_is_killed_is_an_error_that_says_what_it_was_doing(worker:
     wait(worker.name.remote(), "it to start", PATIENCE_S)
     call = worker.hang.remote()
     ray.kill(worker)
-    with pytest.raises(ClusterError) as lost:
+    with pytest.raises(LostError) as lost:
         wait(call, "a call that hangs", PATIENCE_S)
     reason = "The actor is dead because it was killed by `ray.kill`."
     assert str(lost.value) == f"the process died that was to do: a call that hangs ({reason})"
 
 
 def test_a_worker_whose_process_ends_is_an_error_of_one_line(worker: ActorHandle):
-    with pytest.raises(ClusterError) as lost:
+    with pytest.raises(LostError) as lost:
         wait(worker.exit.remote(), "the impossible", PATIENCE_S)
     message = str(lost.value)
     assert message.startswith("the process died that was to do: the impossible (The actor is dead because its worker")
@@ -73,6 +84,65 @@ def test_a_worker_that_cannot_start_says_why(placement: Placement):
         wait(spawn(NeverStarts, placement=placement).name.remote(), "it to start", PATIENCE_S)
     expected = "the process died that was to do: it to start (IndexError: tuple index out of range)"
     assert str(lost.value) == expected
+    assert not isinstance(lost.value, LostError)  # started again it would fail again
+
+
+def test_a_call_whose_argument_died_with_another_process_is_lost_not_a_bug(worker: ActorHandle, placement: Placement):
+    other = spawn(Worker, "other", placement=placement)
+    wait(other.name.remote(), "it to start", PATIENCE_S)
+    argument = other.hang.remote()
+    call = worker.reject.remote(argument)
+    ray.kill(other)
+    with pytest.raises(LostError, match=r"^the process died that was to do: a refusal \(The actor is dead because"):
+        wait(call, "a refusal", PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("Task was killed due to the node running low on memory."),
+        NodeDiedError("its node is gone"),
+        WorkerCrashedError(),
+        ObjectLostError("00" * 28, None, ""),
+        OwnerDiedError("00" * 28, None, ""),
+        ActorUnavailableError("it restarts", b"\0" * 16),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_ray_may_lose_is_a_loss_in_one_line(monkeypatch: pytest.MonkeyPatch, error: RayError):
+    def get(reference: object, timeout: float) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(LostError, match=r"something") as lost:
+        wait(None, "something", 1.0)
+    assert "\n" not in str(lost.value)
+
+
+def test_what_a_call_raised_reaches_whoever_waits_for_one_that_was_to_use_its_value(worker: ActorHandle):
+    with pytest.raises(DamagedSegmentError) as raised:
+        wait(worker.reject.remote(worker.find_damage.remote()), "a refusal", PATIENCE_S)
+    assert raised.value.damage == DAMAGE
+
+
+def test_only_those_that_died_or_hang_are_found_lost_and_can_be_replaced(placement: Placement):
+    workers = [
+        Supervised(name, partial(spawn, Worker, name, placement=placement)) for name in ("well", "dead", "stuck")
+    ]
+    assert find_lost(workers, PATIENCE_S) == []
+    ray.kill(workers[1].actor)
+    workers[2].actor.hang.remote()
+    lost = find_lost(workers, 2.0)
+    assert [worker.name for worker in lost] == ["dead", "stuck"]
+    for worker in lost:
+        worker.replace()
+    assert wait([worker.actor.name.remote() for worker in workers], "their names", PATIENCE_S) == [
+        "well",
+        "dead",
+        "stuck",
+    ]
+    for worker in workers:
+        ray.kill(worker.actor)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

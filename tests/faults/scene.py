@@ -249,8 +249,10 @@ def play(
 
 
 def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
-    """Raises AssertionError if a byte is damaged or a step is missing or doubled."""
+    """Raises AssertionError if a byte is damaged, a step is missing or doubled, or was taken with other weights than
+    those of the iteration before."""
     assert verify(run, digest=False) == 0
-    steps = ReplayStore(run.replay, run_name(config)).num_steps
-    assert steps == config.planned_steps(config.iterations)
-    return Outcome(logical_digest(run, config), steps, lines)
+    store = ReplayStore(run.replay, run_name(config))
+    assert store.num_steps == config.planned_steps(config.iterations)
+    assert all(chunk.policy_version == chunk.iteration - 1 for chunk in store.chunks())
+    return Outcome(logical_digest(run, config), store.num_steps, lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.spawn import Placement
+from pipeline.errors import RunFailedError
 from tests.faults.scene import KINDS, PHASES, Fault, config_of, play
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -48,3 +49,18 @@ def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_ha
         assert fault.hit == fault.phase, fault
     assert [str(fault) for fault in faults if fault.recovered_s is None] == []
     assert disturbed == undisturbed
+
+
+def test_a_run_that_loses_a_process_again_and_again_gives_up_and_can_be_resumed(tmp_path: Path, placement: Placement):
+    config = config_of(iterations=3)
+    allowed = config.cluster.max_losses
+    faults = [Fault("learner", 2, "tokenizer") for _ in range(allowed + 1)]
+    with pytest.raises(RunFailedError) as failed:
+        play(tmp_path / "disturbed", config, placement, faults)
+    assert [fault.hit for fault in faults] == ["tokenizer"] * (allowed + 1)
+    message = str(failed.value)
+    assert message.startswith("the process died that was to do: gradient steps of tokenizer (")
+    where_it_stands = "iteration 1 is the last commit; the same command resumes there"
+    assert message.endswith(f"that was loss {allowed + 1} since the last commit: giving up; {where_it_stands}")
+    assert "\n" not in message
+    assert play(tmp_path / "disturbed", config, placement) == play(tmp_path / "undisturbed", config, placement)

@@ -205,3 +205,35 @@ def test_segments_are_named_as_the_store_knows_them():
 
 def _rows(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
     return values(segments), segments.mask.numpy()
+
+
+def test_a_truncated_dataset_is_the_one_that_never_held_what_came_later():
+    """Episode 1 runs on from iteration 1 into 2 and ends there."""
+    first, second = make_chunk([4, 3], iteration=1), make_chunk([5, 2], iteration=2, first_episode=1)
+    later = replace(second, episode_steps=second.episode_steps + 3 * (second.episodes == 1).astype(np.int32))
+    never, gone = (Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0) for _ in range(2))
+    never.extend(first)
+    gone.extend(first)
+    gone.extend(later)
+    assert (gone.num_steps, gone.num_episodes, gone.newest_iteration) == (14, 3, 2)
+    sample(gone, 50, 3, "start")
+    gone.truncate(1)
+    for dataset in (never, gone):
+        assert (dataset.num_steps, dataset.num_episodes, dataset.newest_iteration) == (7, 2, 1)
+        assert dataset.episode_lengths().tolist() == [4, 3]
+        assert dataset.finished_episodes(9, 9).shape == (1, 9)
+        assert dataset.newest(4)[dataset.newest(4) > 0].tolist() == list(range(1, 8))
+        dataset.extend(later)
+    for anchor in ("start", "end"):
+        drawn = [sample(dataset, 200, 3, anchor) for dataset in (never, gone)]
+        for name in ("frames", "doubled"):
+            assert torch.equal(drawn[0].columns[name], drawn[1].columns[name])
+        assert torch.equal(drawn[0].rewards, drawn[1].rewards)
+
+
+@pytest.mark.parametrize(("last_iteration", "left"), [(0, 0), (1, 7), (2, 7), (9, 7)])
+def test_truncating_keeps_whole_iterations(last_iteration: int, left: int):
+    dataset = dataset_of(4, 3)
+    dataset.truncate(last_iteration)
+    assert dataset.num_steps == left
+    assert dataset.newest_iteration == (1 if left else 0)

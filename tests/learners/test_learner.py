@@ -61,6 +61,18 @@ def test_a_restored_learner_goes_on_exactly_like_the_one_that_saved(tmp_path: Pa
     assert np.array_equal(first.weights(), second.weights())
 
 
+def test_a_deterministic_learner_takes_the_same_steps_and_refuses_what_would_vary():
+    try:
+        strict = Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(deterministic=True), seed=0, device="cpu")
+        strict.extend([make_chunk([5, 9, 4])])
+        assert torch.are_deterministic_algorithms_enabled()
+        reports = train_all(strict, 1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert reports == train_all(learner(), 1)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 @pytest.mark.parametrize("preset", SMALL_PRESETS)
 def test_what_is_derived_does_not_depend_on_which_rows_are_asked_for_when(preset: str):
     """Or a resumed run, which asks in another order, would differ in last bits."""

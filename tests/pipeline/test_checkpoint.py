@@ -13,7 +13,8 @@ from typing import BinaryIO
 import pytest
 
 from learners import durable
-from pipeline.checkpoint import STATE_FILE, Checkpoints, load
+from pipeline import checkpoint as checkpoint_module
+from pipeline.checkpoint import STATE_FILE, Checkpoints, State, load
 from pipeline.errors import UsageError
 
 FILES = ("collector-0.state", "tokenizer.safetensors")
@@ -71,7 +72,15 @@ def commit(directory: Path, iteration: int, *, keep: int = 3, hashes: dict[str, 
     for name in FILES:
         durable.write_durably(prepared / name, content(iteration, name))
     written = {name: sha256(content(iteration, name)).hexdigest() for name in FILES}
-    checkpoints.commit(prepared, {"iteration": iteration, "steps": 20 * iteration}, {**written, **(hashes or {})})
+    state = State(
+        iteration=iteration,
+        iterations=2_000_000,
+        steps=20 * iteration,
+        identity="of this run",
+        evaluation=[(1.5, 9)],
+        machine={"threads": 2, "cpu": "one"},
+    )
+    checkpoints.commit(prepared, state, {**written, **(hashes or {})})
 
 
 def newest_iteration(directory: Path) -> int:
@@ -79,7 +88,7 @@ def newest_iteration(directory: Path) -> int:
     checkpoint = Checkpoints(directory, keep=3).newest()
     if checkpoint is None:
         return 0
-    assert checkpoint.state["steps"] == 20 * checkpoint.iteration
+    assert checkpoint.state.steps == 20 * checkpoint.iteration
     assert {name: checkpoint.read(name) for name in FILES} == {
         name: content(checkpoint.iteration, name) for name in FILES
     }
@@ -143,6 +152,12 @@ def _edit_state(path: Path) -> None:
     assert path.read_text() != text
 
 
+def _forge(path: Path, key: str, value: object) -> None:
+    """Its checksum is right."""
+    state = {**json.loads(path.read_text())["state"], key: value}
+    path.write_bytes(checkpoint_module._seal(state))
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     **{f"a flipped bit in {name}": lambda path, name=name: _flip(path / name) for name in (*FILES, STATE_FILE)},
     **{f"{name} is missing": lambda path, name=name: (path / name).unlink() for name in (*FILES, STATE_FILE)},
@@ -156,6 +171,20 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "state.json holds no state": lambda path: (path / STATE_FILE).write_text(
         json.dumps({"sha256": sha256(b"3").hexdigest(), "state": 3})
     ),
+    **{
+        f"state.json says {key} is {value!r}": lambda path, key=key, value=value: _forge(path / STATE_FILE, key, value)
+        for key, value in (
+            ("iteration", 1),
+            ("iteration", -2),
+            ("iterations", "many"),
+            ("steps", 1e300),
+            ("evaluation", [["one", 9]]),
+            ("machine", {"cpu": {"model": []}}),
+            ("files", ["tokenizer.safetensors"]),
+            ("files", {"/dev/zero": "0"}),
+            ("unheard_of", True),
+        )
+    },
     "all of it is missing": lambda path: [file.unlink() for file in path.iterdir()],
 }
 

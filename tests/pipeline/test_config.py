@@ -95,7 +95,7 @@ PAPER: dict[str, Any] = {
         },
     },
     "dataset": {"truncation_is_end": True},
-    "learner": {"precision": "float32", "cuda_graph": True},
+    "learner": {"precision": "float32", "cuda_graph": True, "deterministic": False},
     "collection": {
         "steps_per_iteration": 200,
         "last_iteration": 500,

@@ -123,7 +123,7 @@ def test_a_directory_with_other_content_is_refused(tmp_path: Path):
 
 def test_another_configuration_is_refused_with_the_difference(begun: Path):
     other = DEBUG.model_copy(
-        update={"seed": 7, "env": CatchConfig(columns=9), "checkpoint": CheckpointConfig(keep=1), "iterations": 99}
+        update={"seed": 7, "env": CatchConfig(columns=9), "checkpoint": CheckpointConfig(keep=5), "iterations": 99}
     )
     assert refusal(begun, other) == (
         f"run directory {begun} is of another configuration: env.columns is 5 there, 9 asked for; "
@@ -132,9 +132,9 @@ def test_another_configuration_is_refused_with_the_difference(begun: Path):
 
 
 def test_what_may_change_is_recorded_and_reported(begun: Path):
-    grown = DEBUG.model_copy(update={"iterations": 5, "checkpoint": CheckpointConfig(keep=1)})
+    grown = DEBUG.model_copy(update={"iterations": 5, "checkpoint": CheckpointConfig(keep=5)})
     with claimed(begun, grown) as run:
-        assert run.begin(grown) == ["checkpoint.keep was 3, is 1", "iterations was 3, is 5"]
+        assert run.begin(grown) == ["checkpoint.keep was 3, is 5", "iterations was 3, is 5"]
         assert run.config() == grown
         assert run.begin(grown) == []
 

@@ -1,0 +1,103 @@
+"""The disk fails, fills up, or changes what was written, under a whole run: nothing is lost in silence."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import RunFailedError, UsageError
+from tests.faults.local import (
+    Crash,
+    failing_disk,
+    finds_or_repairs,
+    local_config,
+    mutate,
+    no_space,
+    one_line,
+    play_locally,
+    read_only,
+)
+from tests.faults.scene import Outcome
+
+ITERATIONS = 4
+MUTATIONS = 100
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return play_locally(tmp_path_factory.mktemp("undisturbed") / "run", local_config(ITERATIONS))
+
+
+def resumed_at(lines: list[str]) -> int:
+    """The iteration after which a run went on; 0 if it started afresh."""
+    return max((int(line.split()[3]) for line in lines if line.startswith("resuming after")), default=0)
+
+
+def test_a_crash_at_any_call_of_the_disk_loses_nothing(undisturbed: Outcome, tmp_path: Path):
+    names: Counter[str] = Counter()
+    calls: list[str] = []
+    for call in range(10**6):
+        path = tmp_path / str(call)
+        try:
+            with failing_disk(call) as calls:
+                play_locally(path, local_config(ITERATIONS))
+            break  # the run makes no more calls than that
+        except Crash:
+            names[calls[-1].split()[0]] += 1
+        assert play_locally(path, local_config(ITERATIONS)) == undisturbed, calls[-1]
+        shutil.rmtree(path)
+    assert sum(names.values()) >= 200, names
+    assert names.keys() >= {"write", "fsync", "rename"}
+
+
+@pytest.mark.parametrize("error", [no_space, read_only])
+def test_a_disk_that_is_full_or_read_only_stops_the_run_in_one_line_and_loses_nothing(
+    undisturbed: Outcome, tmp_path: Path, error: Callable[[str], OSError]
+):
+    struck = 0
+    for call in range(0, 10**6, 7):
+        path = tmp_path / str(call)
+        try:
+            with failing_disk(call, error):
+                play_locally(path, local_config(ITERATIONS))
+            break
+        except RunFailedError as failure:
+            message = one_line(failure)
+            assert message.endswith("is the last commit; the same command resumes there"), message
+        except OSError as failure:  # before the first iteration
+            message = one_line(failure)
+        struck += 1
+        assert str(error("").strerror) in message
+        assert play_locally(path, local_config(ITERATIONS)) == undisturbed
+        shutil.rmtree(path)
+    assert struck >= 30
+
+
+def test_damage_is_found_and_survived_or_stops_the_run_in_one_line(tmp_path: Path):
+    whole = tmp_path / "whole"
+    before = play_locally(whole, local_config(ITERATIONS))
+    longer = local_config(ITERATIONS + 3)  # by then every checkpoint that may be damaged has made room for a newer one
+    expected = play_locally(Path(shutil.copytree(whole, tmp_path / "longer")), longer)
+    assert resumed_at(expected.lines) == ITERATIONS
+    rng = np.random.default_rng(0)
+    refusals: list[str] = []
+    for number in range(MUTATIONS):
+        path = Path(shutil.copytree(whole, tmp_path / str(number)))
+        what = mutate(path, rng)
+        with suppress(UsageError):
+            assert finds_or_repairs(path, before.digest), what
+        try:
+            found = play_locally(path, longer)
+        except (UsageError, RunFailedError) as refusal:
+            refusals.append(one_line(refusal))
+        else:
+            assert found == expected, what
+            assert resumed_at(found.lines) >= ITERATIONS - 3, what
+        shutil.rmtree(path)
+    assert 0 < len(refusals) < MUTATIONS / 2, refusals
