@@ -23,10 +23,10 @@ from pipeline.driver import Driver
 from pipeline.result import is_finished
 from pipeline.run_dir import RunDirectory, run_name
 from pipeline.stop import StopSignals
-from pipeline.verify import logical_digest, verify
+from pipeline.verify import logical_digest
 from pipeline.workers import Reservation, Workers
 from tests.faults import fakes
-from tests.faults.scene import DISK_CALLS, Injector, Outcome, config_of, outcome, without_pictures
+from tests.faults.scene import DISK_CALLS, Injector, Outcome, config_of, outcome, verifies, without_pictures
 
 
 class Crash(BaseException):
@@ -210,7 +210,7 @@ def finds_or_repairs(path: Path, digest: str) -> bool:
     Raises: UsageError, if it cannot even begin to look.
     """
     with closing(RunDirectory.open(path)) as run:
-        return verify(run, digest=False) != 0 or logical_digest(run, run.config()) == digest
+        return not verifies(run) or logical_digest(run, run.config()) == digest
 
 
 def one_line(error: Exception) -> str:

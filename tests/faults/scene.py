@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -248,10 +249,16 @@ def play(
         run.close()
 
 
+def verifies(run: RunDirectory) -> bool:
+    """What `pipeline.verify` says, without its words."""
+    with redirect_stdout(io.StringIO()):
+        return verify(run, digest=False) == 0
+
+
 def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
     """Raises AssertionError if a byte is damaged, a step is missing or doubled, or was taken with other weights than
     those of the iteration before."""
-    assert verify(run, digest=False) == 0
+    assert verifies(run)
     store = ReplayStore(run.replay, run_name(config))
     assert store.num_steps == config.planned_steps(config.iterations)
     assert all(chunk.policy_version == chunk.iteration - 1 for chunk in store.chunks())

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rounds += 1
             with tempfile.TemporaryDirectory() as folder:
                 crash_disks(Path(folder), rng, counts["crash of all at a disk call"], 20)
-                damage_files(Path(folder), rng, counts["damaged file"], 100)
+                damage_files(Path(folder), rng, counts["damaged file"], 150)
                 kill_actors(Path(folder), placement, rng, counts, 8)
                 kill_drivers(Path(folder), placement, rng, counts["kill of the driver"], 2)
                 if rounds % 5 == 1:
