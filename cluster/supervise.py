@@ -25,10 +25,8 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
         raise LostError(f"waited {timeout_s:g} s for {what} in vain") from error
     except RayError as error:
         # Ray raises a subclass of the call's own exception, whose text is a traceback; where an argument of the call
-        # failed or was lost, that "own" exception is Ray's again.
-        cause: BaseException = error
-        while isinstance(cause, RayTaskError):
-            cause = cause.cause
+        # was lost, that "own" exception is Ray's again.
+        cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, RayError):
             raise cause from error  # which keeps the traceback, for a bug
         if isinstance(cause, RayActorError):

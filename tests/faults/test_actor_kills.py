@@ -12,6 +12,8 @@ from tests.faults.scene import KINDS, PHASES, Fault, config_of, play
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+BEFORE_ANY_COMMIT = Fault("evaluator", 1, "evaluate")
+"""Everyone else is well and has learnt, so they have to be replaced, too."""
 IN_PHASES = [
     Fault(kind, 2 + index, phase, delay_s=0.01 * (index % 2))
     for index, (kind, phase) in enumerate((kind, phase) for kind in KINDS for phase in PHASES)
@@ -40,7 +42,7 @@ AT_DISK_CALLS = [
 def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_happened_to(
     tmp_path: Path, placement: Placement
 ):
-    faults = [*IN_PHASES, *AT_DISK_CALLS]
+    faults = [BEFORE_ANY_COMMIT, *IN_PHASES, *AT_DISK_CALLS]
     config = config_of(iterations=faults[-1].iteration + 1)
     undisturbed = play(tmp_path / "undisturbed", config, placement)
     disturbed = play(tmp_path / "disturbed", config, placement, faults)

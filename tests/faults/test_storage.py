@@ -101,3 +101,40 @@ def test_damage_is_found_and_survived_or_stops_the_run_in_one_line(tmp_path: Pat
             assert resumed_at(found.lines) >= ITERATIONS - 3, what
         shutil.rmtree(path)
     assert 0 < len(refusals) < MUTATIONS / 2, refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "resumes_at", "words"),
+    [
+        ("checkpoints/000004/world_model.safetensors", 3, "passed over: checkpoint 000004: world_model.safetensors is"),
+        ("replay/chunk-debug-catch-seed0-000004-0001-000000-0010.arrow", 3, "passed over: checkpoint 000004: "),
+        ("replay/chunk-debug-catch-seed0-000003-0000-000000-0010.arrow", 2, "put into quarantine: chunk-"),
+        ("replay/manifest.jsonl", 4, "put into quarantine: manifest.jsonl: "),
+        ("metrics.jsonl", 4, "resuming after iteration 4"),
+    ],
+)
+def test_a_run_goes_back_no_further_than_damage_makes_it(tmp_path: Path, name: str, resumes_at: int, words: str):
+    whole, longer = tmp_path / "whole", local_config(ITERATIONS + 3)
+    play_locally(whole, local_config(ITERATIONS))
+    expected = play_locally(Path(shutil.copytree(whole, tmp_path / "longer")), longer)
+    data = bytearray((whole / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (whole / name).write_bytes(data)
+    found = play_locally(whole, longer)
+    assert found == expected
+    assert resumed_at(found.lines) == resumes_at
+    assert any(line.startswith(words) for line in found.lines), found.lines
+    quarantined = sorted(path.name for path in whole.glob("replay/quarantine/*"))
+    file = Path(name).name
+    assert quarantined == ([file, f"{file}.txt"] if name.startswith("replay") else [])
+
+
+def test_damage_that_every_checkpoint_counts_on_stops_the_run_and_says_which_steps(tmp_path: Path):
+    play_locally(tmp_path, local_config(ITERATIONS))
+    file = "chunk-debug-catch-seed0-000002-0000-000000-0010.arrow"
+    (tmp_path / "replay" / file).unlink()
+    with pytest.raises(UsageError) as refused:
+        play_locally(tmp_path, local_config(ITERATIONS + 1))
+    message = one_line(refused.value)
+    assert message.startswith("no intact checkpoint among 3: checkpoint 000004: ")
+    assert message.endswith("found 10 steps of iteration 2, expected 20")

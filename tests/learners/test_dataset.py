@@ -211,6 +211,7 @@ def test_a_truncated_dataset_is_the_one_that_never_held_what_came_later():
     """Episode 1 runs on from iteration 1 into 2 and ends there."""
     first, second = make_chunk([4, 3], iteration=1), make_chunk([5, 2], iteration=2, first_episode=1)
     later = replace(second, episode_steps=second.episode_steps + 3 * (second.episodes == 1).astype(np.int32))
+    other = replace(later, episodes=np.where(later.episodes == 2, 7, later.episodes))
     never, gone = (Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0) for _ in range(2))
     never.extend(first)
     gone.extend(first)
@@ -223,7 +224,9 @@ def test_a_truncated_dataset_is_the_one_that_never_held_what_came_later():
         assert dataset.episode_lengths().tolist() == [4, 3]
         assert dataset.finished_episodes(9, 9).shape == (1, 9)
         assert dataset.newest(4)[dataset.newest(4) > 0].tolist() == list(range(1, 8))
-        dataset.extend(later)
+        dataset.extend(other)
+    rows = np.arange(1, never.num_steps + 1)[:, None]
+    assert gone.names(rows) == never.names(rows)
     for anchor in ("start", "end"):
         drawn = [sample(dataset, 200, 3, anchor) for dataset in (never, gone)]
         for name in ("frames", "doubled"):
