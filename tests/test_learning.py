@@ -24,7 +24,7 @@ from pipeline.presets import CATCH
 
 ENV = CatchConfig(rows=4, columns=4)
 RANDOM_STEPS = 600
-UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 120}
+UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 160}
 TRANSFORMER = CATCH.world_model.transformer.model_copy(update={"max_blocks": 4})
 WORLD_MODEL = CATCH.world_model.model_copy(update={"transformer": TRANSFORMER})
 POLICY = CATCH.actor_critic.model_copy(update={"horizon": 2})
