@@ -235,3 +235,27 @@ def _flags(model: BaseModel, prefix: str) -> Iterator[list[str]]:
             yield [f"{prefix}{kebab}", *map(str, value)]
         elif not (isinstance(model, RunConfig) and name == "preset"):
             yield [f"{prefix}{kebab}", str(value)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "debgu",
+        "debug --sede 3",
+        "debug --seed x",
+        "debug --checkpoint.keep 2",
+        "iris-atari100k --env.game Pnog",
+    ],
+)
+def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2_before_anything_starts(line: str, tmp_path: Path):
+    command = [sys.executable, "-X", "importtime", "-m", "pipeline.train", *shlex.split(line)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    imports, said = [], []
+    for each in done.stderr.splitlines():
+        (imports if each.startswith("import time:") else said).append(each)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [each[:7] for each in said] == ["error: "]
+    assert not {"ray", "torch"} & {each.rpartition("|")[2].strip() for each in imports}
+    assert list(tmp_path.iterdir()) == []
