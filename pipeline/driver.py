@@ -21,7 +21,7 @@ import ray
 from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
-from cluster.errors import LostError
+from cluster.errors import ClusterError, LostError
 from cluster.supervise import wait
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
@@ -61,8 +61,8 @@ class Driver:
     def run(self) -> None:
         """Plays all iterations. Where a process is lost, it is replaced and the run goes back to the last commit.
 
-        Raises: RunFailedError if that happens too often between two commits, or the disk fails; UsageError if so much
-            is damaged that no commit can be gone back to.
+        Raises: RunFailedError if that happens too often between two commits, the cluster has no place for what was
+            lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to.
         """
         loss: LostError | DamagedSegmentError | None = None
         while True:
@@ -76,7 +76,7 @@ class Driver:
                 return self._finish()
             except (LostError, DamagedSegmentError) as error:
                 loss = error
-            except OSError as error:
+            except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self._words_on_resuming()}") from error
 
     def _play(self, iteration: int) -> None:

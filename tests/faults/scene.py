@@ -240,10 +240,12 @@ def play(
             "evaluator": lambda: workers.evaluators,
         }
         injector.victims = lambda kind, number: by_kind[kind]()[number % len(by_kind[kind]())]
-        with without_pictures(), StopSignals() as stop:
-            Driver(config, run, workers, injector, stop).run()
-        for actor in (workers.store, workers.learner, *workers.collectors, *workers.evaluators):
-            ray.kill(actor)
+        try:
+            with without_pictures(), StopSignals() as stop:
+                Driver(config, run, workers, injector, stop).run()
+        finally:
+            for actor in (workers.store, workers.learner, *workers.collectors, *workers.evaluators):
+                ray.kill(actor)
         return outcome(run, config, injector.lines)
     finally:
         run.close()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.errors import ClusterError
 from cluster.spawn import Placement
 from pipeline.errors import RunFailedError
+from pipeline.workers import Workers
 from tests.faults.scene import KINDS, PHASES, Fault, config_of, play
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -66,3 +68,18 @@ def test_a_run_that_loses_a_process_again_and_again_gives_up_and_can_be_resumed(
     assert message.endswith(f"that was loss {allowed + 1} since the last commit: giving up; {where_it_stands}")
     assert "\n" not in message
     assert play(tmp_path / "disturbed", config, placement) == play(tmp_path / "undisturbed", config, placement)
+
+
+def test_a_cluster_without_room_for_what_was_lost_stops_the_run_in_one_line(
+    tmp_path: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(workers: Workers) -> None:
+        raise ClusterError("a node was lost: found no other with 1 CPU free in 120 s")
+
+    monkeypatch.setattr(Workers, "replace_lost", no_room)
+    with pytest.raises(RunFailedError) as failed:
+        play(tmp_path / "run", config_of(iterations=3), placement, [Fault("evaluator", 2, "evaluate")])
+    assert str(failed.value) == (
+        "a node was lost: found no other with 1 CPU free in 120 s; iteration 1 is the last commit; the same command"
+        " resumes there"
+    )
