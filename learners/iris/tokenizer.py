@@ -68,7 +68,9 @@ class Tokenizer(nn.Module):
 
     def _decode(self, codewords: Tensor) -> Tensor:
         side = self.config.grid_size
-        grid = codewords.transpose(1, 2).unflatten(2, (side, side)).contiguous()  # (N, K, D) -> (N, D, g, g)
+        grid = codewords.transpose(1, 2).unflatten(2, (side, side))  # (N, K, D) -> (N, D, g, g)
+        if grid.device.type == "cpu":
+            grid = grid.contiguous()  # as the networks are there (learners/learner.py)
         return self.decoder(self.post_quantizer(grid))
 
 
