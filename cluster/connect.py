@@ -83,12 +83,19 @@ def _check_answer(address: str) -> None:
 def _refuse_open_cluster(address: str) -> None:
     """Raises ClusterError if the cluster is not on loopback and this process needed no token to join it."""
     host = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
-    if os.environ.get("RAY_AUTH_MODE") != "token" and not (host == "localhost" or ip_address(host).is_loopback):
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not _is_loopback(host):
         ray.shutdown()
         raise ClusterError(
             f"the cluster at RAY_ADDRESS={address} is open: whoever reaches {host} can run code there; found no token,"
             " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _check_memory(config: ClusterConfig) -> None:

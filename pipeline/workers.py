@@ -135,29 +135,21 @@ def reserve_resources(config: RunConfig) -> Reservation:
 
 def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:
     """Starts all processes, without waiting for them."""
-    device, seed, acting = (
-        reservation.device,
-        config.seed,
-        {"device": reservation.device, "placement": reservation.acting},
-    )
+    acting: dict[str, Any] = {"seed": config.seed, "device": reservation.device, "placement": reservation.acting}
+    learning: dict[str, Any] = {**acting, "placement": reservation.learner}
 
     def worker(name: str, cls: type, *args: Any, **kwargs: Any) -> Worker:
         return Worker(name, partial(spawn, cls, *args, **kwargs))
 
     return Workers(
         store=worker("replay store", ReplayService, str(run.replay), run_name(config), placement=reservation.store),
-        learner=worker(
-            *("learner", Learner, agent, config.dataset, config.learner),
-            seed=seed,
-            device=device,
-            placement=reservation.learner,
-        ),
+        learner=worker("learner", Learner, agent, config.dataset, config.learner, **learning),
         collectors=[
-            worker(f"collector {i}", Collector, config.env, config.collection, agent, seed=seed, index=i, **acting)
+            worker(f"collector {i}", Collector, config.env, config.collection, agent, index=i, **acting)
             for i in range(config.collection.num_collectors)
         ],
         evaluators=[
-            worker(f"evaluator {i}", Evaluator, config.env, config.evaluation, agent, seed=seed, **acting)
+            worker(f"evaluator {i}", Evaluator, config.env, config.evaluation, agent, **acting)
             for i in range(config.evaluation.num_evaluators)
         ],
         reservation=reservation,

@@ -74,6 +74,7 @@ OPEN = "10.0.0.7:6379"
         (OPEN, None, False, True),
         (OPEN, "disabled", False, True),
         ("[2001:db8::7]:6379", None, False, True),
+        ("head.ray.svc:6379", None, False, True),
         (OPEN, "token", False, False),
         (OPEN, None, True, False),
         ("127.0.0.1:6379", None, False, False),
