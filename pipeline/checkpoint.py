@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
@@ -79,7 +79,9 @@ class Checkpoints:
         for leftover in self._directory.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         # A name of its own: a process that outlives its killed driver may still be writing into the last one.
-        return Path(mkdtemp(prefix=f"{_TEMPORARY}{iteration}-", dir=self._directory))
+        path = self._directory / f"{_TEMPORARY}{iteration}-{uuid4().hex}"
+        path.mkdir()
+        return path
 
     def commit(self, prepared: Path, state: State, hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
