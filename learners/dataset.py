@@ -1,7 +1,7 @@
 """The learner's mirror of the replay store: all steps on the learner's device, and segments drawn from them.
 
 Rows are steps in the order of arrival, from 1; row 0 is zero in every column and stands where a segment is padded.
-An episode is a list of rows (with several environments they interleave).
+An episode is a list of rows (with several environments they interleave); one that steps are lost from is two.
 
 Legend: B segments, T steps per segment.
 """
@@ -9,6 +9,7 @@ Legend: B segments, T steps per segment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -51,8 +52,8 @@ class Dataset:
         self._actions = torch.zeros(1, dtype=torch.int64, device=device)
         self._rewards = torch.zeros(1, dtype=torch.float32, device=device)
         self._ends = torch.zeros(1, dtype=torch.bool, device=device)
-        self._episodes: list[NDArray[np.int64]] = []  # rows of every episode, in time order
-        self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes
+        self._episodes: list[_Episode] = []
+        self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes, of the later part after a gap
         self._ended: list[int] = []  # indices of episodes, as they ended
         self._columns: dict[str, _Column] = {}
         self._first_rows: dict[int, int] = {}  # of every iteration that has steps, in their order
@@ -73,10 +74,16 @@ class Dataset:
 
     def episode_lengths(self) -> NDArray[np.int64]:
         """Steps of each episode stored so far, in order of first arrival."""
-        return np.array([len(rows) for rows in self._episodes], dtype=np.int64)
+        return np.array([len(episode.rows) for episode in self._episodes], dtype=np.int64)
 
-    def extend(self, chunk: Chunk) -> None:
-        """Appends the steps of a chunk; chunks of one environment must come in their order."""
+    def extend(self, chunk: Chunk, *, gaps: bool = False) -> None:
+        """Appends the steps of a chunk; chunks of one environment must come in their order.
+
+        Args:
+            gaps: steps may be missing between those of the chunk and those before it.
+
+        Raises: ValueError for a gap without `gaps`.
+        """
         first, last = self._num_steps + 1, self._num_steps + 1 + len(chunk)
         self._reserve(last)
         self._first_rows.setdefault(chunk.iteration, first)
@@ -85,17 +92,17 @@ class Dataset:
         self._actions[first:last] = torch.tensor(chunk.actions, device=self.device)
         self._rewards[first:last] = torch.tensor(chunk.rewards, device=self.device)
         self._ends[first:last] = torch.tensor(ends, device=self.device)
-        for episode in np.unique(chunk.episodes):
-            steps = np.flatnonzero(chunk.episodes == episode)
-            index = self._episode_index.setdefault(int(episode), len(self._episodes))
-            if index == len(self._episodes):
-                self._episodes.append(np.empty(0, dtype=np.int64))
-            known = len(self._episodes[index])
-            if chunk.episode_steps[steps[0]] != known:
-                raise ValueError(
-                    f"episode {episode}: expected its step {known} next, found step {chunk.episode_steps[steps[0]]}"
-                )
-            self._episodes[index] = np.concatenate([self._episodes[index], first + steps])
+        for number in map(int, np.unique(chunk.episodes)):
+            steps = np.flatnonzero(chunk.episodes == number)
+            index, step = self._episode_index.get(number), int(chunk.episode_steps[steps[0]])
+            expected = 0 if index is None else self._episodes[index].next_step
+            if step != expected and not (gaps and step > expected):
+                raise ValueError(f"episode {number}: expected its step {expected} next, found step {step}")
+            if index is None or step != expected:
+                index = self._episode_index[number] = len(self._episodes)
+                self._episodes.append(_Episode(number, step, _NO_ROWS))
+            episode = self._episodes[index]
+            self._episodes[index] = replace(episode, rows=np.concatenate([episode.rows, first + steps]))
             if ends[steps[-1]]:
                 self._ended.append(index)
         self._num_steps += len(chunk)
@@ -108,10 +115,10 @@ class Dataset:
         end = self._first_rows[later[0]]
         for iteration in later:
             del self._first_rows[iteration]
-        kept = [rows[: np.searchsorted(rows, end)] for rows in self._episodes]
-        self._ended = [index for index in self._ended if len(kept[index]) == len(self._episodes[index])]
-        self._episodes = [rows for rows in kept if len(rows)]  # those that go came last
-        self._episode_index = dict(list(self._episode_index.items())[: len(self._episodes)])
+        self._ended = [index for index in self._ended if self._episodes[index].rows[-1] < end]
+        kept = [replace(each, rows=each.rows[: np.searchsorted(each.rows, end)]) for each in self._episodes]
+        self._episodes = [episode for episode in kept if len(episode.rows)]  # those that go came last
+        self._episode_index = {episode.number: index for index, episode in enumerate(self._episodes)}
         self._num_steps = end - 1
         self.forget_derived()
 
@@ -140,7 +147,7 @@ class Dataset:
             raise ValueError("nothing to sample: the dataset holds 0 steps")
         rows = np.zeros((batch_size, length), dtype=np.int64)  # (B, T)
         for index, episode_index in enumerate(generator.integers(len(self._episodes), size=batch_size)):
-            episode = self._episodes[episode_index]
+            episode = self._episodes[episode_index].rows
             position = int(generator.integers(len(episode)))
             if anchor == "start":
                 drawn = episode[position : position + length]
@@ -154,18 +161,21 @@ class Dataset:
         """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
         pieces, first = [], self._first_rows.get(self.newest_iteration, 1)
         for episode in self._episodes:
-            new = episode[np.searchsorted(episode, first) :]
+            new = episode.rows[np.searchsorted(episode.rows, first) :]
             pieces += [new[start : start + length] for start in range(0, len(new), length)]
         return _padded(pieces, length)
 
     def finished_episodes(self, count: int, length: int) -> NDArray[np.int64]:
         """Rows (N, T) of the last `length` steps of the newest N ≤ `count` episodes that have ended, padded right."""
-        return _padded([self._episodes[index][-length:] for index in self._ended[-count:]], length)
+        return _padded([self._episodes[index].rows[-length:] for index in self._ended[-count:]], length)
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """Segments (B, T) as "episode:first step-last step", numbers that the replay store knows."""
-        ids = list(self._episode_index)
-        where = {row: (ids[i], step) for i, episode in enumerate(self._episodes) for step, row in enumerate(episode)}
+        where = {
+            row: (episode.number, step)
+            for episode in self._episodes
+            for step, row in enumerate(episode.rows, episode.first_step)
+        }
         names = []
         for segment in rows:
             real = segment[segment > 0]
@@ -175,7 +185,7 @@ class Dataset:
 
     def last_segment(self, length: int, columns: Sequence[str], *, episode: int) -> Segments:
         """The last `length` steps of one episode, without padding: (1, T)."""
-        return self.gather(self._episodes[episode][-length:][None], columns)
+        return self.gather(self._episodes[episode].rows[-length:][None], columns)
 
     def fill(self, columns: Sequence[str]) -> None:
         """Brings derived columns up to date at every step, as sampling would one batch after another."""
@@ -238,6 +248,22 @@ class Dataset:
             self._actions = _grown(self._actions, capacity)
             self._rewards = _grown(self._rewards, capacity)
             self._ends = _grown(self._ends, capacity)
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """Consecutive steps of an episode."""
+
+    number: int
+    """As the replay store names it."""
+    first_step: int
+    """0, but after a gap."""
+    rows: NDArray[np.int64]
+    """In the order of time."""
+
+    @property
+    def next_step(self) -> int:
+        return self.first_step + len(self.rows)
 
 
 class _Column:

@@ -71,10 +71,10 @@ class Learner:
     def parameter_counts(self) -> dict[str, int]:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
 
-    def extend(self, chunks: Sequence[Chunk]) -> int:
-        """Mirrors the chunks, in the order given; how many steps the mirror holds then."""
+    def extend(self, chunks: Sequence[Chunk], *, gaps: bool = False) -> int:
+        """Mirrors the chunks, in the order given; how many steps the mirror holds then. With `gaps`, some may miss."""
         for chunk in chunks:
-            self.dataset.extend(chunk)
+            self.dataset.extend(chunk, gaps=gaps)
         return self.dataset.num_steps
 
     def truncate(self, last_iteration: int) -> int:

@@ -35,7 +35,9 @@ class State(BaseModel):
     iterations: PositiveInt
     """How many were planned."""
     steps: NonNegativeInt
-    """Environment steps stored up to here."""
+    """Environment steps taken up to here."""
+    lost: dict[int, int] = {}
+    """Iteration -> how many of its steps were lost from the replay store, where that was accepted."""
     identity: str
     """sha256 of the settings that make the run what it is."""
     evaluation: list[tuple[float, int]]
@@ -90,11 +92,11 @@ class Checkpoints:
         durable.rename_durably(prepared, self._directory / f"{state.iteration:06d}")
         self._remove(self.paths()[: -self._keep])
 
-    def newest(self, refusal: Callable[[int], str | None] = lambda iteration: None) -> Checkpoint | None:
+    def newest(self, refusal: Callable[[State], str | None] = lambda state: None) -> Checkpoint | None:
         """The newest checkpoint whose every byte is as it was written; None if there has never been one.
 
         Args:
-            refusal: why the checkpoint of an iteration cannot be used all the same, if so.
+            refusal: why a checkpoint that says this of itself cannot be used all the same, if so.
 
         Raises: UsageError if there are checkpoints and none of them can be used.
         """
@@ -102,7 +104,7 @@ class Checkpoints:
         for path in reversed(self.paths()):
             try:
                 checkpoint = load(path)
-                if reason := refusal(checkpoint.iteration):
+                if reason := refusal(checkpoint.state):
                     raise ValueError(f"checkpoint {path.name}: {reason}")
                 return replace(checkpoint, passed_over=tuple(reasons))
             except ValueError as error:

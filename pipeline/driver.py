@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from importlib.metadata import version
@@ -45,9 +45,19 @@ class Driver:
     """One run, from its last commit to its last iteration."""
 
     def __init__(
-        self, config: RunConfig, run: RunDirectory, workers: Workers, reporter: Reporter, stop: StopSignals
+        self,
+        config: RunConfig,
+        run: RunDirectory,
+        workers: Workers,
+        reporter: Reporter,
+        stop: StopSignals,
+        *,
+        accept_loss: bool = False,
     ) -> None:
+        """With `accept_loss`, steps that no kept commit can do without may be lost: the run goes on without them."""
         self.config = config
+        self._accept_loss = accept_loss
+        self._lost_steps: dict[int, int] = {}  # accepted; by iteration
         self._stop = stop
         self._run = run
         self._workers = workers
@@ -102,7 +112,7 @@ class Driver:
             ]
             chunks, reports, states = zip(*calls, strict=True)
             self._wait([self._workers.store.append.remote(each) for each in chunks], "collected steps to be stored")
-            self._wait([self._workers.learner.extend.remote(each) for each in chunks], "the learner to mirror them")
+            self._wait([self._mirror(each) for each in chunks], "the learner to mirror them")
             self._collector_states = self._wait(list(states), "the collectors' states")
             return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
 
@@ -193,6 +203,7 @@ class Driver:
             iteration=iteration,
             iterations=self.config.iterations,
             steps=self.config.planned_steps(iteration),
+            lost=self._lost_steps,
             identity=self.config.identity_hash(),
             evaluation=[(episode.score, episode.length) for episode in self._evaluation],
             machine=self._machine(),
@@ -261,23 +272,52 @@ class Driver:
     def _reload_experience(self) -> Checkpoint | None:
         """The newest checkpoint whose steps are all stored; later ones are dropped, the learner mirrors the rest."""
         stored = self._wait(self._workers.store.steps.remote(), "the replay store to open")
-
-        def refusal(last: int) -> str | None:
-            for iteration in range(1, last + 1):
-                found, planned = stored.get(iteration, 0), self.config.steps_in(iteration)
-                if found != planned:
-                    return f"{self._run.replay}: found {found} steps of iteration {iteration}, expected {planned}"
-            return None
-
-        checkpoint = self._checkpoints.newest(refusal)
+        checkpoint, lost = self._choose_checkpoint(stored)
         self.committed = checkpoint.iteration if checkpoint else 0
+        # What is lost from the store goes from the mirror, too, as it would in a resume.
+        mirrored = self.committed if lost == self._lost_steps else 0
+        self._lost_steps = lost
         self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to go back")
-        mirrored = self._wait(self._workers.learner.truncate.remote(self.committed), "the learner to go back")
+        mirrored = self._wait(self._workers.learner.truncate.remote(mirrored), "the learner to go back")
         for first in range(mirrored + 1, self.committed + 1, READ_ITERATIONS):
             self._reporter.phase(self.committed, "resume", first - 1, self.committed)
             chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
-            self._wait(self._workers.learner.extend.remote(chunks), "the learner to mirror the replay store")
+            self._wait(self._mirror(chunks), "the learner to mirror the replay store")
         return checkpoint
+
+    def _choose_checkpoint(self, stored: Mapping[int, int]) -> tuple[Checkpoint | None, dict[int, int]]:
+        """What to go back to, and how many steps of which iterations are to be done without.
+
+        Raises: UsageError if no checkpoint is intact, or each counts on steps that are lost and that is not accepted.
+        """
+
+        def refusal(state: State) -> str | None:
+            for iteration in range(1, state.iteration + 1):
+                found, expected = stored.get(iteration, 0), self.config.steps_in(iteration)
+                expected -= state.lost.get(iteration, 0)
+                if found != expected:
+                    return f"{self._run.replay}: found {found} steps of iteration {iteration}, expected {expected}"
+            return None
+
+        try:
+            checkpoint = self._checkpoints.newest(refusal)
+            return checkpoint, checkpoint.state.lost if checkpoint else {}
+        except UsageError as error:
+            checkpoint = self._checkpoints.newest()
+            last = checkpoint.iteration if checkpoint else 0
+            missing = {i: self.config.steps_in(i) - stored.get(i, 0) for i in range(1, last + 1)}
+            if min(missing.values(), default=-1) < 0:
+                raise  # more steps than were planned are no loss
+            if not self._accept_loss:
+                raise UsageError(f"{error}; --accept-loss goes on without those steps and records it") from error
+        lost = {iteration: count for iteration, count in missing.items() if count}
+        words = ", ".join(f"{count} of iteration {iteration}" for iteration, count in lost.items())
+        self._reporter.line(f"accepted that steps are lost: {words}")
+        return checkpoint, lost
+
+    def _mirror(self, chunks: Any) -> Any:
+        """The call that gives the learner these chunks."""
+        return self._workers.learner.extend.remote(chunks, gaps=bool(self._lost_steps))
 
     def _finish(self) -> None:
         """Curves and the final score."""
@@ -286,7 +326,7 @@ class Driver:
         media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
         checkpoint = self._checkpoints.newest()
         assert checkpoint is not None, "a run with metrics has a commit"
-        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state.evaluation))
+        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state))
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from learners.agent import AgentConfig
 from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
-from pipeline.checkpoint import Checkpoints
+from pipeline.checkpoint import Checkpoints, State
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.run_dir import RunDirectory
@@ -37,23 +36,24 @@ def is_finished(run: RunDirectory, config: RunConfig) -> bool:
         expected = checkpoint.iteration + (checkpoint.iteration < planned)
         progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
         raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
-    scores = scores_bytes(config, checkpoint.state.evaluation)
+    scores = scores_bytes(config, checkpoint.state)
     return run.scores_file.exists() and run.scores_file.read_bytes() == scores
 
 
-def scores_bytes(config: RunConfig, episodes: Sequence[tuple[float, int]]) -> bytes:
-    """What scores.json holds, of [score, length] of every episode."""
-    scores = [score for score, _ in episodes]
+def scores_bytes(config: RunConfig, state: State) -> bytes:
+    """What scores.json holds, of the last commit."""
+    scores = [score for score, _ in state.evaluation]
     summary = {
         "preset": config.preset,
         "game": config.game,
         "seed": config.seed,
         "iterations": config.iterations,
-        "steps": config.planned_steps(config.iterations),
+        "steps": state.steps,
+        "lost_steps": sum(state.lost.values()),
         "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
         "score_mean": float(np.mean(scores)),
         "score_std": float(np.std(scores)),
-        "episodes": [{"score": score, "length": length} for score, length in episodes],
+        "episodes": [{"score": score, "length": length} for score, length in state.evaluation],
     }
     return (json.dumps(summary, indent=1) + "\n").encode()
 

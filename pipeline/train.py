@@ -91,7 +91,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
             counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in parameters.items()]
             words = f"learner on {workers.device} with {workers.threads} threads"
             reporter.line(f"{words}; parameters: {', '.join(counts)}")
-            Driver(config, run, workers, reporter, stop).run()
+            Driver(config, run, workers, reporter, stop, accept_loss=launch.accept_loss).run()
     except Stopped as stopped:
         last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
         reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")

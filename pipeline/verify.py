@@ -61,16 +61,19 @@ def verify(run: RunDirectory, digest: bool) -> int:
             faults.append(f"config.json: not the configuration of checkpoint {newest.path.name}")
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
-            faults += _differs(run.scores_file, scores_bytes(config, newest.state.evaluation), newest)
+            faults += _differs(run.scores_file, scores_bytes(config, newest.state), newest)
     store = ReplayStore(run.replay, run_name(config))
-    faults += [f"replay store: {damage}" for damage in store.verify()]
+    lost = newest.state.lost if newest else {}
+    faults += [f"replay store: {damage}" for damage in store.verify(incomplete=lost)]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))
-    planned = config.planned_steps(iteration)
-    if found != planned:
-        faults.append(f"replay store: found {found} steps, expected {planned}")
+    planned, accepted = config.planned_steps(iteration), sum(lost.values())
+    if found != planned - accepted:
+        faults.append(f"replay store: found {found} steps, expected {planned - accepted}")
     print(f"{run.path}: {config.preset} on {config.game}, seed {config.seed}")
     print(f"  last commit    iteration {iteration} of {config.iterations}, {len(checkpoints.paths())} checkpoints kept")
     print(f"  steps          {found} found, {planned} planned, in {store.num_episodes} episodes")
+    if lost:
+        print(f"  lost           {accepted} steps of iterations {', '.join(map(str, lost))}, which was accepted")
     if beyond := store.num_steps - found:
         print(f"  beyond         {beyond} steps of an iteration that was not committed; a resume drops them")
     for fault in faults:

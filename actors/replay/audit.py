@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,14 @@ _STRETCH = np.dtype(
 """Consecutive steps of one episode; the order of the first three fields is the order in which an environment lived."""
 
 
-def audit(directory: Path, run_id: str, entries: Sequence[Entry], unreadable: Sequence[Span]) -> list[Damage]:
+def audit(
+    directory: Path, run_id: str, entries: Sequence[Entry], unreadable: Sequence[Span], incomplete: Collection[int]
+) -> list[Damage]:
     """Checks every file's hash, every row and its frames, and that steps and episodes are contiguous.
 
     Args:
         unreadable: steps already known to be lost, which are not reported again.
+        incomplete: iterations in which steps may be missing.
 
     Returns: damaged files first, then gaps and doubles that no file is to blame for.
     """
@@ -41,7 +44,7 @@ def audit(directory: Path, run_id: str, entries: Sequence[Entry], unreadable: Se
         except DamagedSegmentError as error:
             damage.append(error.damage)
             stretches.append(_lost(entry.spans))
-    return [*damage, *_discontinuities(np.concatenate(stretches))]
+    return [*damage, *_discontinuities(np.concatenate(stretches), incomplete)]
 
 
 def _stretches(rows: NDArray[np.void]) -> NDArray[np.void]:
@@ -63,7 +66,7 @@ def _lost(spans: Sequence[Span]) -> NDArray[np.void]:
     return lost
 
 
-def _discontinuities(stretches: NDArray[np.void]) -> Iterator[Damage]:
+def _discontinuities(stretches: NDArray[np.void], incomplete: Collection[int]) -> Iterator[Damage]:
     """Steps count up from 0 in every iteration of an environment, episodes from 0 until they end."""
     stretches = np.sort(stretches, order=("environment", "iteration", "start", "count"))
     owners: dict[int, int] = {}
@@ -76,7 +79,9 @@ def _discontinuities(stretches: NDArray[np.void]) -> Iterator[Damage]:
         expected = 0
         if before is not None and before["iteration"] == iteration:
             expected = int(before["start"] + before["count"])
-        if start > expected:
+        first = int(before["iteration"]) if before is not None else 0
+        may_have_gap = any(first <= index <= iteration for index in incomplete)
+        if start > expected and not may_have_gap:
             missing = (Span(iteration, environment, expected, start - expected),)
             yield Damage(None, f"{place}: no file holds steps {expected}-{start - 1}", missing)
         elif start < expected:
@@ -84,7 +89,7 @@ def _discontinuities(stretches: NDArray[np.void]) -> Iterator[Damage]:
             if start + count <= expected:
                 continue
         elif episode != _UNKNOWN:
-            if ends_early or not _follows(before, now):
+            if ends_early or not (may_have_gap or _follows(before, now)):
                 came = _last_step(before) if before is not None else "nothing"
                 yield Damage(None, f"{place}, step {start}: episode {episode} step {episode_step} follows {came}", ())
             if owners.setdefault(episode, environment) != environment:

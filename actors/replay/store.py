@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,12 +183,16 @@ class ReplayStore:
             hashed.update(step_bytes(chunk))
         return hashed.hexdigest()
 
-    def verify(self) -> list[Damage]:
-        """Reads everything anew: manifest, every file's hash, every row; are steps and episodes contiguous?"""
+    def verify(self, incomplete: Collection[int] = ()) -> list[Damage]:
+        """Reads everything anew: manifest, every file's hash, every row; are steps and episodes contiguous?
+
+        Args:
+            incomplete: iterations of which steps are known to be lost, and may be.
+        """
         damage = self._files.damage()
         found = [damage] if damage else []
         lost = damage.missing if damage else ()
-        return found + audit(self._files.path, self._run_id, list(self._files.entries.values()), lost)
+        return found + audit(self._files.path, self._run_id, list(self._files.entries.values()), lost, incomplete)
 
     def quarantine(self, damage: Damage) -> None:
         """Moves the damaged file into `quarantine/`, with the reason in a text file beside it; its steps are gone then.

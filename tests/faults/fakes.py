@@ -45,7 +45,7 @@ class FakeLearner:
         self._mirror = [(iteration, content) for iteration, content in self._mirror if iteration <= last_iteration]
         return self._mirror[-1][0] if self._mirror else 0
 
-    def extend(self, chunks: Sequence[Chunk]) -> int:
+    def extend(self, chunks: Sequence[Chunk], *, gaps: bool = False) -> int:
         _work()
         for chunk in chunks:
             place = chunk.iteration, chunk.environment, chunk.start, chunk.policy_version

@@ -71,7 +71,7 @@ def local_config(iterations: int) -> RunConfig:
     return config_of(iterations).model_copy(update={"inspect_every": 1})
 
 
-def play_locally(path: Path, config: RunConfig) -> Outcome:
+def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) -> Outcome:
     """As `python -m pipeline.train` would: begins or resumes, and runs to the end.
 
     Raises: UsageError, RunFailedError, as that would; AssertionError if a step is missing or doubled in the end.
@@ -98,7 +98,7 @@ def play_locally(path: Path, config: RunConfig) -> Outcome:
                     start_timeout_s=1.0,
                 )
                 with StopSignals() as stop:
-                    Driver(config, run, workers, injector, stop).run()
+                    Driver(config, run, workers, injector, stop, accept_loss=accept_loss).run()
             return outcome(run, config, injector.lines)
         finally:
             run.close()

@@ -25,6 +25,7 @@ from cluster.spawn import Placement, reserve, spawn
 from cluster.supervise import Worker
 from learners import durable
 from pipeline import media
+from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
 from pipeline.driver import Driver
 from pipeline.presets import DEBUG
@@ -262,6 +263,8 @@ def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
     those of the iteration before."""
     assert verifies(run)
     store = ReplayStore(run.replay, run_name(config))
-    assert store.num_steps == config.planned_steps(config.iterations)
+    newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
+    lost = sum(newest.state.lost.values()) if newest else 0  # none, where no test accepted it
+    assert store.num_steps == config.planned_steps(config.iterations) - lost
     assert all(chunk.policy_version == chunk.iteration - 1 for chunk in store.chunks())
     return Outcome(logical_digest(run, config), store.num_steps, lines)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from actors.replay.damage import Damage, DamagedSegmentError
 from pipeline.errors import RunFailedError, UsageError
+from tests.faults import fakes
 from tests.faults.local import (
     Crash,
     failing_disk,
@@ -129,12 +134,49 @@ def test_a_run_goes_back_no_further_than_damage_makes_it(tmp_path: Path, name: s
     assert quarantined == ([file, f"{file}.txt"] if name.startswith("replay") else [])
 
 
-def test_damage_that_every_checkpoint_counts_on_stops_the_run_and_says_which_steps(tmp_path: Path):
+def test_damage_that_every_checkpoint_counts_on_stops_the_run_unless_the_loss_is_accepted(tmp_path: Path):
     play_locally(tmp_path, local_config(ITERATIONS))
-    file = "chunk-debug-catch-seed0-000002-0000-000000-0010.arrow"
-    (tmp_path / "replay" / file).unlink()
+    (tmp_path / "replay" / "chunk-debug-catch-seed0-000002-0000-000000-0010.arrow").unlink()
+    longer = local_config(ITERATIONS + 1)
     with pytest.raises(UsageError) as refused:
-        play_locally(tmp_path, local_config(ITERATIONS + 1))
+        play_locally(tmp_path, longer)
     message = one_line(refused.value)
     assert message.startswith("no intact checkpoint among 3: checkpoint 000004: ")
-    assert message.endswith("found 10 steps of iteration 2, expected 20")
+    found = "found 10 steps of iteration 2, expected 20; --accept-loss goes on without those steps and records it"
+    assert message.endswith(found)
+
+    accepted = play_locally(tmp_path, longer, accept_loss=True)  # which verifies
+    assert resumed_at(accepted.lines) == ITERATIONS
+    assert "accepted that steps are lost: 10 of iteration 2" in accepted.lines
+    assert json.loads((tmp_path / "scores.json").read_text())["lost_steps"] == 10
+    later = play_locally(tmp_path, local_config(ITERATIONS + 2))  # it is recorded, and need not be said again
+    assert resumed_at(later.lines) == ITERATIONS + 1
+    assert not any(line.startswith("accepted") for line in later.lines)
+
+
+def test_a_loss_accepted_in_the_middle_of_a_run_leaves_what_a_resume_would(tmp_path: Path):
+    """The learner still remembers what the disk has lost: it may not go on with that."""
+    resumed, lived = tmp_path / "resumed", tmp_path / "lived"
+    play_locally(resumed, local_config(ITERATIONS))
+    shutil.copytree(resumed, lived)
+    longer = local_config(ITERATIONS + 2)
+
+    def lose(path: Path) -> None:
+        (path / "replay" / "chunk-debug-catch-seed0-000001-0000-000000-0010.arrow").write_bytes(b"")
+
+    lose(resumed)
+    expected = play_locally(resumed, longer, accept_loss=True)
+
+    inspect = fakes.FakeLearner.inspect
+
+    def lose_first(learner: fakes.FakeLearner, iteration: int) -> SimpleNamespace:
+        patched.stop()
+        lose(lived)
+        raise DamagedSegmentError(Damage(None, "as a read would find", ()))
+
+    patched = patch.object(fakes.FakeLearner, "inspect", lose_first)
+    patched.start()
+    found = play_locally(lived, longer, accept_loss=True)
+    assert fakes.FakeLearner.inspect is inspect
+    assert found == expected
+    assert "accepted that steps are lost: 10 of iteration 1" in found.lines

@@ -8,6 +8,7 @@ import torch
 
 from learners.config import DatasetConfig
 from learners.dataset import Dataset
+from learners.experience import Chunk
 from learners.world_model import Derived, Segments
 from tests.learners.fakes import make_chunk
 
@@ -232,6 +233,33 @@ def test_a_truncated_dataset_is_the_one_that_never_held_what_came_later():
         for name in ("frames", "doubled"):
             assert torch.equal(drawn[0].columns[name], drawn[1].columns[name])
         assert torch.equal(drawn[0].rewards, drawn[1].rewards)
+
+
+def test_an_episode_with_a_gap_is_two_and_no_segment_crosses_it():
+    """Episode 0 has lost its steps 3 and 4, episode 1 its beginning."""
+    whole = make_chunk([9, 4])
+    kept = [_steps(whole, rows, iteration) for iteration, rows in enumerate(([0, 1, 2], [5, 6, 7, 8, 11, 12]), start=1)]
+    dataset = Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0)
+    dataset.extend(kept[0])
+    with pytest.raises(ValueError, match="episode 0: expected its step 3 next, found step 5"):
+        dataset.extend(kept[1])
+    dataset.truncate(1)
+    dataset.extend(kept[1], gaps=True)
+    assert dataset.episode_lengths().tolist() == [3, 4, 2]
+    drawn = {tuple(row[mask]) for row, mask in zip(*_rows(sample(dataset, 300, 9, "end")), strict=True)}
+    longest = [(0, 1, 2), (5, 6, 7, 8), (12, 13)]
+    assert drawn == {piece[:end] for piece in longest for end in range(1, len(piece) + 1)}
+    assert dataset.names(np.array([[1, 3], [4, 7], [8, 9]])) == ["0:0-2", "0:5-8", "1:2-3"]
+    with pytest.raises(ValueError, match="episode 1: expected its step 4 next, found step 2"):
+        dataset.extend(_steps(whole, [11, 12], 3), gaps=True)  # gaps, not doubles
+    dataset.truncate(1)
+    dataset.extend(_steps(whole, [3, 4], 2))  # goes on where the first part ended
+    assert dataset.episode_lengths().tolist() == [5]
+
+
+def _steps(chunk: Chunk, rows: list[int], iteration: int) -> Chunk:
+    arrays = {name: value[rows] for name, value in vars(chunk).items() if isinstance(value, np.ndarray)}
+    return replace(chunk, iteration=iteration, **arrays)
 
 
 @pytest.mark.parametrize(("last_iteration", "left"), [(0, 0), (1, 7), (2, 7), (9, 7)])

@@ -170,3 +170,17 @@ def test_steps_and_episodes_that_are_not_contiguous_are_found(play, tmp_path, pi
     for chunk in pick(play(iterations=3, lengths=(8, 5, 5), end_probability=0.0)):
         store.append(chunk)
     assert str(store.verify()[0]).removesuffix("; missing: unknown steps") == message
+
+
+@pytest.mark.parametrize(
+    ("lost", "elsewhere"),
+    [(0, (2, 3)), (3, (3,)), (4, (1, 3)), (5, (1,))],
+    ids=["very first", "start", "middle", "end"],
+)
+def test_a_gap_is_no_damage_where_steps_may_be_missing(play, tmp_path, lost, elsewhere):
+    chunks = play(iterations=3, lengths=(8, 5, 5), end_probability=0.0)
+    store = ReplayStore(tmp_path, RUN)
+    for chunk in chunks[:lost] + chunks[lost + 1 :]:
+        store.append(chunk)
+    assert store.verify(incomplete=(chunks[lost].iteration,)) == []
+    assert len(store.verify(incomplete=elsewhere)) == len(store.verify()) == 1
