@@ -9,7 +9,10 @@ import os
 import secrets
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+TOKEN_IS_OURS = "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ
+"""Whether the token in the environment was made here, and no cluster but one that this process starts can know it."""
+if TOKEN_IS_OURS:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 if "RAY_ADDRESS" not in os.environ:
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

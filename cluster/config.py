@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from learners.config import Config
 
@@ -14,6 +14,8 @@ class ClusterConfig(Config):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of the learner; auto is cuda where the cluster has a GPU."""
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Of a GPU that the run takes for itself: with 0.25 four runs fit on one. Memory is not divided by it."""
     learner_threads: NonNegativeInt = 0
     """CPU threads of the learner; 0 is one per core. Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512

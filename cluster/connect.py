@@ -19,7 +19,7 @@ ANSWER_TIMEOUT_S = 10.0
 """How long a cluster's port may take to answer. Ray itself would try for more than two minutes."""
 
 
-def connect(config: ClusterConfig, *, allow_open: bool = False) -> None:
+def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
     """Connects to `RAY_ADDRESS` if it is set, else starts a Ray in this process tree, sized to the machine.
 
     The embedded Ray listens on loopback only and demands a token (see `cluster/__init__.py`).
@@ -27,6 +27,7 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> None:
     Args:
         allow_open: joins a cluster, too, that others can reach and that has asked for no token.
 
+    Returns: whether it has joined a cluster that was there.
     Raises: ClusterError, in one line, if the machine has too little memory, the address cannot be reached or leads to
         an open cluster.
     """
@@ -59,6 +60,7 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> None:
         signal.signal(signal.SIGTERM, on_sigterm)
     if address is not None and not allow_open:
         _refuse_open_cluster(address)
+    return address is not None
 
 
 def disconnect() -> None:
@@ -83,7 +85,7 @@ def _check_answer(address: str) -> None:
 def _refuse_open_cluster(address: str) -> None:
     """Raises ClusterError if the cluster is not on loopback and this process needed no token to join it."""
     host = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
-    if os.environ.get("RAY_AUTH_MODE") != "token" and not _is_loopback(host):
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not is_loopback(host):
         ray.shutdown()
         raise ClusterError(
             f"the cluster at RAY_ADDRESS={address} is open: whoever reaches {host} can run code there; found no token,"
@@ -91,7 +93,8 @@ def _refuse_open_cluster(address: str) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach it."""
     try:
         return ip_address(host).is_loopback
     except ValueError:  # a name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +24,20 @@ class Placement:
     num_gpus: float = 0.0
 
 
-def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: int) -> PlacementGroup:
+def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: float) -> PlacementGroup:
     """Sets resources aside on one node.
 
     Raises: ClusterError if the cluster cannot give them within `start_timeout_s`; at once if no node ever could.
     """
-    wanted = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
+    wanted: dict[str, float] = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
-        largest = {name: largest_node(name) for name in wanted}
+        largest: dict[str, float] = {name: largest_node(name) for name in wanted}
         raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(wanted)} on one")
     group = placement_group([{name: float(amount) for name, amount in wanted.items()}])
     if not group.wait(config.start_timeout_s):
         remove_placement_group(group)  # or it takes them once they are free
-        free = {name: int(ray.available_resources().get(name, 0)) for name in wanted}
+        free = {name: ray.available_resources().get(name, 0.0) for name in wanted}
         waited = f"no free resources after {config.start_timeout_s} s"
         raise ClusterError(f"{waited}: found {_words(free)}, expected {_words(wanted)} on one node")
     return group
@@ -48,7 +49,7 @@ def await_reserved(group: PlacementGroup, timeout_s: float) -> None:
     Raises: ClusterError if no other node had as much in time.
     """
     if not group.wait(timeout_s):
-        wanted = _words({name: int(amount) for name, amount in group.bundle_specs[0].items()})
+        wanted = _words(group.bundle_specs[0])
         raise ClusterError(f"a node was lost: found no other with {wanted} free in {timeout_s:g} s")
 
 
@@ -90,5 +91,5 @@ def worker_environment(threads: int) -> dict[str, str]:
     }
 
 
-def _words(resources: dict[str, int]) -> str:
-    return " and ".join(f"{amount} {name}" for name, amount in resources.items())
+def _words(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())

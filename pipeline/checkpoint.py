@@ -21,8 +21,6 @@ from learners import durable
 from pipeline.errors import UsageError
 
 STATE_FILE = "state.json"
-METRICS_FILE = "metrics.jsonl"
-"""Every commit holds the metrics up to it: the file of the run, which grows outside of it, can be put right."""
 _TEMPORARY = ".tmp-"
 
 

@@ -26,13 +26,13 @@ from cluster.supervise import wait
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
 from pipeline import media
-from pipeline.checkpoint import METRICS_FILE, Checkpoint, Checkpoints, State
+from pipeline.checkpoint import Checkpoint, Checkpoints, State
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.result import scores_bytes
-from pipeline.run_dir import RunDirectory
+from pipeline.run_dir import METRICS_FILE, RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.workers import Workers
 

@@ -180,6 +180,10 @@ DEBUG = RunConfig(
     log_every=1,
 )
 
+DEBUG_ATARI = DEBUG.model_copy(
+    update={"preset": "debug-atari", "env": AtariConfig(game="Breakout", evaluation_max_frames=200)}
+)
+
 GYM = RunConfig(
     preset="gym",
     iterations=100,
@@ -196,5 +200,6 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "atari-small": ("Assault with small networks, for two CPU cores; does not beat chance yet.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
+    "debug-atari": ("The same on an Atari game: to try out sweeps and reports.", DEBUG_ATARI),
     "gym": ("Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.", GYM),
 }

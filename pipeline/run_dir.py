@@ -17,6 +17,9 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 
 CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+SCORES_FILE = "scores.json"
 MAX_NAME_LENGTH = 100
 LOCK_FILE = ".lock"
 
@@ -32,6 +35,21 @@ replay/           every environment step, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
 failures/         if a loss was not finite: the weights before that step, and which batch it was
 """
+
+
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for the entrypoint of a job."""
+
+
+def check_run_dir(path: Path) -> None:
+    """Raises UsageError if no run can live there: an object store, or a path relative to where a job works."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes s3:/a of s3://a
+        raise UsageError(f"run directory {path}: expected a path of a file system that all nodes see, found a URI")
+    if JOB_VARIABLE in os.environ and not path.is_absolute():
+        raise UsageError(
+            f"--run-dir: found {path}, expected an absolute path that every node sees: a Ray job works in a directory"
+            " that is gone after it"
+        )
 
 
 def default_run_dir(config: RunConfig) -> Path:
@@ -64,6 +82,7 @@ class RunDirectory:
 
         Raises: UsageError if it is not writable, in use, not a run, or of another configuration (with the difference).
         """
+        check_run_dir(path)
         path = path.absolute()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -145,15 +164,15 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS_FILE
 
     @property
     def timings_file(self) -> Path:
-        return self.path / "timings.jsonl"
+        return self.path / TIMINGS_FILE
 
     @property
     def scores_file(self) -> Path:
-        return self.path / "scores.json"
+        return self.path / SCORES_FILE
 
     @property
     def tensorboard(self) -> Path:

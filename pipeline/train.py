@@ -69,6 +69,7 @@ def check_perceptual_weights(config: RunConfig) -> None:
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.connect import connect, disconnect
+    from cluster.nodes import check_nodes
     from cluster.supervise import wait
     from pipeline.checkpoint import Checkpoints
     from pipeline.driver import Driver
@@ -81,7 +82,8 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     reporter.line(f"run directory {run.path}")
     try:
         with StopSignals() as stop:
-            connect(config.cluster, allow_open=launch.allow_open_cluster)
+            if connect(config.cluster, allow_open=launch.allow_open_cluster):
+                check_nodes(run.path, config.cluster.start_timeout_s)
             reservation = reserve_resources(config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")

@@ -16,7 +16,7 @@ import tyro
 from learners.config import Config
 from pipeline.cli import command, parse_arguments
 from pipeline.config import RunConfig
-from pipeline.run_dir import RunDirectory, run_name
+from pipeline.run_dir import METRICS_FILE, RunDirectory, run_name
 
 if TYPE_CHECKING:
     from pipeline.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def verify(run: RunDirectory, digest: bool) -> int:
     from actors.replay.store import ReplayStore
-    from pipeline.checkpoint import METRICS_FILE, Checkpoints, load
+    from pipeline.checkpoint import Checkpoints, load
     from pipeline.result import scores_bytes
 
     config = run.config()

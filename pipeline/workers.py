@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import floor
@@ -26,6 +26,16 @@ LEARNER_SHARE = 0.5
 """Of a GPU; collectors and evaluators divide the rest."""
 GPU_UNIT = 1e-4
 """What Ray counts GPUs in: it rounds, so that shares of 1/6 would not fit into their sum."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run takes, on one node."""
+
+    num_cpus: int
+    num_gpus: float
+    threads: int
+    """Of the learner."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +126,29 @@ def reserve_resources(config: RunConfig) -> Reservation:
 
     Raises: ClusterError if the cluster has too little.
     """
-    cluster = config.cluster
-    gpus_found = largest_node("GPU")
-    if cluster.device == "cuda" and not gpus_found:
-        raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
-    num_gpus = 1 if gpus_found and cluster.device != "cpu" else 0
-    threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else largest_node("CPU"))
-    num_cpus = max(threads, config.collection.num_collectors, config.evaluation.num_evaluators)
-    group = reserve(cluster, num_cpus=num_cpus, num_gpus=num_gpus)
+    needs = needs_of(config, {name: largest_node(name) for name in ("CPU", "GPU")})
+    group = reserve(config.cluster, num_cpus=needs.num_cpus, num_gpus=needs.num_gpus)
     num_acting = config.collection.num_collectors + config.evaluation.num_evaluators
-    share = floor((1.0 - LEARNER_SHARE) / num_acting / GPU_UNIT) * GPU_UNIT
+    acting = floor((1.0 - LEARNER_SHARE) * needs.num_gpus / num_acting / GPU_UNIT) * GPU_UNIT
     return Reservation(
         store=Placement(group, threads=1),
-        acting=Placement(group, threads=1, num_gpus=share * num_gpus),
-        learner=Placement(group, threads=threads, num_gpus=LEARNER_SHARE * num_gpus),
+        acting=Placement(group, threads=1, num_gpus=acting),
+        learner=Placement(group, threads=needs.threads, num_gpus=LEARNER_SHARE * needs.num_gpus),
     )
+
+
+def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
+    """What a run takes of a cluster, the largest of whose nodes has so many "CPU" and "GPU".
+
+    Raises: ClusterError if it asks for a GPU and there is none.
+    """
+    cluster = config.cluster
+    if cluster.device == "cuda" and not largest.get("GPU"):
+        raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
+    num_gpus = cluster.gpu_share if largest.get("GPU") and cluster.device != "cpu" else 0.0
+    threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else int(largest.get("CPU", 1)))
+    num_cpus = max(threads, config.collection.num_collectors, config.evaluation.num_evaluators)
+    return Needs(num_cpus, num_gpus, threads)
 
 
 def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:

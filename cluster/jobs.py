@@ -1,0 +1,176 @@
+"""Ray jobs of one kind, over HTTP: submitting, listing, stopping; and what room the cluster has for more.
+
+Needs no Ray in this process: a laptop can talk to a cluster whose other ports it cannot reach.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+from urllib.parse import urlparse
+
+import requests
+from ray.exceptions import RayError
+from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.util.state import list_nodes
+from ray.util.state.exception import RayStateApiException
+
+from cluster import TOKEN_IS_OURS
+from cluster.connect import is_loopback
+from cluster.errors import ClusterError, LostError
+
+STOP_WAIT_S = 30
+"""How long a stopped job may take to end by itself; Ray's own three seconds are too few to finish a commit."""
+_KEY, _ATTEMPT = "iris_ray_run", "iris_ray_attempt"
+_NOT_SENT = ("/.git", "/docs", "/tests", "/benchmarks", "/runs")
+"""Of the working directory; what .gitignore names is not sent either."""
+Value = TypeVar("Value")
+logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every file that it does not send
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at a run."""
+
+    id: str
+    run: str
+    attempt: int
+    """From 1."""
+    status: Literal["pending", "running", "stopped", "succeeded", "failed"]
+    exit_code: int | None
+    """Of the entrypoint, once it has ended by itself."""
+    message: str
+    """What Ray says about its end."""
+    submitted_at: float
+    """Seconds since the epoch."""
+    ended_at: float | None
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ("pending", "running")
+
+
+class Jobs:
+    """The jobs whose runs belong together under `name`."""
+
+    def __init__(self, address: str, name: str, *, allow_open: bool = False) -> None:
+        """
+        Args:
+            address: of the cluster's dashboard, http://host:port.
+
+        Raises: LostError if it does not answer; ClusterError if others could reach the cluster without a token.
+        """
+        self._address = address
+        self._name = name
+        if TOKEN_IS_OURS:  # made for a Ray that this process might start; a cluster that runs already knows another
+            for variable in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+                os.environ.pop(variable, None)
+            host = urlparse(address).hostname or ""
+            if not allow_open and not is_loopback(host):
+                raise ClusterError(
+                    f"the cluster at {address} is open: whoever reaches {host} can run code there; found no token,"
+                    " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
+                )
+        self._client = self._ask(lambda: JobSubmissionClient(address))
+
+    def list(self) -> list[Job]:
+        """All that the cluster remembers, oldest first."""
+        jobs = [_job(details) for details in self._ask(self._client.list_jobs) if self._is_ours(details)]
+        return sorted(jobs, key=lambda job: (job.submitted_at, job.attempt))
+
+    def submit(self, run: str, attempt: int, entrypoint: Sequence[str], working_dir: Path) -> None:
+        """Starts an attempt at a run; one that was submitted already is not submitted again."""
+        job_id = f"{self._name}.{run}.{attempt}"
+        if any(job.id == job_id for job in self.list()):
+            return
+        runtime_env: dict[str, Any] = {
+            "working_dir": str(working_dir),
+            "excludes": list(_NOT_SENT),
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+        }
+        metadata = {_KEY: f"{self._name}/{run}", _ATTEMPT: str(attempt)}
+        command = " ".join(entrypoint)
+        self._ask(
+            lambda: self._client.submit_job(
+                entrypoint=command, submission_id=job_id, runtime_env=runtime_env, metadata=metadata
+            )
+        )
+
+    def stop(self, job: Job) -> None:
+        """Asks a job to end; it finishes a commit that has begun."""
+        self._ask(lambda: self._client.stop_job(job.id))
+
+    def last_error(self, job: Job) -> str:
+        """The last line of its log that tells of an error, else its last line, else what Ray says."""
+        lines = [line.strip() for line in self._ask(lambda: self._client.get_job_logs(job.id)).splitlines()]
+        lines = [line for line in lines if line]
+        errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
+        return (errors or lines or [job.message.partition("\n")[0]])[-1]
+
+    def room(self, need: Mapping[str, float], num_active: int) -> int:
+        """How many more jobs, each of which needs `need` on one node, would find it free.
+
+        Args:
+            num_active: jobs of ours that run or are about to; not all of them may have taken what they need yet.
+        """
+        totals = self._nodes()
+        slots = sum(_fits(total, need) for total in totals)
+        usage = self._usage()
+        left = {name: usage.get(name, [0.0, 0.0]) for name in need}
+        taken_by_others = {name: max(0.0, used - num_active * need[name]) for name, (used, _) in left.items()}
+        free = {name: total - taken_by_others[name] for name, (_, total) in left.items()}
+        return max(0, min(slots, _fits(free, need)) - num_active)
+
+    def largest_node(self) -> dict[str, float]:
+        """The most CPUs and GPUs that any one node has."""
+        totals = self._nodes()
+        return {name: max((total.get(name, 0.0) for total in totals), default=0.0) for name in ("CPU", "GPU")}
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        """What each node that is there has."""
+        alive = [("state", "=", "ALIVE")]
+        # Shortly after a node died, the answer is incomplete; what is missing then is that node.
+        nodes: Any = self._ask(lambda: list_nodes(address=self._address, filters=alive, raise_on_missing_output=False))
+        return [node.resources_total or {} for node in nodes]
+
+    def _usage(self) -> dict[str, list[float]]:
+        """Resource -> [used, total], over the cluster."""
+        # Ray's public calls tell what nodes have, not what is free.
+        answer = self._ask(lambda: self._client._do_request("GET", "/api/cluster_status").json())
+        report = answer["data"]["clusterStatus"].get("loadMetricsReport") or {}
+        return report.get("usage") or {}
+
+    def _is_ours(self, details: JobDetails) -> bool:
+        return (details.metadata or {}).get(_KEY, "").partition("/")[0] == self._name
+
+    def _ask(self, call: Callable[[], Value]) -> Value:
+        """Raises LostError, in one line, if the cluster does not answer as it should; it may do so later."""
+        try:
+            return call()
+        except (ConnectionError, RuntimeError, RayError, RayStateApiException, requests.RequestException) as error:
+            reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "no reason")
+            raise LostError(f"the cluster at {self._address} does not answer: {reason.strip()}") from error
+
+
+def _job(details: JobDetails) -> Job:
+    metadata = details.metadata or {}
+    status = str(details.status.value).lower()
+    return Job(
+        id=details.submission_id or "",
+        run=metadata[_KEY].partition("/")[2],
+        attempt=int(metadata.get(_ATTEMPT, "1")),
+        status=cast(Any, status),
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+        submitted_at=(details.start_time or 0) / 1000,
+        ended_at=details.end_time / 1000 if details.end_time else None,
+    )
+
+
+def _fits(has: Mapping[str, float], need: Mapping[str, float]) -> int:
+    return min((floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount), default=0)

@@ -1,0 +1,62 @@
+"""How far a run is, read from its directory while it works."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.config import RunConfig
+from pipeline.run_dir import METRICS_FILE, SCORES_FILE, TIMINGS_FILE
+
+RECENT = 20
+"""Iterations that the speed is taken from."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Of a run that has begun."""
+
+    iteration: int
+    """The last that is finished."""
+    iteration_seconds: float | None
+    """Mean of the most recent ones."""
+    score: float | None
+    """Mean of the newest evaluation."""
+    is_finished: bool
+    total_seconds: float
+    """Of all iterations that count."""
+
+    @classmethod
+    def of(cls, run_dir: Path, config: RunConfig) -> Self | None:
+        """None if the run has not finished an iteration, or its directory cannot be seen from here."""
+        metrics, timings = _lines(run_dir / METRICS_FILE), _lines(run_dir / TIMINGS_FILE)
+        if not metrics:
+            return None
+        seconds = {line.pop("iteration"): sum(line.values()) for line in timings}  # of the last time it was played
+        recent = list(seconds.values())[-RECENT:]
+        scores = [line[name] for line in metrics if (name := "evaluation/score_mean") in line]
+        return cls(
+            iteration=metrics[-1]["iteration"],
+            iteration_seconds=sum(recent) / len(recent) if recent else None,
+            score=scores[-1] if scores else None,
+            is_finished=_final_iteration(run_dir / SCORES_FILE) == config.iterations,
+            total_seconds=sum(seconds.values()),
+        )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Every whole line; the last one may be in the middle of being written."""
+    try:
+        text = path.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    except (OSError, ValueError):  # not there, or damaged, which a resume puts right
+        return []
+
+
+def _final_iteration(path: Path) -> int | None:
+    try:
+        return json.loads(path.read_text())["iterations"]
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,323 @@
+"""`python -m pipeline.sweep submit|status|resume|stop MANIFEST`: many runs, each of them a Ray job of its own.
+
+Nothing is remembered here: what there is to do follows from the manifest, the run directories and the cluster's list of
+jobs. So a sweep survives the process that submits it, and a second one does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from cluster.errors import LostError
+from learners.config import Config
+from pipeline.cli import FAILURE_EXIT_CODE, command, parse_arguments
+from pipeline.manifest import Manifest, PlannedRun
+from pipeline.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cluster.jobs import Job, Jobs
+
+POLL_S = 5.0
+BACKOFF_S = 10.0
+"""After the first failure of a run; doubles with each, up to ten minutes."""
+MAX_BACKOFF_S = 600.0
+SILENCE_S = 600.0
+"""How long the cluster may not answer before `submit` gives up."""
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+PROJECT = Path(__file__).parent.parent
+"""What is sent to the cluster as a job's working directory."""
+Phase = Literal["waiting", "pending", "running", "finished", "stopped", "failed"]
+
+
+class Arguments(Config):
+    """Runs every preset × game × seed of a manifest as a Ray job of its own (docs/operations.md shows a manifest).
+
+    submit   submits what is neither finished nor running, as long as there is room, and waits until all is done;
+             failed runs are tried again; where the manifest's root has runs already, they go on
+    status   shows how far every run is
+    resume   like submit, but runs that were stopped or have failed too often are tried again, too
+    stop     asks all running jobs to end; what they have committed stays
+    """
+
+    action: Annotated[Literal["submit", "status", "resume", "stop"], tyro.conf.Positional]
+    """What to do."""
+    manifest: Annotated[Path, tyro.conf.Positional]
+    """A TOML file."""
+    address: str = os.environ.get("RAY_API_SERVER_ADDRESS", DEFAULT_ADDRESS)
+    """Of the cluster's dashboard; by default RAY_API_SERVER_ADDRESS, else this machine's."""
+    dry_run: bool = False
+    """Only print what would be submitted and what it costs."""
+    detach: bool = False
+    """Submit what there is room for now, and leave."""
+    allow_open_cluster: bool = False
+    """Submit to a cluster even if others can reach it and it asks for no token: they can run code there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.sweep")
+    manifest = Manifest.read(arguments.manifest)
+    if arguments.dry_run:
+        print(plan(manifest))
+        return 0
+    from cluster.jobs import Jobs
+
+    jobs = Jobs(arguments.address, manifest.name, allow_open=arguments.allow_open_cluster)
+    sweep = Sweep(manifest, jobs)
+    if arguments.action == "stop":
+        return sweep.stop()
+    if arguments.action == "status":
+        sweep.look()
+        sweep.show()
+        return 0
+    return sweep.submit(again=arguments.action == "resume", detach=arguments.detach)
+
+
+@dataclass
+class RunState:
+    """A run of the manifest, the attempts at it, and how far they came."""
+
+    planned: PlannedRun
+    attempts: list[Job]
+    status: RunStatus | None
+
+    @property
+    def phase(self) -> Phase:
+        last = self.attempts[-1] if self.attempts else None
+        if last and last.is_active:
+            return "running" if last.status == "running" else "pending"
+        # A directory that cannot be seen from here leaves only the job's own word.
+        seen = self.planned.run_dir.parent.exists()
+        if (self.status and self.status.is_finished) or (last and last.status == "succeeded" and not seen):
+            return "finished"
+        if last is None or last.status == "succeeded":
+            return "waiting"
+        return "stopped" if last.status == "stopped" else "failed"
+
+    def failures(self, since: float) -> list[Job]:
+        return [job for job in self.attempts if job.status == "failed" and job.submitted_at >= since]
+
+
+class Sweep:
+    """The runs of a manifest on a cluster."""
+
+    def __init__(self, manifest: Manifest, jobs: Jobs) -> None:
+        self._manifest = manifest
+        self._jobs = jobs
+        self._planned = manifest.runs()
+        self._states: list[RunState] = []
+        self._causes: dict[str, str] = {}  # job id -> why it failed
+        self._printed: dict[str, tuple[Phase, int]] = {}
+
+    def look(self) -> list[RunState]:
+        """Asks the cluster and the run directories. Raises LostError if the cluster does not answer."""
+        jobs = self._jobs.list()
+        self._states = [
+            RunState(run, [job for job in jobs if job.run == run.name], RunStatus.of(run.run_dir, run.config))
+            for run in self._planned
+        ]
+        for state in self._states:
+            for job in state.attempts:
+                if job.status == "failed" and job.id not in self._causes:
+                    self._causes[job.id] = self._jobs.last_error(job)
+        return self._states
+
+    def submit(self, *, again: bool, detach: bool) -> int:
+        """Submits until every run is finished, stopped, or has failed too often; the exit code."""
+        began, answered = time.time(), time.monotonic()
+        since = began if again else 0.0
+        with _Display() as display:
+            while True:
+                try:
+                    states = self.look()
+                    self._submit_what_fits(states, began, since, again)
+                    answered = time.monotonic()
+                    states = self.look()
+                except LostError as error:
+                    if time.monotonic() - answered > SILENCE_S:
+                        raise
+                    display.line(f"{error}; asking again")
+                    time.sleep(POLL_S)
+                    continue
+                display.update(self.table(), self._changes())
+                if detach or not any(self._is_to_do(state, began, since, again) for state in states):
+                    break
+                time.sleep(POLL_S)
+        phases = Counter(state.phase for state in states)
+        print(", ".join(f"{count} {phase}" for phase, count in phases.items()))
+        return 0 if detach or phases["finished"] == len(states) else FAILURE_EXIT_CODE
+
+    def stop(self) -> int:
+        """Asks every running job to end. A `submit` that is at work sees it and submits nothing more."""
+        active = [state.attempts[-1] for state in self.look() if state.phase in ("running", "pending")]
+        for job in active:
+            self._jobs.stop(job)
+        print(f"asked {len(active)} jobs to end; `resume` goes on with their runs")
+        return 0
+
+    def show(self) -> None:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 160).print(self.table())
+
+    def table(self) -> Table:
+        from rich.table import Table
+
+        table = Table("run", "state", "iteration", "steps/s", "score", "restarts", "left", "cause of death", box=None)
+        for state in self._states:
+            config, status = state.planned.config, state.status
+            failures = state.failures(0.0)
+            speed = _speed(state)
+            left = (config.iterations - status.iteration) * (status.iteration_seconds or 0.0) if status else None
+            table.add_row(
+                state.planned.name,
+                state.phase,
+                f"{status.iteration if status else 0}/{config.iterations}",
+                "" if speed is None else f"{speed:.1f}",
+                "" if status is None or status.score is None else f"{status.score:.2f}",
+                str(max(0, len(state.attempts) - 1)),
+                "" if left is None or state.phase == "finished" else _duration(left),
+                self._causes[failures[-1].id] if failures and state.phase != "finished" else "",
+            )
+        return table
+
+    def _submit_what_fits(self, states: Sequence[RunState], began: float, since: float, again: bool) -> None:
+        if any(_was_stopped(state, began) for state in states):
+            return  # someone wants it to end
+        active = sum(state.phase in ("running", "pending") for state in states)
+        ready = [state for state in states if self._may_start(state, since, again)]
+        most = self._manifest.max_concurrent or len(states)
+        for state in ready:
+            if active >= most or not self._jobs.room(_needs(state.planned, self._jobs), active):
+                return
+            attempt = max((job.attempt for job in state.attempts), default=0) + 1
+            entrypoint = ["python", "-m", "pipeline.train", *map(shlex.quote, state.planned.arguments)]
+            self._jobs.submit(state.planned.name, attempt, entrypoint, PROJECT)
+            active += 1
+
+    def _may_start(self, state: RunState, since: float, again: bool) -> bool:
+        """Whether it is to be submitted now, if there is room."""
+        if state.phase == "failed":
+            failures = state.failures(since)
+            pause = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (len(failures) - 1)) if failures else 0.0
+            rested = not failures or time.time() >= (failures[-1].ended_at or failures[-1].submitted_at) + pause
+            return len(failures) <= self._manifest.retries and rested
+        return state.phase == "waiting" or (state.phase == "stopped" and again)
+
+    def _is_to_do(self, state: RunState, began: float, since: float, again: bool) -> bool:
+        """Whether `submit` has to wait for it."""
+        if state.phase in ("running", "pending"):
+            return True
+        if any(_was_stopped(each, began) for each in self._states):
+            return False
+        if state.phase == "failed":
+            return len(state.failures(since)) <= self._manifest.retries
+        return state.phase == "waiting" or (state.phase == "stopped" and again)
+
+    def _changes(self) -> list[str]:
+        """What is new since the last call, a line for each run."""
+        now: dict[str, tuple[Phase, int]] = {
+            state.planned.name: (state.phase, len(state.attempts)) for state in self._states
+        }
+        lines = []
+        for name, (phase, attempts) in now.items():
+            if self._printed.get(name) != (phase, attempts) and phase != "waiting":
+                attempt = f" (attempt {attempts})" if attempts > 1 else ""
+                lines.append(f"{name}: {phase}{attempt}")
+        self._printed = now
+        return lines
+
+
+def plan(manifest: Manifest) -> str:
+    """What a sweep consists of and what it costs, as far as finished runs of the same presets tell."""
+    runs = manifest.runs()
+    lines = [f"sweep {manifest.name}: {len(runs)} runs in {manifest.root}"]
+    seconds: dict[str, list[float]] = {}
+    for run in runs:
+        status = RunStatus.of(run.run_dir, run.config)
+        iteration = status.iteration if status else 0
+        words = f"{iteration}/{run.config.iterations} iterations done" if iteration else ""
+        lines.append(f"  {run.name:<40} {words}".rstrip())
+        if status and status.is_finished:
+            seconds.setdefault(run.config.preset, []).append(status.total_seconds)
+    steps = sum(run.config.planned_steps(run.config.iterations) for run in runs)
+    lines.append(f"in all {steps:,} environment steps in {sum(run.config.iterations for run in runs):,} iterations")
+    for preset in manifest.presets:
+        count = sum(run.config.preset == preset for run in runs)
+        if taken := seconds.get(preset):
+            mean = sum(taken) / len(taken)
+            words = f"{_duration(mean)} a run, as {len(taken)} finished took; {_duration(mean * count)} in all"
+        else:
+            words = "the time of a run is not known: none has finished here"
+        lines.append(f"  {preset}: {words}")
+    return "\n".join(lines)
+
+
+class _Display:
+    """A live table on a terminal; elsewhere a line for each change."""
+
+    def __enter__(self) -> _Display:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def line(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, flush=True)
+
+    def update(self, table: Table, changes: Sequence[str]) -> None:
+        if self._live:
+            self._live.update(table, refresh=True)
+        else:
+            for change in changes:
+                print(change, flush=True)
+
+
+def _needs(run: PlannedRun, jobs: Jobs) -> dict[str, float]:
+    from pipeline.workers import needs_of
+
+    needs = needs_of(run.config, jobs.largest_node())
+    return {"CPU": needs.num_cpus, "GPU": needs.num_gpus}
+
+
+def _was_stopped(state: RunState, began: float) -> bool:
+    """Whether someone has stopped it since."""
+    last = state.attempts[-1] if state.attempts else None
+    return last is not None and last.status == "stopped" and (last.ended_at or 0.0) > began
+
+
+def _speed(state: RunState) -> float | None:
+    """Environment steps a second, learning included, of the most recent iterations."""
+    if state.phase != "running" or state.status is None or not state.status.iteration_seconds:
+        return None
+    return state.planned.config.steps_in(state.status.iteration) / state.status.iteration_seconds
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+if __name__ == "__main__":
+    command(main)

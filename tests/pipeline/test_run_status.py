@@ -1,0 +1,35 @@
+from pathlib import Path
+
+from pipeline.presets import DEBUG
+from pipeline.run_status import RunStatus
+
+
+def test_a_run_that_has_not_begun_has_no_status(tmp_path: Path):
+    assert RunStatus.of(tmp_path / "none", DEBUG) is None
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1')  # still being written
+    assert RunStatus.of(tmp_path, DEBUG) is None
+
+
+def test_an_iteration_that_was_played_again_counts_once(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1, "evaluation/score_mean": 2.0}\n{"iteration": 2}\n')
+    timings = [(1, 10.0), (2, 90.0), (2, 30.0)]
+    lines = [f'{{"iteration": {iteration}, "collect": {s}, "commit": 1.0}}\n' for iteration, s in timings]
+    (tmp_path / "timings.jsonl").write_text("".join(lines))
+    (tmp_path / "scores.json").write_text('{"iterations": 2}')
+    status = RunStatus.of(tmp_path, DEBUG)
+    assert status == RunStatus(
+        iteration=2, iteration_seconds=21.0, score=2.0, is_finished=DEBUG.iterations == 2, total_seconds=42.0
+    )
+    done = RunStatus.of(tmp_path, DEBUG.model_copy(update={"iterations": 2}))
+    assert done is not None
+    assert done.is_finished
+
+
+def test_damaged_files_are_no_status(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"iteration": \xff}\n')
+    assert RunStatus.of(tmp_path, DEBUG) is None
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 3}\n')
+    (tmp_path / "scores.json").write_text("{")
+    status = RunStatus.of(tmp_path, DEBUG)
+    assert status is not None
+    assert not status.is_finished

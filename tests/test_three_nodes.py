@@ -1,0 +1,171 @@
+"""A cluster of three nodes on this machine, as a person has it: real jobs, over HTTP, with a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import verify
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+TIMEOUT_S = 300
+GAMES, SEEDS, ITERATIONS = ("Pong", "Breakout"), (0, 1), 12
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    directory: Path
+    environment: Environment
+    """Of whoever talks to it."""
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        return process.returncode, output
+
+    def nodes(self) -> dict[int, int]:
+        """Process id of every raylet -> number of its node."""
+        files = self.directory.glob("node-*.pid")
+        return {int(file.read_text()): int(file.stem.removeprefix("node-")) for file in files}
+
+
+@pytest.fixture(scope="module")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    directory = tmp_path_factory.mktemp("cluster")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # The workers of nodes find the project where the tests do; a job brings its own copy.
+    log = open(directory / "log", "w")  # noqa: SIM115 - the cluster's, until it ends
+    command = [sys.executable, "-m", "cluster.local", "--dashboard-port", port, "--directory", str(directory)]
+    path = f"{Path(sys.executable).parent}:{known['PATH']}"
+    cluster = subprocess.Popen(command, env={**known, "PATH": path}, stdout=log, stderr=log)
+    try:
+        until(lambda: "nodes of" in (directory / "log").read_text() or cluster.poll() is not None)
+        settings = dict(re.findall(r"export (\w+)=(.*)", (directory / "env").read_text()))
+        assert (directory / "env").stat().st_mode & 0o777 == 0o600
+        yield LocalCluster(directory, {**known, **settings})
+    finally:
+        cluster.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            cluster.wait(60)
+        cluster.kill()
+        log.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.2)
+
+
+def iterations(run_dir: Path) -> list[int]:
+    """Those in metrics.jsonl."""
+    with suppress(FileNotFoundError):
+        text = (run_dir / "metrics.jsonl").read_text()
+        return [json.loads(line)["iteration"] for line in text[: text.rfind("\n") + 1].splitlines()]
+    return []
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def node_of_a_learner(cluster: LocalCluster) -> int | None:
+    """The raylet of a node other than the first on which a learner is; the first node holds the drivers."""
+    nodes = cluster.nodes()
+    for stat in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            pid = int(stat.parent.name)
+            if stat.read_bytes().startswith(b"ray::Learner") and nodes.get(parent_of(pid), 1) > 1:
+                return parent_of(pid)
+    return None
+
+
+def test_a_sweep_survives_the_death_of_a_node_and_of_whoever_submits_it(
+    three_nodes: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    manifest, root = tmp_path / "survivor.toml", tmp_path / "runs"
+    flags = ["--cluster.learner-threads", "1", "--iterations", str(ITERATIONS)]
+    lines = [f'root = "{root}"', 'presets = ["debug-atari"]', f"games = {list(GAMES)}", f"seeds = {list(SEEDS)}"]
+    manifest.write_text("\n".join([*lines, f"flags = {json.dumps(flags)}", "max_concurrent = 2"]))
+    runs = [root / f"debug-atari-{game}-seed{seed}" for seed in SEEDS for game in GAMES]
+
+    submitter = three_nodes.start("pipeline.sweep", "submit", str(manifest))
+    until(lambda: all(len(iterations(run)) >= 2 for run in runs[:2]))
+    raylet = node_of_a_learner(three_nodes)
+    assert raylet is not None
+    os.kill(raylet, signal.SIGKILL)
+    submitter.kill()
+    submitter.communicate()
+    assert not all((run / "scores.json").exists() for run in runs[:2])
+    assert not runs[3].exists()
+
+    code, output = three_nodes.run("pipeline.sweep", "submit", str(manifest))
+    assert code == 0, output
+    assert output.splitlines()[-1] == "4 finished"
+    for run in runs:
+        assert iterations(run) == list(range(1, ITERATIONS + 1))
+        assert verify.main([str(run)]) == 0
+        planned = ITERATIONS * 20
+        assert f"{planned} found, {planned} planned" in capsys.readouterr().out
+    code, output = three_nodes.run("pipeline.sweep", "status", str(manifest))
+    assert code == 0
+    assert output.count("finished") == 4
+    broken = [run for run in runs if len((run / "timings.jsonl").read_text().splitlines()) >= ITERATIONS]
+    assert broken
+
+    code, output = three_nodes.run("pipeline.sweep", "submit", str(manifest))  # there is nothing left to do
+    assert (code, output.splitlines()[-1]) == (0, "4 finished")
+
+
+def test_a_job_stops_cleanly_and_goes_on_when_it_is_submitted_again(three_nodes: LocalCluster, tmp_path: Path):
+    run = tmp_path / "run"
+    train = ["python", "-m", "pipeline.train", "debug", "--cluster.learner-threads", "1"]
+    project = str(Path(verify.__file__).parent.parent)
+
+    def submit(name: str, *flags: str, wait: bool = True) -> tuple[int, str]:
+        environment = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "30"}, "excludes": ["/tests", "/docs"]})
+        options = ["--working-dir", project, "--runtime-env-json", environment, *([] if wait else ["--no-wait"])]
+        command = ["ray.scripts.scripts", "job", "submit", "--submission-id", name, *options, "--", *train, *flags]
+        return three_nodes.run(*command)
+
+    code, output = submit("endless", "--run-dir", str(run), "--iterations", "10000", wait=False)
+    assert code == 0, output
+    until(lambda: len(iterations(run)) >= 2)
+    code, output = three_nodes.run("ray.scripts.scripts", "job", "stop", "endless")
+    assert code == 0, output
+    _, log = three_nodes.run("ray.scripts.scripts", "job", "logs", "endless")
+    (words,) = re.findall(
+        r"stopped by SIGTERM: iteration (\d+) is the last commit; the same command resumes there", log
+    )
+    last = int(words)
+    assert iterations(run) == list(range(1, last + 1))
+
+    code, output = submit("again", "--run-dir", str(run), "--iterations", str(last + 1))
+    assert code == 0, output
+    assert f"resuming after iteration {last} ({20 * last} steps)" in output
+    code, output = submit("nowhere")
+    assert code != 0
+    assert "error: --run-dir: found runs/debug-catch-seed0, expected an absolute path that every node sees" in output
