@@ -133,7 +133,7 @@ class Jobs:
 
     def _nodes(self) -> list[Mapping[str, float]]:
         """What each node that is there has."""
-        alive = [("state", "=", "ALIVE")]
+        alive: Any = [("state", "=", "ALIVE")]
         # Shortly after a node died, the answer is incomplete; what is missing then is that node.
         nodes: Any = self._ask(lambda: list_nodes(address=self._address, filters=alive, raise_on_missing_output=False))
         return [node.resources_total or {} for node in nodes]

@@ -28,7 +28,9 @@ def _patch_tokenizer(
     )
 
 
-def _small_iris(*, tokenizer_steps: int, world_model_steps: int, world_model_starts_after: int) -> IrisConfig:
+def _small_iris(
+    *, tokenizer_steps: int, world_model_steps: int, world_model_starts_after: int, world_model_batch: int = 8
+) -> IrisConfig:
     """A tokenizer of 300 thousand parameters and a GPT of 2 layers: an Atari game on two CPU cores."""
     return IrisConfig(
         tokenizer=_patch_tokenizer(
@@ -47,7 +49,7 @@ def _small_iris(*, tokenizer_steps: int, world_model_steps: int, world_model_sta
             initialisation="fan_in",
             training=PartTraining(
                 starts_after=world_model_starts_after,
-                batch_size=8,
+                batch_size=world_model_batch,
                 steps_per_iteration=world_model_steps,
                 learning_rate=1e-3,
                 weight_decay=0.01,
@@ -56,17 +58,21 @@ def _small_iris(*, tokenizer_steps: int, world_model_steps: int, world_model_sta
     )
 
 
-def _small_actor_critic(*, horizon: int, steps: int, starts_after: int) -> ActorCriticConfig:
+def _small_actor_critic(
+    *, horizon: int, steps: int, starts_after: int, discount: float = 0.95, learning_rate: float = 1e-3
+) -> ActorCriticConfig:
     return ActorCriticConfig(
         channels=(16, 32),
         patch_size=4,
         lstm_size=256,
         burn_in=4,
         horizon=horizon,
-        discount=0.95,
+        discount=discount,
         entropy_weight=0.01,
         learn_after_end=False,
-        training=PartTraining(starts_after=starts_after, batch_size=16, steps_per_iteration=steps, learning_rate=1e-3),
+        training=PartTraining(
+            starts_after=starts_after, batch_size=16, steps_per_iteration=steps, learning_rate=learning_rate
+        ),
     )
 
 
@@ -93,13 +99,15 @@ DEMO = RunConfig(
 
 ATARI_SMALL = RunConfig(
     preset="atari-small",
-    iterations=30,
-    env=AtariConfig(game="Assault", evaluation_max_frames=8_000),
-    world_model=_small_iris(tokenizer_steps=40, world_model_steps=100, world_model_starts_after=2),
-    actor_critic=_small_actor_critic(horizon=10, steps=20, starts_after=4),
-    collection=CollectionConfig(steps_per_iteration=500, last_iteration=30, epsilon=0.05),
-    evaluation=EvaluationConfig(every=10, episodes=16, final_episodes=64, envs_per_evaluator=16, num_evaluators=2),
-    inspect_every=10,
+    iterations=16,
+    env=AtariConfig(game="Krull", evaluation_max_frames=4_000),
+    world_model=_small_iris(
+        tokenizer_steps=60, world_model_steps=120, world_model_starts_after=2, world_model_batch=16
+    ),
+    actor_critic=_small_actor_critic(horizon=10, steps=20, starts_after=8, discount=0.97, learning_rate=5e-4),
+    collection=CollectionConfig(steps_per_iteration=4_000, last_iteration=16, epsilon=0.05, envs_per_collector=8),
+    evaluation=EvaluationConfig(every=8, episodes=16, final_episodes=64, envs_per_evaluator=16, num_evaluators=2),
+    inspect_every=8,
     log_every=20,
 )
 
@@ -197,7 +205,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
     "demo": ("Boxing with small networks, about four minutes on two CPU cores.", DEMO),
-    "atari-small": ("Assault with small networks, for two CPU cores; does not beat chance yet.", ATARI_SMALL),
+    "atari-small": ("Krull with small networks, about half an hour on two CPU cores.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
     "debug-atari": ("The same on an Atari game: to try out sweeps and reports.", DEBUG_ATARI),
