@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.envs.games import check_game
 from actors.evaluator import Evaluator
 from benchmarks.hardware import describe
 from learners.agent import acting_modules
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     config = PRESETS[flags.preset][1]
     if flags.game:
-        config = config.model_copy(update={"env": type(config.env).model_validate({"game": flags.game})})
+        # The rest of the preset's environment stays: how long an evaluation lasts is part of the protocol.
+        config = config.model_copy(update={"env": config.env.model_copy(update={"game": check_game(flags.game)})})
     known: Row = json.loads(flags.out.read_text()) if flags.out.exists() else {}
     random, rows = known.get("random") or play_at_random(config), known.get("rows", [])
     for seed in range(flags.seeds):
