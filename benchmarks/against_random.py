@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     config = PRESETS[flags.preset][1]
     if flags.game:
-        # The rest of the preset's environment stays: how long an evaluation lasts is part of the protocol.
-        config = config.model_copy(update={"env": config.env.model_copy(update={"game": check_game(flags.game)})})
+        config = of_game(config, flags.game)
     known: Row = json.loads(flags.out.read_text()) if flags.out.exists() else {}
     random, rows = known.get("random") or play_at_random(config), known.get("rows", [])
     for seed in range(flags.seeds):
@@ -57,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         flags.out.write_text(json.dumps(answer, indent=1) + "\n")
         print(json.dumps(rows[-1]), file=sys.stderr)
     print(json.dumps(verdict(random, rows), indent=1))
+
+
+def of_game(config: RunConfig, game: str) -> RunConfig:
+    """The same on another Atari game; how long an evaluation lasts is part of the protocol and stays."""
+    return config.model_copy(update={"env": config.env.model_copy(update={"game": check_game(game)})})
 
 
 def play_at_random(config: RunConfig) -> Row:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.against_random import play_at_random, verdict
-from pipeline.presets import DEBUG
+from actors.config import AtariConfig
+from benchmarks.against_random import of_game, play_at_random, verdict
+from pipeline.presets import ATARI_SMALL, DEBUG
 
 RANDOM = {"score_mean": 10.0, "score_std": 20.0, "episodes": 100}
 
@@ -21,6 +22,15 @@ def test_the_difference_is_counted_in_its_own_standard_errors():
 
 def test_one_seed_has_no_standard_error():
     assert "standard_error" not in verdict(RANDOM, rows(16.0))
+
+
+def test_another_game_is_scored_under_the_same_protocol():
+    before, found = ATARI_SMALL.env, of_game(ATARI_SMALL, "Pong").env
+    assert isinstance(before, AtariConfig)
+    assert found == AtariConfig(game="Pong", evaluation_max_frames=before.evaluation_max_frames)
+    assert before.evaluation_max_frames != AtariConfig().evaluation_max_frames
+    with pytest.raises(ValueError, match="unknown Atari game"):
+        of_game(ATARI_SMALL, "Pog")
 
 
 def test_random_play_is_random_whatever_the_weights():
