@@ -121,7 +121,7 @@ class Jobs:
         totals = self._nodes()
         slots = sum(_fits(total, need) for total in totals)
         usage = self._usage()
-        left = {name: usage.get(name, [0.0, 0.0]) for name in need}
+        left = {name: usage.get(name, (0.0, 0.0)) for name in need}
         taken_by_others = {name: max(0.0, used - num_active * need[name]) for name, (used, _) in left.items()}
         free = {name: total - taken_by_others[name] for name, (_, total) in left.items()}
         return max(0, min(slots, _fits(free, need)) - num_active)
@@ -138,12 +138,14 @@ class Jobs:
         nodes: Any = self._ask(lambda: list_nodes(address=self._address, filters=alive, raise_on_missing_output=False))
         return [node.resources_total or {} for node in nodes]
 
-    def _usage(self) -> dict[str, list[float]]:
-        """Resource -> [used, total], over the cluster."""
+    def _usage(self) -> Mapping[str, tuple[float, float]]:
+        """Resource -> used and total, over the cluster. Raises LostError if that is not known yet."""
         # Ray's public calls tell what nodes have, not what is free.
         answer = self._ask(lambda: self._client._do_request("GET", "/api/cluster_status").json())
-        report = answer["data"]["clusterStatus"].get("loadMetricsReport") or {}
-        return report.get("usage") or {}
+        try:
+            return answer["data"]["clusterStatus"]["loadMetricsReport"]["usage"]
+        except (KeyError, TypeError) as error:  # shortly after its start
+            raise LostError(f"the cluster at {self._address} does not say yet what is in use") from error
 
     def _is_ours(self, details: JobDetails) -> bool:
         return (details.metadata or {}).get(_KEY, "").partition("/")[0] == self._name

@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray.cluster_utils import Cluster
@@ -43,25 +45,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     node: dict[str, Any] = {"num_cpus": flags.cpus, "object_store_memory": flags.object_store_mb * 2**20}
     dashboard = {"dashboard_host": "127.0.0.1", "dashboard_port": flags.dashboard_port}
     agent = {"include_dashboard": True, "dashboard_agent_listen_port": HEAD_AGENT_PORT}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard, **agent})
-    nodes = [cluster.head_node, *(cluster.add_node(**node) for _ in range(flags.nodes - 1))]
     flags.directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="iris-ray-", ignore_cleanup_errors=True) as folder:
+        # Nodes that shared a directory would delete and unpack the files of each other's jobs.
+        homes = [f"{folder}/{number}" for number in range(1, flags.nodes + 1)]
+        cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard, **agent, "temp_dir": homes[0]})
+        nodes = [cluster.head_node, *(cluster.add_node(**node, temp_dir=home) for home in homes[1:])]
+        for home in homes:  # where a job looks first; then it would take any Ray on this machine
+            Path(home, "ray_current_cluster").write_text(str(cluster.address))
+        _write_files(flags.directory, cluster, nodes)
+        words = f"{flags.nodes} nodes of {flags.cpus} CPUs: source {flags.directory / 'env'}"
+        print(f"{words}; Ctrl-C ends them", flush=True)
+        raylets = [_raylet(each) for each in nodes]
+        while not end.wait(1.0):
+            for raylet in raylets:
+                raylet.poll()  # or the workers of one that is dead take it for alive
+        cluster.shutdown()
+
+
+def _write_files(directory: Path, cluster: Cluster, nodes: Sequence[Any]) -> None:
     for index, each in enumerate(nodes, start=1):
-        raylet = each.all_processes["raylet"][0].process  # type: ignore[union-attr]
-        (flags.directory / f"node-{index}.pid").write_text(f"{raylet.pid}\n")
-    _write_environment(flags.directory / "env", f"http://{cluster.webui_url}")
-    print(f"{flags.nodes} nodes of {flags.cpus} CPUs: source {flags.directory / 'env'}; Ctrl-C ends them", flush=True)
-    end.wait()
-    cluster.shutdown()
-
-
-def _write_environment(path: Path, dashboard: str) -> None:
-    """For this user's eyes only: who has the token can run code."""
+        (directory / f"node-{index}.pid").write_text(f"{_raylet(each).pid}\n")
+    variables = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    variables["RAY_API_SERVER_ADDRESS"] = f"http://{cluster.webui_url}"
+    path = directory / "env"
     path.unlink(missing_ok=True)
-    known = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-    lines = [f"export {name}={value}\n" for name, value in {**known, "RAY_API_SERVER_ADDRESS": dashboard}.items()]
+    # For this user's eyes only: who has the token can run code.
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(lines)
+        file.writelines(f"export {name}={value}\n" for name, value in variables.items())
+
+
+def _raylet(node: Any) -> subprocess.Popen[bytes]:
+    """The process that is a node to Ray; its workers end with it."""
+    return node.all_processes["raylet"][0].process
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, LostError
 from cluster.supervise import wait
 
 PACKAGES = ("torch", "numpy", "pyarrow", "gymnasium", "ale-py", "crafter")
@@ -23,11 +23,11 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
     """Lets every node read a file that this process has written into a directory, and write one beside it.
 
     Raises: ClusterError, in one line, naming the first node that cannot, or has another version of a package;
-        LostError if a node does not answer in time.
+        LostError if a node that is alive does not answer in time.
     """
     word = token_hex(8)
     ours = directory / f".driver-{word}"
-    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    nodes = _alive()
     ours.write_text(word)
     try:
         look: Any = ray.remote(_look)
@@ -38,7 +38,12 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
             for node in nodes
         }
         for node, call in calls.items():
-            problem, packages = wait(call, f"node {nodes[node]} to look at {directory}", timeout_s)
+            try:
+                problem, packages = wait(call, f"node {nodes[node]} to look at {directory}", timeout_s)
+            except LostError:
+                if node in _alive():
+                    raise
+                continue  # it has died, and need not see anything
             theirs = directory / f".node-{node}-{word}"
             if not problem and not theirs.exists():
                 problem = "it writes into another directory of that name"
@@ -53,6 +58,11 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
         for path in (ours, *directory.glob(f".node-*-{word}")):
             with suppress(OSError):
                 path.unlink()
+
+
+def _alive() -> dict[str, str]:
+    """Id and host name of every node."""
+    return {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
 
 
 def _look(ours: str, theirs: str) -> tuple[str, dict[str, str]]:

@@ -81,5 +81,8 @@ _PICTURES = {
 
 
 def _relative(path: Path) -> str:
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except FileNotFoundError:  # a Ray job's working directory may go before the job does
+        return str(path)
     return str(path) if relative.startswith("..") else relative

@@ -12,8 +12,8 @@ from learners.durable import make_directory
 from learners.experience import Chunk
 
 LOCK_FILE = ".lock"
-LOCK_TIMEOUT_S = 30.0
-"""A process that outlives its killed driver is ended by Ray within seconds."""
+LOCK_TIMEOUT_S = 100.0
+"""A process that outlives its killed driver or node is ended by Ray, within seconds where the machine is not busy."""
 
 
 class ReplayService:
