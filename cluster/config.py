@@ -16,6 +16,9 @@ class ClusterConfig(Config):
     """Of the learner; auto is cuda where the cluster has a GPU."""
     gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Of a GPU that the run takes for itself: with 0.25 four runs fit on one. Memory is not divided by it."""
+    acting: Literal["beside", "spread"] = "beside"
+    """Where collectors and evaluators work: beside the learner, in turns with it on what it has; or spread over the
+    nodes, each pair on a CPU of its own and without a GPU. On a run without a GPU it changes no result."""
     learner_threads: NonNegativeInt = 0
     """CPU threads of the learner; 0 is one per core. Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512

@@ -112,19 +112,22 @@ class Jobs:
         errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
         return (errors or lines or [job.message.partition("\n")[0]])[-1]
 
-    def room(self, need: Mapping[str, float], num_active: int) -> int:
-        """How many more jobs, each of which needs `need` on one node, would find it free.
+    def room(self, need: Mapping[str, float], num_elsewhere: int, num_active: int) -> int:
+        """How many more jobs would find what each of them needs free.
 
         Args:
+            need: of "CPU" and "GPU", on one node.
+            num_elsewhere: CPUs on any node.
             num_active: jobs of ours that run or are about to; not all of them may have taken what they need yet.
         """
         totals = self._nodes()
         slots = sum(_fits(total, need) for total in totals)
         usage = self._usage()
-        left = {name: usage.get(name, (0.0, 0.0)) for name in need}
-        taken_by_others = {name: max(0.0, used - num_active * need[name]) for name, (used, _) in left.items()}
+        in_all = {**need, "CPU": need["CPU"] + num_elsewhere}
+        left = {name: usage.get(name, (0.0, 0.0)) for name in in_all}
+        taken_by_others = {name: max(0.0, used - num_active * in_all[name]) for name, (used, _) in left.items()}
         free = {name: total - taken_by_others[name] for name, (_, total) in left.items()}
-        return max(0, min(slots, _fits(free, need)) - num_active)
+        return max(0, min(slots, _fits(free, in_all)) - num_active)
 
     def largest_node(self) -> dict[str, float]:
         """The most CPUs and GPUs that any one node has."""

@@ -22,24 +22,32 @@ class Placement:
     group: PlacementGroup
     threads: int
     num_gpus: float = 0.0
+    bundle: int = 0
+    """Which part of the group."""
 
 
-def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: float) -> PlacementGroup:
-    """Sets resources aside on one node.
+def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: float, num_elsewhere: int = 0) -> PlacementGroup:
+    """Sets resources aside on one node (bundle 0), and single CPUs on as many other nodes as there are (1, 2, …).
 
-    Raises: ClusterError if the cluster cannot give them within `start_timeout_s`; at once if no node ever could.
+    Raises: ClusterError if the cluster cannot give them within `start_timeout_s`; at once if it never could.
     """
     wanted: dict[str, float] = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
         largest: dict[str, float] = {name: largest_node(name) for name in wanted}
         raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(wanted)} on one")
-    group = placement_group([{name: float(amount) for name, amount in wanted.items()}])
+    in_all = num_cpus + num_elsewhere
+    if (cpus := sum(node.get("CPU", 0) for node in nodes)) < in_all:
+        raise ClusterError(f"the cluster is too small: found {cpus:g} CPU on {len(nodes)} nodes, expected {in_all}")
+    # As one group, or several runs would wait for each other's halves.
+    bundles = [{name: float(amount) for name, amount in wanted.items()}, *([{"CPU": 1.0}] * num_elsewhere)]
+    group = placement_group(bundles, strategy="SPREAD")
     if not group.wait(config.start_timeout_s):
         remove_placement_group(group)  # or it takes them once they are free
         free = {name: ray.available_resources().get(name, 0.0) for name in wanted}
         waited = f"no free resources after {config.start_timeout_s} s"
-        raise ClusterError(f"{waited}: found {_words(free)}, expected {_words(wanted)} on one node")
+        more = f" and {num_elsewhere} CPU on any" if num_elsewhere else ""
+        raise ClusterError(f"{waited}: found {_words(free)}, expected {_words(wanted)} on one node{more}")
     return group
 
 
@@ -49,8 +57,8 @@ def await_reserved(group: PlacementGroup, timeout_s: float) -> None:
     Raises: ClusterError if no other node had as much in time.
     """
     if not group.wait(timeout_s):
-        wanted = _words(group.bundle_specs[0])
-        raise ClusterError(f"a node was lost: found no other with {wanted} free in {timeout_s:g} s")
+        wanted = ", ".join(_words(bundle) for bundle in group.bundle_specs)
+        raise ClusterError(f"a node was lost: found no other with what it gave of {wanted} in {timeout_s:g} s")
 
 
 def largest_node(resource: str) -> int:
@@ -66,7 +74,7 @@ def spawn(cls: type, *args: Any, placement: Placement, **kwargs: Any) -> ActorHa
     environment = worker_environment(placement.threads)
     if not placement.num_gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    strategy = PlacementGroupSchedulingStrategy(placement.group, placement_group_bundle_index=0)
+    strategy = PlacementGroupSchedulingStrategy(placement.group, placement_group_bundle_index=placement.bundle)
     # The group's CPUs are shared by actors that take turns, so none of them holds one for itself.
     options = {"num_cpus": 0, "num_gpus": placement.num_gpus, "scheduling_strategy": strategy}
     actor: Any = ray.remote(cls)  # Ray has no types for this

@@ -199,7 +199,7 @@ class Sweep:
         ready = [state for state in states if self._may_start(state, since, again)]
         most = self._manifest.max_concurrent or len(states)
         for state in ready:
-            if active >= most or not self._jobs.room(_needs(state.planned, self._jobs), active):
+            if active >= most or not self._jobs.room(*_needs(state.planned, self._jobs), active):
                 return
             attempt = max((job.attempt for job in state.attempts), default=0) + 1
             entrypoint = ["python", "-m", "pipeline.train", *map(shlex.quote, state.planned.arguments)]
@@ -294,11 +294,12 @@ class _Display:
                 print(change, flush=True)
 
 
-def _needs(run: PlannedRun, jobs: Jobs) -> dict[str, float]:
+def _needs(run: PlannedRun, jobs: Jobs) -> tuple[dict[str, float], int]:
+    """On one node, and CPUs on any."""
     from pipeline.workers import needs_of
 
     needs = needs_of(run.config, jobs.largest_node())
-    return {"CPU": needs.num_cpus, "GPU": needs.num_gpus}
+    return {"CPU": needs.num_cpus, "GPU": needs.num_gpus}, needs.num_elsewhere
 
 
 def _was_stopped(state: RunState, began: float) -> bool:

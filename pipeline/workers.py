@@ -30,10 +30,13 @@ GPU_UNIT = 1e-4
 
 @dataclass(frozen=True)
 class Needs:
-    """What a run takes, on one node."""
+    """What a run takes of a cluster."""
 
     num_cpus: int
     num_gpus: float
+    """On one node."""
+    num_elsewhere: int
+    """Single CPUs on any node."""
     threads: int
     """Of the learner."""
 
@@ -43,8 +46,8 @@ class Reservation:
     """What the cluster has set aside for a run."""
 
     store: Placement
-    acting: Placement
-    """Of each collector and evaluator."""
+    acting: Sequence[Placement]
+    """Of collectors and evaluators: the first of each, the second of each, …; they take turns."""
     learner: Placement
 
     @property
@@ -119,20 +122,24 @@ class Workers:
 
 
 def reserve_resources(config: RunConfig) -> Reservation:
-    """Collecting, learning and evaluating take turns, so they share what the largest of them needs.
+    """Collecting, learning and evaluating take turns, so beside each other they share what the largest of them needs.
 
-    Collectors and evaluators compute with one thread each, on the learner's GPU if it has one: half of it is counted as
-    the learner's, half as theirs (Ray keeps the accounts; what they really use is small).
+    Collectors and evaluators compute with one thread each; beside the learner on its GPU, if it has one: half of it is
+    counted as the learner's, half as theirs (Ray keeps the accounts; what they really use is small).
 
     Raises: ClusterError if the cluster has too little.
     """
     needs = needs_of(config, {name: largest_node(name) for name in ("CPU", "GPU")})
-    group = reserve(config.cluster, num_cpus=needs.num_cpus, num_gpus=needs.num_gpus)
-    num_acting = config.collection.num_collectors + config.evaluation.num_evaluators
-    acting = floor((1.0 - LEARNER_SHARE) * needs.num_gpus / num_acting / GPU_UNIT) * GPU_UNIT
+    group = reserve(config.cluster, num_cpus=needs.num_cpus, num_gpus=needs.num_gpus, num_elsewhere=needs.num_elsewhere)
+    if needs.num_elsewhere:
+        acting = [Placement(group, threads=1, bundle=index + 1) for index in range(needs.num_elsewhere)]
+    else:
+        num_acting = config.collection.num_collectors + config.evaluation.num_evaluators
+        share = floor((1.0 - LEARNER_SHARE) * needs.num_gpus / num_acting / GPU_UNIT) * GPU_UNIT
+        acting = [Placement(group, threads=1, num_gpus=share)] * _pairs(config)
     return Reservation(
         store=Placement(group, threads=1),
-        acting=Placement(group, threads=1, num_gpus=acting),
+        acting=acting,
         learner=Placement(group, threads=needs.threads, num_gpus=LEARNER_SHARE * needs.num_gpus),
     )
 
@@ -147,14 +154,31 @@ def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
         raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
     num_gpus = cluster.gpu_share if largest.get("GPU") and cluster.device != "cpu" else 0.0
     threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else int(largest.get("CPU", 1)))
-    num_cpus = max(threads, config.collection.num_collectors, config.evaluation.num_evaluators)
-    return Needs(num_cpus, num_gpus, threads)
+    if cluster.acting == "spread":
+        return Needs(threads, num_gpus, _pairs(config), threads)
+    return Needs(max(threads, _pairs(config)), num_gpus, 0, threads)
+
+
+def _pairs(config: RunConfig) -> int:
+    """Of a collector and an evaluator; the last may have only one of them."""
+    return max(config.collection.num_collectors, config.evaluation.num_evaluators)
 
 
 def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:
     """Starts all processes, without waiting for them."""
-    acting: dict[str, Any] = {"seed": config.seed, "device": reservation.device, "placement": reservation.acting}
-    learning: dict[str, Any] = {**acting, "placement": reservation.learner}
+    learning: dict[str, Any] = {
+        "seed": config.seed,
+        "device": reservation.device,
+        "placement": reservation.learner,
+    }
+
+    def acting(index: int) -> dict[str, Any]:
+        placement = reservation.acting[index]
+        return {
+            "seed": config.seed,
+            "device": reservation.device if placement.num_gpus else "cpu",
+            "placement": placement,
+        }
 
     def worker(name: str, cls: type, *args: Any, **kwargs: Any) -> Worker:
         return Worker(name, partial(spawn, cls, *args, **kwargs))
@@ -163,11 +187,11 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, rese
         store=worker("replay store", ReplayService, str(run.replay), run_name(config), placement=reservation.store),
         learner=worker("learner", Learner, agent, config.dataset, config.learner, **learning),
         collectors=[
-            worker(f"collector {i}", Collector, config.env, config.collection, agent, index=i, **acting)
+            worker(f"collector {i}", Collector, config.env, config.collection, agent, index=i, **acting(i))
             for i in range(config.collection.num_collectors)
         ],
         evaluators=[
-            worker(f"evaluator {i}", Evaluator, config.env, config.evaluation, agent, **acting)
+            worker(f"evaluator {i}", Evaluator, config.env, config.evaluation, agent, **acting(i))
             for i in range(config.evaluation.num_evaluators)
         ],
         reservation=reservation,

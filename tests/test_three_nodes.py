@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 TIMEOUT_S = 800
 GAMES, SEEDS, ITERATIONS = ("Pong", "Breakout"), (0, 1), 20
 FLAGS = ("--cluster.learner-threads", "1", "--inspect-every", "1000", "--evaluation.every", "1000")
+JOB = ("ray.scripts.scripts", "job")
+PROJECT = str(Path(verify.__file__).parents[1])
 Environment = Mapping[str, str]
 
 
@@ -42,6 +44,13 @@ class LocalCluster:
         process = self.start(*arguments)
         output, _ = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, output
+
+    def submit(self, name: str, *flags: str, wait: bool = True) -> tuple[int, str]:
+        """Exit code and output of `ray job submit`, as docs/operations.md has it, of a run at debug size."""
+        environment = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "30"}, "excludes": ["/tests", "/docs"]}
+        options = ["--submission-id", name, "--working-dir", PROJECT, "--runtime-env-json", json.dumps(environment)]
+        train = ["python", "-m", "pipeline.train", "debug", *FLAGS, *flags]
+        return self.run(*JOB, "submit", *options, *([] if wait else ["--no-wait"]), "--", *train)
 
     def nodes(self) -> dict[int, int]:
         """Process id of every raylet -> number of its node."""
@@ -93,15 +102,42 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def raylets_with(cluster: LocalCluster, kind: str) -> list[int]:
+    """Of the nodes on which such a process is, one for each."""
+    nodes, found = cluster.nodes(), []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if command.read_bytes().startswith(f"ray::{kind}".encode()):
+                found.append(parent_of(int(command.parent.name)))
+    return [raylet for raylet in found if raylet in nodes]
+
+
 def node_of_a_learner(cluster: LocalCluster) -> int | None:
     """The raylet of a node other than the first on which a learner is; the first node holds the drivers."""
     nodes = cluster.nodes()
-    for stat in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            pid = int(stat.parent.name)
-            if stat.read_bytes().startswith(b"ray::Learner") and nodes.get(parent_of(pid), 1) > 1:
-                return parent_of(pid)
-    return None
+    return next((raylet for raylet in raylets_with(cluster, "Learner") if nodes[raylet] > 1), None)
+
+
+def test_collectors_on_other_nodes_change_no_result(three_nodes: LocalCluster, tmp_path: Path):
+    flags = ["--iterations", "4", "--collection.num-collectors", "2", "--evaluation.num-evaluators", "2"]
+    beside, spread = tmp_path / "beside", tmp_path / "spread"
+    code, output = three_nodes.run("pipeline.train", "debug", "--run-dir", str(beside), *FLAGS, *flags)
+    assert code == 0, output  # with a Ray of its own
+
+    words = ["--run-dir", str(spread), *flags, "--cluster.acting", "spread"]
+    code, output = three_nodes.submit("spread", *words, wait=False)
+    assert code == 0, output
+    until(lambda: len(raylets_with(three_nodes, "Collector")) == 2)
+    where = [*raylets_with(three_nodes, "Collector"), *raylets_with(three_nodes, "Learner")]
+    assert len(set(where)) == 3
+    until(lambda: (spread / "scores.json").exists())
+
+    digests = set()
+    for run in (beside, spread):
+        code, output = three_nodes.run("pipeline.verify", str(run), "--digest")
+        assert code == 0
+        digests.add(output.rpartition("digest")[2].strip())
+    assert len(digests) == 1
 
 
 def test_a_sweep_survives_the_death_of_a_node_and_of_whoever_submits_it(
@@ -140,30 +176,18 @@ def test_a_sweep_survives_the_death_of_a_node_and_of_whoever_submits_it(
 
 def test_a_job_stops_cleanly_and_goes_on_when_it_is_submitted_again(three_nodes: LocalCluster, tmp_path: Path):
     run = tmp_path / "run"
-    train = ["python", "-m", "pipeline.train", "debug", *FLAGS]
-    project = str(Path(verify.__file__).parent.parent)
-
-    def submit(name: str, *flags: str, wait: bool = True) -> tuple[int, str]:
-        environment = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "30"}, "excludes": ["/tests", "/docs"]})
-        options = ["--working-dir", project, "--runtime-env-json", environment, *([] if wait else ["--no-wait"])]
-        command = ["ray.scripts.scripts", "job", "submit", "--submission-id", name, *options, "--", *train, *flags]
-        return three_nodes.run(*command)
-
-    code, output = submit("endless", "--run-dir", str(run), "--iterations", "10000", wait=False)
+    code, output = three_nodes.submit("endless", "--run-dir", str(run), "--iterations", "10000", wait=False)
     assert code == 0, output
     until(lambda: len(iterations(run)) >= 2)
-    code, output = three_nodes.run("ray.scripts.scripts", "job", "stop", "endless")
+    code, output = three_nodes.run(*JOB, "stop", "endless")
     assert code == 0, output
-    _, log = three_nodes.run("ray.scripts.scripts", "job", "logs", "endless")
-    (words,) = re.findall(
-        r"stopped by SIGTERM: iteration (\d+) is the last commit; the same command resumes there", log
-    )
-    last = int(words)
+    _, log = three_nodes.run(*JOB, "logs", "endless")
+    (last,) = map(int, re.findall(r"stopped by SIGTERM: iteration (\d+) is the last commit; the same command", log))
     assert iterations(run) == list(range(1, last + 1))
 
-    code, output = submit("again", "--run-dir", str(run), "--iterations", str(last + 1))
+    code, output = three_nodes.submit("again", "--run-dir", str(run), "--iterations", str(last + 1))
     assert code == 0, output
     assert f"resuming after iteration {last} ({20 * last} steps)" in output
-    code, output = submit("nowhere")
+    code, output = three_nodes.submit("nowhere")
     assert code != 0
     assert "error: --run-dir: found runs/debug-catch-seed0, expected an absolute path that every node sees" in output

@@ -53,6 +53,13 @@ def test_more_gpus_than_any_node_has_are_refused_at_once(cluster: ClusterConfig)
     assert refusal(ClusterConfig(start_timeout_s=10_000), 1, gpus + 1) == expected
 
 
+def test_more_cpus_than_all_nodes_have_are_refused_at_once(cluster: ClusterConfig):
+    found = largest_node("CPU")
+    with pytest.raises(ClusterError) as refused:
+        reserve(ClusterConfig(start_timeout_s=10_000), num_cpus=1, num_gpus=0, num_elsewhere=found)
+    assert str(refused.value) == f"the cluster is too small: found {found} CPU on 1 nodes, expected {found + 1}"
+
+
 def test_resources_that_others_hold_are_refused_after_the_time_given(everything: PlacementGroup):
     expected = "no free resources after 1 s: found 0 CPU, expected 1 CPU on one node"
     assert refusal(AT_ONCE, 1) == expected

@@ -94,7 +94,7 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
                     learner=worker("learner", fakes.FakeLearner),
                     collectors=[worker(f"collector {i}", fakes.FakeCollector, i) for i in range(2)],
                     evaluators=[worker(f"evaluator {i}", fakes.FakeEvaluator) for i in range(2)],
-                    reservation=Reservation(store=place, acting=place, learner=place),
+                    reservation=Reservation(store=place, acting=[place], learner=place),
                     start_timeout_s=1.0,
                 )
                 with StopSignals() as stop:

@@ -68,7 +68,7 @@ def start_fakes(config: RunConfig, run: RunDirectory, placement: Placement) -> W
         learner=worker("learner", FakeLearner),
         collectors=[worker(f"collector {i}", FakeCollector, i) for i in range(2)],
         evaluators=[worker(f"evaluator {i}", FakeEvaluator) for i in range(2)],
-        reservation=Reservation(store=placement, acting=placement, learner=placement),
+        reservation=Reservation(store=placement, acting=[placement], learner=placement),
         start_timeout_s=CALL_TIMEOUT_S,
     )
 

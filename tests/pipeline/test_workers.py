@@ -25,9 +25,9 @@ def with_processes(collectors: int, evaluators: int) -> RunConfig:
 
 def test_without_a_gpu_everything_is_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
     reservation, asked = reserved(monkeypatch, with_processes(3, 1), CPU=8)
-    assert asked == {"num_cpus": 8, "num_gpus": 0}
+    assert asked == {"num_cpus": 8, "num_gpus": 0, "num_elsewhere": 0}
     assert reservation.device == "cpu"
-    assert [each.num_gpus for each in (reservation.store, reservation.acting, reservation.learner)] == [0, 0, 0]
+    assert [each.num_gpus for each in (reservation.store, *reservation.acting, reservation.learner)] == [0] * 5
 
 
 @pytest.mark.parametrize(("collectors", "evaluators"), [(1, 1), (2, 1), (16, 7)])
@@ -37,14 +37,34 @@ def test_one_gpu_is_shared_by_the_learner_and_all_who_act(
     reservation, asked = reserved(monkeypatch, with_processes(collectors, evaluators), CPU=32, GPU=4)
     assert asked["num_gpus"] == 1
     assert reservation.device == "cuda"
-    assert reservation.acting.num_gpus > 0
-    units = round(reservation.acting.num_gpus * 1e4)
-    assert reservation.acting.num_gpus == pytest.approx(units / 1e4, abs=1e-12)  # Ray rounds to these
+    (share,) = {each.num_gpus for each in reservation.acting}
+    assert share > 0
+    units = round(share * 1e4)
+    assert share == pytest.approx(units / 1e4, abs=1e-12)  # Ray rounds to these
     assert 0.99 < reservation.learner.num_gpus + (collectors + evaluators) * units / 1e4 <= 1
     assert reservation.store.num_gpus == 0
 
 
+def test_a_run_may_take_a_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    config = in_cluster(with_processes(3, 1), gpu_share=0.25)
+    reservation, asked = reserved(monkeypatch, config, CPU=32, GPU=4)
+    assert asked["num_gpus"] == 0.25
+    assert reservation.learner.num_gpus == 0.125
+    assert 0 < sum(each.num_gpus for each in reservation.acting) + reservation.acting[0].num_gpus <= 0.125
+
+
+def test_who_acts_may_be_spread_over_the_nodes(monkeypatch: pytest.MonkeyPatch):
+    reservation, asked = reserved(monkeypatch, in_cluster(with_processes(2, 3), acting="spread"), CPU=8, GPU=1)
+    assert asked == {"num_cpus": 4, "num_gpus": 1.0, "num_elsewhere": 3}
+    assert [(each.bundle, each.num_gpus) for each in reservation.acting] == [(1, 0.0), (2, 0.0), (3, 0.0)]
+    assert (reservation.learner.bundle, reservation.store.bundle) == (0, 0)
+
+
+def in_cluster(config: RunConfig, **changes: object) -> RunConfig:
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update=changes)})
+
+
 def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
-    config = DEBUG.model_copy(update={"cluster": DEBUG.cluster.model_copy(update={"device": "cuda"})})
+    config = in_cluster(DEBUG, device="cuda")
     with pytest.raises(ClusterError, match="found no node with a GPU, expected at least one"):
         reserved(monkeypatch, config, CPU=8)
