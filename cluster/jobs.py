@@ -42,13 +42,10 @@ class Job:
     attempt: int
     """From 1."""
     status: Literal["pending", "running", "stopped", "succeeded", "failed"]
-    exit_code: int | None
-    """Of the entrypoint, once it has ended by itself."""
     message: str
     """What Ray says about its end."""
     submitted_at: float
     """Seconds since the epoch."""
-    ended_at: float | None
 
     @property
     def is_active(self) -> bool:
@@ -170,10 +167,8 @@ def _job(details: JobDetails) -> Job:
         run=metadata[_KEY].partition("/")[2],
         attempt=int(metadata.get(_ATTEMPT, "1")),
         status=cast(Any, status),
-        exit_code=details.driver_exit_code,
         message=details.message or "",
         submitted_at=(details.start_time or 0) / 1000,
-        ended_at=details.end_time / 1000 if details.end_time else None,
     )
 
 

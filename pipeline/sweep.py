@@ -74,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cluster.jobs import Jobs
 
     jobs = Jobs(arguments.address, manifest.name, allow_open=arguments.allow_open_cluster)
-    sweep = Sweep(manifest, jobs)
+    sweep = Sweep(manifest, jobs, again=arguments.action == "resume")
     if arguments.action == "stop":
         return sweep.stop()
     if arguments.action == "status":
         sweep.look()
         sweep.show()
         return 0
-    return sweep.submit(again=arguments.action == "resume", detach=arguments.detach)
+    return sweep.submit(detach=arguments.detach)
 
 
 @dataclass
@@ -105,16 +105,25 @@ class RunState:
             return "waiting"
         return "stopped" if last.status == "stopped" else "failed"
 
-    def failures(self, since: float) -> list[Job]:
-        return [job for job in self.attempts if job.status == "failed" and job.submitted_at >= since]
+    @property
+    def is_active(self) -> bool:
+        return self.phase in ("running", "pending")
+
+    @property
+    def failures(self) -> list[Job]:
+        return [job for job in self.attempts if job.status == "failed"]
 
 
 class Sweep:
     """The runs of a manifest on a cluster."""
 
-    def __init__(self, manifest: Manifest, jobs: Jobs) -> None:
+    def __init__(self, manifest: Manifest, jobs: Jobs, *, again: bool = False) -> None:
+        """With `again`, runs that were stopped or have failed too often before now are tried again."""
         self._manifest = manifest
         self._jobs = jobs
+        self._again = again
+        self._ended_before: set[str] | None = None  # ids of jobs that had ended at the first look
+        self._ended_at: dict[str, float] = {}  # job id -> when it was seen to have ended; clocks of machines may differ
         self._planned = manifest.runs()
         self._states: list[RunState] = []
         self._causes: dict[str, str] = {}  # job id -> why it failed
@@ -123,27 +132,31 @@ class Sweep:
     def look(self) -> list[RunState]:
         """Asks the cluster and the run directories. Raises LostError if the cluster does not answer."""
         jobs = self._jobs.list()
+        for job in jobs:
+            if not job.is_active:
+                self._ended_at.setdefault(job.id, time.monotonic())
+        if self._ended_before is None:
+            self._ended_before = set(self._ended_at)
         self._states = [
             RunState(run, [job for job in jobs if job.run == run.name], RunStatus.of(run.run_dir, run.config))
             for run in self._planned
         ]
         for state in self._states:
-            for job in state.attempts:
-                if job.status == "failed" and job.id not in self._causes:
+            for job in state.failures:
+                if job.id not in self._causes:
                     self._causes[job.id] = self._jobs.last_error(job)
         return self._states
 
-    def submit(self, *, again: bool, detach: bool) -> int:
+    def submit(self, *, detach: bool) -> int:
         """Submits until every run is finished, stopped, or has failed too often; the exit code."""
-        began, answered = time.time(), time.monotonic()
-        since = began if again else 0.0
+        answered = time.monotonic()
         with _Display() as display:
             while True:
                 try:
+                    self.look()
+                    self._submit_what_fits()
                     states = self.look()
-                    self._submit_what_fits(states, began, since, again)
                     answered = time.monotonic()
-                    states = self.look()
                 except LostError as error:
                     if time.monotonic() - answered > SILENCE_S:
                         raise
@@ -151,7 +164,7 @@ class Sweep:
                     time.sleep(POLL_S)
                     continue
                 display.update(self.table(), self._changes())
-                if detach or not any(self._is_to_do(state, began, since, again) for state in states):
+                if detach or not any(state.is_active or self._is_to_do(state) for state in states):
                     break
                 time.sleep(POLL_S)
         phases = Counter(state.phase for state in states)
@@ -160,7 +173,7 @@ class Sweep:
 
     def stop(self) -> int:
         """Asks every running job to end. A `submit` that is at work sees it and submits nothing more."""
-        active = [state.attempts[-1] for state in self.look() if state.phase in ("running", "pending")]
+        active = [state.attempts[-1] for state in self.look() if state.is_active]
         for job in active:
             self._jobs.stop(job)
         print(f"asked {len(active)} jobs to end; `resume` goes on with their runs")
@@ -177,7 +190,7 @@ class Sweep:
         table = Table("run", "state", "iteration", "steps/s", "score", "restarts", "left", "cause of death", box=None)
         for state in self._states:
             config, status = state.planned.config, state.status
-            failures = state.failures(0.0)
+            failures = state.failures
             speed = _speed(state)
             left = (config.iterations - status.iteration) * (status.iteration_seconds or 0.0) if status else None
             table.add_row(
@@ -192,13 +205,12 @@ class Sweep:
             )
         return table
 
-    def _submit_what_fits(self, states: Sequence[RunState], began: float, since: float, again: bool) -> None:
-        if any(_was_stopped(state, began) for state in states):
-            return  # someone wants it to end
-        active = sum(state.phase in ("running", "pending") for state in states)
-        ready = [state for state in states if self._may_start(state, since, again)]
-        most = self._manifest.max_concurrent or len(states)
-        for state in ready:
+    def _submit_what_fits(self) -> None:
+        active = sum(state.is_active for state in self._states)
+        most = self._manifest.max_concurrent or len(self._states)
+        for state in self._states:
+            if not self._is_to_do(state) or self._is_resting(state):
+                continue
             if active >= most or not self._jobs.room(*_needs(state.planned, self._jobs), active):
                 return
             attempt = max((job.attempt for job in state.attempts), default=0) + 1
@@ -206,24 +218,29 @@ class Sweep:
             self._jobs.submit(state.planned.name, attempt, entrypoint, PROJECT)
             active += 1
 
-    def _may_start(self, state: RunState, since: float, again: bool) -> bool:
-        """Whether it is to be submitted now, if there is room."""
+    def _is_to_do(self, state: RunState) -> bool:
+        """Whether it is to be submitted, now or after a rest."""
+        if any(job.status == "stopped" and self._is_news(job) for each in self._states for job in each.attempts[-1:]):
+            return False  # someone wants the sweep to end
         if state.phase == "failed":
-            failures = state.failures(since)
-            pause = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (len(failures) - 1)) if failures else 0.0
-            rested = not failures or time.time() >= (failures[-1].ended_at or failures[-1].submitted_at) + pause
-            return len(failures) <= self._manifest.retries and rested
-        return state.phase == "waiting" or (state.phase == "stopped" and again)
+            return len(self._failures(state)) <= self._manifest.retries
+        return state.phase == "waiting" or (state.phase == "stopped" and self._again)
 
-    def _is_to_do(self, state: RunState, began: float, since: float, again: bool) -> bool:
-        """Whether `submit` has to wait for it."""
-        if state.phase in ("running", "pending"):
-            return True
-        if any(_was_stopped(each, began) for each in self._states):
+    def _is_resting(self, state: RunState) -> bool:
+        """Whether it failed too short a time ago."""
+        failures = self._failures(state)
+        if state.phase != "failed" or not failures:
             return False
-        if state.phase == "failed":
-            return len(state.failures(since)) <= self._manifest.retries
-        return state.phase == "waiting" or (state.phase == "stopped" and again)
+        pause = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (len(failures) - 1))
+        return time.monotonic() < self._ended_at[failures[-1].id] + pause
+
+    def _failures(self, state: RunState) -> list[Job]:
+        """Those that count."""
+        return [job for job in state.failures if not self._again or self._is_news(job)]
+
+    def _is_news(self, job: Job) -> bool:
+        """Whether it ended after the first look."""
+        return job.id not in (self._ended_before or ())
 
     def _changes(self) -> list[str]:
         """What is new since the last call, a line for each run."""
@@ -300,12 +317,6 @@ def _needs(run: PlannedRun, jobs: Jobs) -> tuple[dict[str, float], int]:
 
     needs = needs_of(run.config, jobs.largest_node())
     return {"CPU": needs.num_cpus, "GPU": needs.num_gpus}, needs.num_elsewhere
-
-
-def _was_stopped(state: RunState, began: float) -> bool:
-    """Whether someone has stopped it since."""
-    last = state.attempts[-1] if state.attempts else None
-    return last is not None and last.status == "stopped" and (last.ended_at or 0.0) > began
 
 
 def _speed(state: RunState) -> float | None:

@@ -37,7 +37,7 @@ class FakeClient:
 
 
 def job(job_id: str, metadata: dict[str, str], **changes: Any) -> Any:
-    known = {"driver_exit_code": None, "message": None, "start_time": 1000, "end_time": None}
+    known = {"message": None, "start_time": 1000}
     details = {"submission_id": job_id, "metadata": metadata, "status": JobStatus.PENDING, **known, **changes}
     return SimpleNamespace(**details)
 

@@ -45,7 +45,7 @@ class FakeCluster:
     def submit(self, run: str, attempt: int, entrypoint: Sequence[str], working_dir: Path) -> None:
         assert entrypoint[:3] == ["python", "-m", "pipeline.train"]
         assert (working_dir / "pyproject.toml").exists()
-        self.jobs.append(Job(f"{run}.{attempt}", run, attempt, "running", None, "", self.now, None))
+        self.jobs.append(Job(f"{run}.{attempt}", run, attempt, "running", "", self.now))
         self.most_at_once = max(self.most_at_once, sum(job.is_active for job in self.jobs))
 
     def stop(self, job: Job) -> None:
@@ -63,7 +63,7 @@ class FakeCluster:
 
     def end(self, job_id: str, status: Any) -> None:
         index = next(i for i, job in enumerate(self.jobs) if job.id == job_id)
-        self.jobs[index] = replace(self.jobs[index], status=status, ended_at=self.now)
+        self.jobs[index] = replace(self.jobs[index], status=status)
 
     @property
     def active(self) -> list[str]:
@@ -79,7 +79,6 @@ class World:
         self.path = tmp_path / "test.toml"
         self.cluster = FakeCluster()
         monkeypatch.setattr(module.time, "sleep", self.cluster.sleep)
-        monkeypatch.setattr(module.time, "time", lambda: self.cluster.now)
         monkeypatch.setattr(module.time, "monotonic", lambda: self.cluster.now)
         self.write()
 
@@ -91,9 +90,9 @@ class World:
         ]
         self.path.write_text("\n".join(lines))
 
-    def sweep(self) -> Sweep:
+    def sweep(self, *, again: bool = False) -> Sweep:
         cluster: Any = self.cluster
-        return Sweep(Manifest.read(self.path), cluster)
+        return Sweep(Manifest.read(self.path), cluster, again=again)
 
     def finish(self, run: str, attempt: int = 1) -> Event:
         """A run ends well: so do its job and its files."""
@@ -127,11 +126,11 @@ def names(cluster: FakeCluster) -> list[str]:
 
 def test_every_run_is_submitted_once_and_waited_for(world: World, capsys: pytest.CaptureFixture[str]):
     world.cluster.events = {20: world.finish(PONG), 40: world.finish(BREAKOUT)}
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert names(world.cluster) == [f"{PONG}.1", f"{BREAKOUT}.1"]
     assert 40 <= world.cluster.now - 1000 <= 50
     assert capsys.readouterr().out.splitlines()[-1] == "2 finished"
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert len(world.cluster.jobs) == 2
 
 
@@ -140,7 +139,7 @@ def test_no_more_than_there_is_room_for(world: World, slots: int, settings: dict
     world.cluster.slots = slots
     world.write(**settings)
     world.cluster.events = {20: world.finish(PONG), 40: world.finish(BREAKOUT)}
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert world.cluster.most_at_once == 1
 
 
@@ -155,17 +154,17 @@ def test_a_run_that_fails_is_tried_again_after_pauses_that_grow_until_it_has_fai
         60: fail(f"{PONG}.3"),
     }
     sweep = world.sweep()
-    assert sweep.submit(again=False, detach=False) == 1
+    assert sweep.submit(detach=False) == 1
     assert names(world.cluster) == [f"{PONG}.1", f"{BREAKOUT}.1", f"{PONG}.2", f"{PONG}.3"]
     pauses = [job.submitted_at - 1000 for job in world.cluster.jobs]
     assert 20 <= pauses[2] <= 26
     assert 50 <= pauses[3] <= 56
     assert capsys.readouterr().out.splitlines()[-1] == "1 failed, 1 finished"
     assert next(iter(sweep.table().columns[-1].cells)) == f"error: {PONG}.3 broke"
-    assert world.sweep().submit(again=False, detach=False) == 1  # it still has, whoever asks
+    assert world.sweep().submit(detach=False) == 1  # it still has, whoever asks
 
     world.cluster.events = {round(world.cluster.now) - 1000 + 9: world.finish(PONG, attempt=4)}
-    assert world.sweep().submit(again=True, detach=False) == 0
+    assert world.sweep(again=True).submit(detach=False) == 0
 
 
 def test_the_process_that_submits_can_be_replaced_at_any_time(world: World):
@@ -178,25 +177,25 @@ def test_the_process_that_submits_can_be_replaced_at_any_time(world: World):
 
     world.cluster.events = {12: kill}
     with pytest.raises(Killed):
-        world.sweep().submit(again=False, detach=False)
+        world.sweep().submit(detach=False)
     world.cluster.events = {30: world.finish(PONG), 50: world.finish(BREAKOUT)}
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert names(world.cluster) == [f"{PONG}.1", f"{BREAKOUT}.1"]
 
 
 def test_after_stop_nothing_more_is_submitted_until_it_is_resumed(world: World, capsys: pytest.CaptureFixture[str]):
     world.cluster.slots = 1
     world.cluster.events = {12: lambda cluster: print(world.sweep().stop())}
-    assert world.sweep().submit(again=False, detach=False) == 1
+    assert world.sweep().submit(detach=False) == 1
     assert names(world.cluster) == [f"{PONG}.1"]
     assert capsys.readouterr().out.splitlines()[-1] == "1 stopped, 1 waiting"
 
     world.cluster.events = {40: world.finish(BREAKOUT)}
-    assert world.sweep().submit(again=False, detach=False) == 1  # what was stopped stays so
+    assert world.sweep().submit(detach=False) == 1  # what was stopped stays so
     assert names(world.cluster) == [f"{PONG}.1", f"{BREAKOUT}.1"]
     now = round(world.cluster.now) - 1000
     world.cluster.events = {now + 10: world.finish(PONG, attempt=2)}
-    assert world.sweep().submit(again=True, detach=False) == 0
+    assert world.sweep(again=True).submit(detach=False) == 0
 
 
 def test_a_cluster_that_comes_back_without_memory_costs_no_finished_run(world: World):
@@ -210,20 +209,20 @@ def test_a_cluster_that_comes_back_without_memory_costs_no_finished_run(world: W
         cluster.jobs = []
 
     world.cluster.events = {10: world.finish(PONG), 20: die, 200: return_empty, 230: world.finish(BREAKOUT)}
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert names(world.cluster) == [f"{BREAKOUT}.1"]
 
 
 def test_a_cluster_that_stays_silent_is_given_up(world: World):
     world.cluster.is_silent = True
     with pytest.raises(LostError, match="does not answer"):
-        world.sweep().submit(again=False, detach=False)
+        world.sweep().submit(detach=False)
     assert 600 <= world.cluster.now - 1000 <= 620
 
 
 def test_detached_it_submits_what_fits_and_leaves(world: World):
     world.cluster.slots = 1
-    assert world.sweep().submit(again=False, detach=True) == 0
+    assert world.sweep().submit(detach=True) == 0
     assert (world.cluster.active, world.cluster.now) == ([f"{PONG}.1"], 1000.0)
 
 
@@ -233,12 +232,12 @@ def test_where_the_directories_cannot_be_seen_the_jobs_word_counts(world: World)
         9: lambda c: c.end(f"{PONG}.1", "succeeded"),
         12: lambda c: c.end(f"{BREAKOUT}.1", "succeeded"),
     }
-    assert world.sweep().submit(again=False, detach=False) == 0
+    assert world.sweep().submit(detach=False) == 0
     assert len(world.cluster.jobs) == 2
 
 
 def test_the_table_tells_how_far_every_run_is(world: World):
-    world.sweep().submit(again=False, detach=True)
+    world.sweep().submit(detach=True)
     directory = world.root / PONG
     directory.mkdir()
     (directory / "metrics.jsonl").write_text('{"iteration": 1, "evaluation/score_mean": 1.25}\n{"iteration": 2}\n{"it')
@@ -261,7 +260,7 @@ def test_the_plan_says_what_it_costs_as_far_as_that_is_known(world: World):
         "in all 120 environment steps in 6 iterations",
         "  debug-atari: the time of a run is not known: none has finished here",
     ]
-    world.sweep().submit(again=False, detach=True)
+    world.sweep().submit(detach=True)
     world.finish(PONG)(world.cluster)
     (world.root / PONG / "timings.jsonl").write_text('{"iteration": 3, "collect": 5400.0}\n')
     assert plan(manifest).splitlines()[-1] == "  debug-atari: 1 h 30 min a run, as 1 finished took; 3 h 00 min in all"

@@ -1,0 +1,109 @@
+"""What does collecting through Ray cost over a bare loop, and how does it grow with the number of collectors?
+
+Bare is one collector in this process. Through Ray, collectors are actors whose chunks a replay store makes durable, by
+the calls of `pipeline/driver.py`; all act with the same weights. Rounds of both alternate, so that a machine's slow
+minutes hit both. What the parts of a round cost by themselves is measured, too: a call, and making a chunk durable.
+
+    python -m benchmarks.collect --preset atari-small --out benchmarks/results/collect_cpu.json
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from actors.collector import MAX_CHUNK_STEPS, Collector
+from actors.replay.service import ReplayService
+from benchmarks.question import Question
+from cluster.connect import connect, disconnect, num_cores
+from cluster.spawn import Placement, reserve, spawn
+from cluster.supervise import wait
+from learners.agent import acting_modules
+from learners.weights import pack
+from pipeline.config import RunConfig
+from pipeline.presets import PRESETS
+from pipeline.train import agent_config
+
+TIMEOUT_S = 600.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    question = Question("collect", "seconds of collecting through Ray against a bare loop", __doc__)
+    question.flags.add_argument("--preset", default="atari-small", choices=sorted(PRESETS))
+    question.flags.add_argument("--collectors", type=int, nargs="+", default=[1, 2, 4])
+    question.flags.add_argument("--steps", type=int, default=1_000, help="of every collector in a round")
+    question.flags.add_argument("--repeats", type=int, default=5, help="rounds, of which the median counts")
+    flags = question.ask(argv)
+    config = PRESETS[flags.preset][1]
+    torch.set_num_threads(1)  # as a collector's process has
+    connect(config.cluster)
+    try:
+        rows = [measure(config, count, flags.steps, flags.repeats) for count in flags.collectors]
+    finally:
+        disconnect()
+    size = {"steps": flags.steps, "repeats": flags.repeats, "cores": num_cores()}
+    question.answer({"preset": flags.preset, "environment": config.env.kind, **size, "rows": rows})
+
+
+def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) -> dict[str, Any]:
+    """Medians over the rounds."""
+    agent = agent_config(config)
+    weights = pack(acting_modules(*agent.build()))
+    bare = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
+    group = reserve(config.cluster, num_cpus=1, num_gpus=0)  # that of actors which take turns; here they do not
+    with tempfile.TemporaryDirectory() as directory:
+        placement = Placement(group, threads=1)
+        store = spawn(ReplayService, f"{directory}/replay", "benchmark", placement=placement)
+        collectors = [
+            spawn(Collector, config.env, config.collection, agent, seed=config.seed, index=i, placement=placement)
+            for i in range(num_collectors)
+        ]
+        known = ray.put(weights)
+        seconds: dict[str, list[float]] = {"bare": [], "through_ray": [], "durable": [], "call": []}
+        for iteration in range(1, repeats + 2):  # the first round is a warm-up
+            start = time.perf_counter()
+            bare.collect(iteration, steps, weights, 0)
+            seconds["bare"].append(time.perf_counter() - start)
+
+            start = time.perf_counter()
+            calls: list[Any] = [
+                each.collect.options(num_returns=3).remote(iteration, steps, known, 0) for each in collectors
+            ]
+            chunks = [call[0] for call in calls]
+            ray.wait(chunks, num_returns=len(chunks), timeout=TIMEOUT_S, fetch_local=False)
+            collected = time.perf_counter()
+            wait([store.append.remote(each) for each in chunks], "steps to be stored", TIMEOUT_S)
+            wait([part for call in calls for part in call[1:]], "states and reports", TIMEOUT_S)
+            seconds["through_ray"].append(time.perf_counter() - start)
+            seconds["durable"].append(time.perf_counter() - collected)
+
+            start = time.perf_counter()
+            wait(store.steps.remote(), "a small call", TIMEOUT_S)
+            seconds["call"].append(time.perf_counter() - start)
+        stored = sum(path.stat().st_size for path in Path(directory, "replay").glob("*.arrow"))
+        for actor in (store, *collectors):
+            ray.kill(actor)
+    ray.util.remove_placement_group(group)
+    median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    in_all = num_collectors * steps
+    return {
+        "collectors": num_collectors,
+        "bare_steps_per_second": steps / median["bare"],
+        "steps_per_second": in_all / median["through_ray"],
+        "times_bare": in_all / median["through_ray"] * median["bare"] / steps,
+        "overhead_percent": 100 * (median["through_ray"] / median["bare"] - 1) if num_collectors == 1 else None,
+        "seconds_to_make_a_chunk_durable": median["durable"] * MAX_CHUNK_STEPS / in_all,
+        "seconds_of_a_call": median["call"],
+        "bytes_of_a_stored_step": stored / (in_all * (repeats + 1)),
+    }
+
+
+if __name__ == "__main__":
+    main()

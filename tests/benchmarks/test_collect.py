@@ -1,0 +1,18 @@
+"""Collecting through Ray, against a bare loop."""
+
+import pytest
+
+from benchmarks.collect import measure
+from cluster.config import ClusterConfig
+from pipeline.presets import DEBUG
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_round_is_of_all_collectors_and_what_is_stored_is_counted(cluster: ClusterConfig):
+    found = measure(DEBUG, num_collectors=2, steps=30, repeats=1)
+    assert found["collectors"] == 2
+    assert found["times_bare"] == pytest.approx(found["steps_per_second"] / found["bare_steps_per_second"])
+    assert found["overhead_percent"] is None  # of one collector only
+    assert 0 < found["seconds_of_a_call"] < 60
+    assert 10 < found["bytes_of_a_stored_step"] < 12_288  # of a frame, compressed
