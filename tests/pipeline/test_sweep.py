@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,14 @@ def test_where_the_directories_cannot_be_seen_the_jobs_word_counts(world: World)
     }
     assert world.sweep().submit(detach=False) == 0
     assert len(world.cluster.jobs) == 2
+
+
+def test_a_finished_run_whose_directory_was_deleted_is_played_again(world: World):
+    world.cluster.events = {9: world.finish(PONG), 12: world.finish(BREAKOUT)}
+    assert world.sweep().submit(detach=False) == 0
+    shutil.rmtree(world.root / PONG)
+    assert world.sweep().submit(detach=True) == 0
+    assert world.cluster.active == [f"{PONG}.2"]
 
 
 def test_the_table_tells_how_far_every_run_is(world: World):
