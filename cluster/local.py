@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     if flags.nodes < 1 or flags.cpus < 1:
         parser.error(f"found {flags.nodes} nodes of {flags.cpus} CPUs, expected at least one of each")
-    os.environ.pop("RAY_ADDRESS", None)
+    if "RAY_ADDRESS" in os.environ:
+        parser.error(f"found RAY_ADDRESS={os.environ['RAY_ADDRESS']}, expected none: this starts a cluster of its own")
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _write_files(directory: Path, cluster: Cluster, nodes: Sequence[Any]) -> None:
     for index, each in enumerate(nodes, start=1):
         (directory / f"node-{index}.pid").write_text(f"{_raylet(each).pid}\n")
-    variables = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    authentication = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    variables = {name: os.environ[name] for name in authentication if name in os.environ}
     variables["RAY_API_SERVER_ADDRESS"] = f"http://{cluster.webui_url}"
     path = directory / "env"
     path.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.run_dir import check_run_dir, run_name
 
+_NOT_A_FLAG = {"--run-dir": "the root", "--seed": "the seeds", "--env.game": "the games"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -104,11 +105,9 @@ class Manifest(Config):
     def _says_nothing_twice(self) -> Self:
         for setting in ("presets", "games", "seeds"):
             values = getattr(self, setting)
-            twice = [
-                value for value, count in Counter(values if isinstance(values, tuple) else ()).items() if count > 1
-            ]
-            if twice:
-                raise ValueError(f"{setting}: {twice[0]!r} is there twice")
+            counts = Counter(values if isinstance(values, tuple) else ())
+            for value in (value for value, count in counts.items() if count > 1):
+                raise ValueError(f"{setting}: {value!r} is there twice")
         return self
 
     def runs(self) -> list[PlannedRun]:
@@ -127,8 +126,9 @@ class Manifest(Config):
             launch = parse([preset, *self.flags], "python -m pipeline.train")
         except UsageError as error:
             raise UsageError(f"sweep {self.name}: {error}") from error
-        if launch.run_dir is not None:
-            raise UsageError("flags: found --run-dir, which follows from the root")
+        for flag in self.flags:
+            if (name := flag.partition("=")[0].replace("_", "-")) in _NOT_A_FLAG:
+                raise UsageError(f"flags: found {name}, which follows from {_NOT_A_FLAG[name]}")
         return launch.config
 
     def _run(self, base: RunConfig, game: str | None, seed: int) -> PlannedRun:
