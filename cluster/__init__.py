@@ -1,8 +1,8 @@
 """Everything Ray: connecting, placing, starting and watching processes.
 
 Ray reads how it may be reached when it is imported, so it is settled here, before any module of this package imports
-it: unless `RAY_ADDRESS` names a cluster, the Ray that `connect` starts listens on loopback only (what the third
-variable does, whatever its name says) and demands a token that only this process tree knows.
+it: unless `RAY_ADDRESS` names a cluster, the Ray that `connect` starts listens on loopback only (which is what the last
+variable below does, whatever its name says) and demands a token that only this process tree knows.
 """
 
 import os
