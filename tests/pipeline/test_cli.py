@@ -21,7 +21,7 @@ from pipeline.presets import DEBUG, PRESETS
 from pipeline.verify import Arguments
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL_PRESETS = "iris-atari100k, iris-crafter, demo, atari-small, catch, debug, gym"
+ALL_PRESETS = "iris-atari100k, iris-crafter, demo, atari-small, catch, debug, debug-atari, gym"
 
 MISTAKES = {
     # The preset.

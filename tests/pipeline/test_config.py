@@ -183,9 +183,10 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "iris-atari100k": "Pong",
         "iris-crafter": "crafter",
         "demo": "Boxing",
-        "atari-small": "Assault",
+        "atari-small": "Krull",
         "catch": "catch",
         "debug": "catch",
+        "debug-atari": "Breakout",
         "gym": "gym",
     }
 
@@ -198,7 +199,9 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "inspect_every",
         "checkpoint.every",
         "checkpoint.keep",
+        "cluster.acting",
         "cluster.device",
+        "cluster.gpu_share",
         "cluster.learner_threads",
         "cluster.object_store_mb",
         "learner.cuda_graph",
