@@ -127,8 +127,13 @@ def test_collectors_on_other_nodes_change_no_result(three_nodes: LocalCluster, t
     words = ["--run-dir", str(spread), *flags, "--cluster.acting", "spread"]
     code, output = three_nodes.submit("spread", *words, wait=False)
     assert code == 0, output
-    until(lambda: len(raylets_with(three_nodes, "Collector")) == 2)
-    where = [*raylets_with(three_nodes, "Collector"), *raylets_with(three_nodes, "Learner")]
+    where: list[int] = []
+
+    def all_are_there() -> bool:
+        where[:] = [*raylets_with(three_nodes, "Collector"), *raylets_with(three_nodes, "Learner")]
+        return len(where) == 3
+
+    until(all_are_there)
     assert len(set(where)) == 3
     until(lambda: (spread / "scores.json").exists())
 
@@ -150,10 +155,15 @@ def test_a_sweep_survives_the_death_of_a_node_and_of_whoever_submits_it(
     runs = [root / f"debug-atari-{game}-seed{seed}" for seed in SEEDS for game in GAMES]
 
     submitter = three_nodes.start("pipeline.sweep", "submit", str(manifest))
-    until(lambda: any(len(iterations(run)) >= 2 for run in runs) and node_of_a_learner(three_nodes) is not None)
-    raylet = node_of_a_learner(three_nodes)
-    assert raylet is not None
-    os.kill(raylet, signal.SIGKILL)
+    victims: list[int] = []
+
+    def struck() -> bool:
+        if any(len(iterations(run)) >= 2 for run in runs) and (raylet := node_of_a_learner(three_nodes)):
+            os.kill(raylet, signal.SIGKILL)
+            victims.append(raylet)
+        return bool(victims)
+
+    until(struck)
     submitter.kill()
     submitter.communicate()
     assert not all((run / "scores.json").exists() for run in runs)
