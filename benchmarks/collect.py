@@ -16,7 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# isort: off
+import cluster  # noqa: F401 - it settles how Ray may be reached, which Ray reads when it is imported
 import ray
+
+# isort: on
 import torch
 
 from actors.collector import MAX_CHUNK_STEPS, Collector
