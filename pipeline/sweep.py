@@ -44,11 +44,14 @@ Phase = Literal["waiting", "pending", "running", "finished", "stopped", "failed"
 class Arguments(Config):
     """Runs every preset × game × seed of a manifest as a Ray job of its own (docs/operations.md shows a manifest).
 
-    submit   submits what is neither finished nor running, as long as there is room, and waits until all is done;
-             failed runs are tried again; where the manifest's root has runs already, they go on
-    status   shows how far every run is
-    resume   like submit, but runs that were stopped or have failed too often are tried again, too
-    stop     asks all running jobs to end; what they have committed stays
+    "submit" submits what is neither finished nor running as long as there is room, and waits until all is done; failed
+    runs are tried again, and runs that the manifest's root holds already go on.
+
+    "status" shows how far every run is.
+
+    "resume" is like submit, but runs that were stopped or have failed too often are tried again, too.
+
+    "stop" asks all running jobs to end; what they have committed stays.
     """
 
     action: Annotated[Literal["submit", "status", "resume", "stop"], tyro.conf.Positional]
