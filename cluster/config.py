@@ -8,6 +8,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from learners.config import Config
 
+PROBE = ".probe-"
+"""How the files begin that nodes write for a moment into the directory of a run, to see whether they can."""
+
 
 class ClusterConfig(Config):
     """Where and with what the run's processes work."""

@@ -104,8 +104,11 @@ class Jobs:
 
     def last_error(self, job: Job) -> str:
         """The last line of its log that tells of an error, else its last line, else what Ray says."""
-        lines = [line.strip() for line in self._ask(lambda: self._client.get_job_logs(job.id)).splitlines()]
-        lines = [line for line in lines if line]
+        try:
+            log = self._ask(lambda: self._client.get_job_logs(job.id))
+        except LostError:  # gone with its node
+            log = ""
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
         return (errors or lines or [job.message.partition("\n")[0]])[-1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.config import PROBE
 from cluster.errors import ClusterError, LostError
 from cluster.supervise import wait
 
@@ -26,14 +27,14 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
         LostError if a node that is alive does not answer in time.
     """
     word = token_hex(8)
-    ours = directory / f".driver-{word}"
+    ours = directory / f"{PROBE}driver-{word}"
     nodes = _alive()
     ours.write_text(word)
     try:
         look: Any = ray.remote(_look)
         calls = {
             node: look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                str(ours), str(directory / f".node-{node}-{word}")
+                str(ours), str(directory / f"{PROBE}{node}-{word}")
             )
             for node in nodes
         }
@@ -44,7 +45,7 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
                 if node in _alive():
                     raise
                 continue  # it has died, and need not see anything
-            theirs = directory / f".node-{node}-{word}"
+            theirs = directory / f"{PROBE}{node}-{word}"
             if not problem and not theirs.exists():
                 problem = "it writes into another directory of that name"
             if problem:
@@ -55,7 +56,7 @@ def check_nodes(directory: Path, timeout_s: float) -> None:
                         f"node {nodes[node]} ({node[:8]}): found {name} {packages[name]}, expected {expected} as here"
                     )
     finally:
-        for path in (ours, *directory.glob(f".node-*-{word}")):
+        for path in directory.glob(f"{PROBE}*"):  # also those of a process that was killed here
             with suppress(OSError):
                 path.unlink()
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from cluster.config import PROBE
 from learners.durable import TEMPORARY_SUFFIX, write_durably
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -197,7 +198,7 @@ class RunDirectory:
 
 def _foreign_entry(path: Path) -> str | None:
     """Something in the directory that no run has put there; None if it is a run, or one that never began, or empty."""
-    names = sorted(os.listdir(path))
+    names = sorted(name for name in os.listdir(path) if not name.startswith(PROBE))
     ours = {LOCK_FILE, CONFIG_FILE + TEMPORARY_SUFFIX}
     return None if CONFIG_FILE in names else next((name for name in names if name not in ours), None)
 

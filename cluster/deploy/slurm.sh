@@ -38,8 +38,15 @@ for node in "${nodes[@]:1}"; do
     srun --nodes=1 --ntasks=1 -w "$node" ray start --block --address "$head:$port" --num-cpus "$cpus" &
 done
 
-# Shortly before the time is up, every run finishes its commit.
-trap 'python -m pipeline.sweep stop "$manifest"; kill $(jobs -p)' TERM
+# Shortly before the time is up, every run finishes its commit: `stop` asks for it, the sweep ends when all have.
 python -m pipeline.sweep resume "$manifest" &
-wait $!
-kill $(jobs -p)
+sweep=$!
+trap 'python -m pipeline.sweep stop "$manifest"' TERM
+status=0
+wait "$sweep" || status=$?
+if kill -0 "$sweep" 2>/dev/null; then # the signal broke off the wait, not the sweep
+    status=0
+    wait "$sweep" || status=$?
+fi
+kill $(jobs -p) 2>/dev/null || true
+exit "$status"

@@ -1,7 +1,9 @@
 """What can be checked of the deployment files without the services they are for."""
 
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,43 @@ def ray_clusters() -> list[dict[str, Any]]:
     return [specs["RayCluster"], specs["RayJob"]["rayClusterSpec"]]
 
 
-def test_the_slurm_script_is_a_script():
-    subprocess.run(["bash", "-n", DEPLOY / "slurm.sh"], check=True)
+STANDINS = {
+    "scontrol": "echo node-1; echo node-2",
+    "srun": """case "$*" in
+*hostname*) echo 127.0.0.1;;
+*) trap 'echo node ended >> "$LOG"; exit' TERM; while true; do sleep 0.1; done;;
+esac""",
+    "python": """case "$*" in
+*resume*) echo sweep began >> "$LOG"; until grep -q asked "$LOG"; do sleep 0.1; done; sleep 0.5
+    echo runs committed >> "$LOG"; exit 1;;
+*stop*) echo asked >> "$LOG";;
+*token_hex*) echo token;;
+esac""",
+}
+"""What the Slurm script calls, as far as the order of things matters."""
+
+
+def test_before_its_time_is_up_the_slurm_script_lets_every_run_commit(tmp_path: Path):
+    for name, body in STANDINS.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "activate").write_text("")
+    log = tmp_path / "log"
+    log.touch()
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node-[1-2]", "SLURM_CPUS_PER_TASK": "2"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "VENV": str(tmp_path), "LOG": str(log), **slurm}
+    script = subprocess.Popen(["bash", DEPLOY / "slurm.sh", "my-sweep.toml"], env=environment)
+    try:
+        while "sweep began" not in log.read_text():
+            assert script.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.2)  # the script waits for the sweep by now
+        script.terminate()
+        assert script.wait(60) == 1  # the sweep's: its runs are not finished
+    finally:
+        script.kill()
+    assert log.read_text().splitlines()[:3] == ["sweep began", "asked", "runs committed"]
 
 
 @pytest.mark.parametrize("spec", ray_clusters(), ids=["cluster", "job"])

@@ -107,6 +107,17 @@ def test_the_cause_of_a_death_is_the_last_error_in_the_log(client: FakeClient, l
     assert jobs.last_error(jobs.list()[0]) == cause
 
 
+def test_where_the_log_is_gone_the_cause_is_what_ray_says(client: FakeClient, monkeypatch: pytest.MonkeyPatch):
+    client.details.append(job("s.r.1", {"iris_ray_run": "s/r"}, status=JobStatus.FAILED, message="its node died\nsee"))
+
+    def gone(job_id: str) -> str:
+        raise RuntimeError("Request failed with status code 500")
+
+    monkeypatch.setattr(client, "get_job_logs", gone)
+    jobs = Jobs("http://127.0.0.1:1", "s")
+    assert jobs.last_error(jobs.list()[0]) == "its node died"
+
+
 def test_no_answer_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "TOKEN_IS_OURS", False)
     with pytest.raises(LostError, match=r"the cluster at http://127\.0\.0\.1:9 does not answer: ") as lost:

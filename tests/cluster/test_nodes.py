@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import nodes
+from cluster.config import PROBE
 from cluster.errors import ClusterError
 from cluster.nodes import check_nodes
 
@@ -15,6 +16,7 @@ TIMEOUT_S = 100.0
 
 
 def test_nodes_that_see_the_directory_leave_nothing_in_it(cluster: Any, tmp_path: Path):
+    (tmp_path / f"{PROBE}of-a-process-that-was-killed").write_text("")
     check_nodes(tmp_path, TIMEOUT_S)
     assert list(tmp_path.iterdir()) == []
 
@@ -28,7 +30,7 @@ def test_a_node_that_cannot_see_the_directory_is_named(cluster: Any, tmp_path: P
         check_nodes(tmp_path, TIMEOUT_S)
     (line,) = str(refused.value).splitlines()
     assert line.startswith("node ")
-    assert f"cannot use {tmp_path}: No such file or directory ({elsewhere}/.driver-" in line
+    assert f"cannot use {tmp_path}: No such file or directory ({elsewhere}/.probe-driver-" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -57,7 +57,7 @@ def test_a_preset_without_games_is_one_run_a_seed(tmp_path: Path):
         ({"seeds": "0"}, "seeds: "),
         ({"games": '["Pong"]', "presets": '["catch"]'}, "games: preset catch has no choice of games, found 'Pong'"),
         ({"flags": '["--iteration", "3"]'}, "unknown flag: found --iteration; did you mean --iterations?"),
-        ({"flags": '["--run-dir", "/tmp/x"]'}, "flags: found --run-dir, which follows from the root"),
+        ({"flags": '["--run-dir", "/shared/x"]'}, "flags: found --run-dir, which follows from the root"),
         ({"flags": '["--seed=3"]'}, "flags: found --seed, which follows from the seeds"),
         ({"flags": '["--env.game", "Pong"]'}, "flags: found --env.game, which follows from the games"),
         ({"name ": '"other"'}, "name: found a setting, expected none"),

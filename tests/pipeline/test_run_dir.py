@@ -14,6 +14,7 @@ import pytest
 
 from actors.config import CatchConfig, GymConfig
 from actors.replay.store import ReplayStore
+from cluster.config import PROBE
 from pipeline.config import CheckpointConfig, RunConfig
 from pipeline.errors import UsageError
 from pipeline.presets import DEBUG
@@ -105,6 +106,12 @@ def test_a_refused_claim_changes_nothing(begun: Path, tmp_path: Path):
     refusal(foreign)
     refusal(begun, DEBUG.model_copy(update={"seed": 1}))
     assert _content(tmp_path) == before
+
+
+def test_a_directory_whose_first_look_by_the_nodes_was_killed_may_be_claimed(tmp_path: Path):
+    (tmp_path / f"{PROBE}driver-0123").write_text("")
+    with claimed(tmp_path):
+        pass
 
 
 def test_an_empty_directory_may_be_claimed(tmp_path: Path):
