@@ -6,11 +6,11 @@ Needs no Ray in this process: a laptop can talk to a cluster whose other ports i
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlparse
 
@@ -64,15 +64,13 @@ class Jobs:
         """
         self._address = address
         self._name = name
-        if TOKEN_IS_OURS:  # made for a Ray that this process might start; a cluster that runs already knows another
-            for variable in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-                os.environ.pop(variable, None)
-            host = urlparse(address).hostname or ""
-            if not allow_open and not is_loopback(host):
-                raise ClusterError(
-                    f"the cluster at {address} is open: whoever reaches {host} can run code there; found no token,"
-                    " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
-                )
+        # A token made here opens nothing that is closed, and who asks for none does not mind it.
+        host = urlparse(address).hostname or ""
+        if TOKEN_IS_OURS and not allow_open and not is_loopback(host):
+            raise ClusterError(
+                f"the cluster at {address} is open: whoever reaches {host} can run code there; found no token,"
+                " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
+            )
         self._client = self._ask(lambda: JobSubmissionClient(address))
 
     def list(self) -> list[Job]:
@@ -159,7 +157,9 @@ class Jobs:
             return call()
         except (ConnectionError, RuntimeError, RayError, RayStateApiException, requests.RequestException) as error:
             reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "no reason")
-            raise LostError(f"the cluster at {self._address} does not answer: {reason.strip()}") from error
+            raise LostError(
+                f"the cluster at {self._address} does not answer: {shorten(reason, 200, placeholder=' …')}"
+            ) from error
 
 
 def _job(details: JobDetails) -> Job:
