@@ -59,7 +59,13 @@ def _small_iris(
 
 
 def _small_actor_critic(
-    *, horizon: int, steps: int, starts_after: int, discount: float = 0.95, learning_rate: float = 1e-3
+    *,
+    horizon: int,
+    steps: int,
+    starts_after: int,
+    discount: float = 0.95,
+    learning_rate: float = 1e-3,
+    entropy_weight: float = 0.01,
 ) -> ActorCriticConfig:
     return ActorCriticConfig(
         channels=(16, 32),
@@ -68,7 +74,7 @@ def _small_actor_critic(
         burn_in=4,
         horizon=horizon,
         discount=discount,
-        entropy_weight=0.01,
+        entropy_weight=entropy_weight,
         learn_after_end=False,
         training=PartTraining(
             starts_after=starts_after, batch_size=16, steps_per_iteration=steps, learning_rate=learning_rate
@@ -99,13 +105,15 @@ DEMO = RunConfig(
 
 ATARI_SMALL = RunConfig(
     preset="atari-small",
-    iterations=16,
+    iterations=32,
     env=AtariConfig(game="Krull", evaluation_max_frames=4_000),
     world_model=_small_iris(
-        tokenizer_steps=60, world_model_steps=120, world_model_starts_after=2, world_model_batch=16
+        tokenizer_steps=40, world_model_steps=80, world_model_starts_after=2, world_model_batch=16
     ),
-    actor_critic=_small_actor_critic(horizon=10, steps=20, starts_after=8, discount=0.97, learning_rate=5e-4),
-    collection=CollectionConfig(steps_per_iteration=4_000, last_iteration=16, epsilon=0.05, envs_per_collector=8),
+    actor_critic=_small_actor_critic(
+        horizon=10, steps=12, starts_after=12, discount=0.97, learning_rate=5e-4, entropy_weight=0.02
+    ),
+    collection=CollectionConfig(steps_per_iteration=2_000, last_iteration=32, epsilon=0.05, envs_per_collector=8),
     evaluation=EvaluationConfig(every=8, episodes=16, final_episodes=64, envs_per_evaluator=16, num_evaluators=2),
     inspect_every=8,
     log_every=20,
