@@ -61,7 +61,7 @@ def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) ->
     agent = agent_config(config)
     weights = pack(acting_modules(*agent.build()))
     bare = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
-    group = reserve(config.cluster, num_cpus=1, num_gpus=0)  # that of actors which take turns; here they do not
+    group = reserve(config.cluster, [{"CPU": 1}])  # that of actors which take turns; here they do not
     with tempfile.TemporaryDirectory() as directory:
         placement = Placement(group, threads=1)
         store = spawn(ReplayService, f"{directory}/replay", "benchmark", placement=placement)

@@ -26,10 +26,11 @@ from benchmarks.question import Question
 from benchmarks.synthetic import fill, settle, synthetic_learner
 from benchmarks.timing import median_seconds
 from benchmarks.workload import Workload
-from learners.imagination import imagination_noise, imagine, recorded_imagination
+from learners.imagination import imagine, recorded_imagination
 from learners.iris.iris import Iris
 from learners.learner import Learner
 from learners.nn.precision import autocast
+from learners.nn.sampling import uniforms
 
 PART = "actor_critic"
 DATASET_FRAMES = (10_000, 100_000)
@@ -88,7 +89,7 @@ def rollout(workload: Workload, learner: Learner, num_steps: int, *, record: boo
     def call() -> None:
         with autocast(device, workload.precision):
             context = learner.dataset.sample(batch_size, part.length, part.anchor, part.columns, rng)
-            roll_out(context, imagination_noise(world_model, batch_size, num_steps, generator))
+            roll_out(context, uniforms((num_steps, batch_size, 1 + world_model.noise_per_step), generator))
 
     return call
 

@@ -16,14 +16,20 @@ class ClusterConfig(Config):
     """Where and with what the run's processes work."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Of the learner; auto is cuda where the cluster has a GPU."""
+    """Of the learners; auto is cuda where the cluster has a GPU."""
     gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Of a GPU that the run takes for itself: with 0.25 four runs fit on one. Memory is not divided by it."""
+    """Of a GPU that each learner takes for itself: with 0.25 four runs fit on one. Memory is not divided by it."""
     acting: Literal["beside", "spread"] = "beside"
     """Where collectors and evaluators work: beside the learner, in turns with it on what it has; or spread over the
     nodes, each pair on a CPU of its own and without a GPU. On a run without a GPU it changes no result."""
+    learners: Literal["colocated", "split"] = "colocated"
+    """Where the parts train: all of them in one process on one device; or tokenizer, world model and actor-critic each
+    in its own, which is only faster with `--schedule overlapped`. It changes no result."""
+    data_parallel: PositiveInt = 1
+    """Processes, each with a device of its own, that share every batch of a part. Results differ from those of one
+    process in their last bits, and in what dropout draws."""
     learner_threads: NonNegativeInt = 0
-    """CPU threads of the learner; 0 is one per core. Another number changes the last bits of the results."""
+    """CPU threads of each learner; 0 is one per core. Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512
     """Shared memory of an embedded Ray for objects on their way between processes."""
     start_timeout_s: PositiveInt = 120

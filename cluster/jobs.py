@@ -23,6 +23,7 @@ from ray.util.state.exception import RayStateApiException
 from cluster import TOKEN_IS_OURS
 from cluster.connect import is_loopback
 from cluster.errors import ClusterError, LostError
+from cluster.spawn import add_up
 
 STOP_WAIT_S = 30
 """How long a stopped job may take to end by itself; Ray's own three seconds are too few to finish a commit."""
@@ -110,18 +111,17 @@ class Jobs:
         errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
         return (errors or lines or [job.message.partition("\n")[0]])[-1]
 
-    def room(self, need: Mapping[str, float], num_elsewhere: int, num_active: int) -> int:
+    def room(self, bundles: Sequence[Mapping[str, float]], num_active: int) -> int:
         """How many more jobs would find what each of them needs free.
 
         Args:
-            need: of "CPU" and "GPU", on one node.
-            num_elsewhere: CPUs on any node.
+            bundles: of "CPU" and "GPU"; each must be found on one node, the first is the largest.
             num_active: jobs of ours that run or are about to; not all of them may have taken what they need yet.
         """
         totals = self._nodes()
-        slots = sum(_fits(total, need) for total in totals)
+        slots = sum(_fits(total, bundles[0]) for total in totals)
         usage = self._usage()
-        in_all = {**need, "CPU": need["CPU"] + num_elsewhere}
+        in_all = add_up(bundles)
         left = {name: usage.get(name, (0.0, 0.0)) for name in in_all}
         taken_by_others = {name: max(0.0, used - num_active * in_all[name]) for name, (used, _) in left.items()}
         free = {name: total - taken_by_others[name] for name, (_, total) in left.items()}

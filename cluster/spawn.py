@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.config import ClusterConfig
@@ -26,29 +31,45 @@ class Placement:
     """Which part of the group."""
 
 
-def reserve(config: ClusterConfig, *, num_cpus: int, num_gpus: float, num_elsewhere: int = 0) -> PlacementGroup:
-    """Sets resources aside on one node (bundle 0), and single CPUs on as many other nodes as there are (1, 2, …).
+def reserve(config: ClusterConfig, bundles: Sequence[Mapping[str, float]]) -> PlacementGroup:
+    """Sets resources ("CPU", "GPU") aside: each bundle on one node, different ones on different nodes where possible.
 
     Raises: ClusterError if the cluster cannot give them within `start_timeout_s`; at once if it never could.
     """
-    wanted: dict[str, float] = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
-        largest: dict[str, float] = {name: largest_node(name) for name in wanted}
-        raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(wanted)} on one")
-    in_all = num_cpus + num_elsewhere
-    if (cpus := sum(node.get("CPU", 0) for node in nodes)) < in_all:
-        raise ClusterError(f"the cluster is too small: found {cpus:g} CPU on {len(nodes)} nodes, expected {in_all}")
+    for bundle in bundles:
+        if not any(all(node.get(name, 0) >= amount for name, amount in bundle.items()) for node in nodes):
+            largest: dict[str, float] = {name: largest_node(name) for name in bundle}
+            raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(bundle)} on one")
+    wanted = add_up(bundles)
+    found = {name: sum(node.get(name, 0.0) for node in nodes) for name in wanted}
+    if any(found[name] < amount for name, amount in wanted.items()):
+        where = f"on {len(nodes)} nodes"
+        raise ClusterError(f"the cluster is too small: found {_words(found)} {where}, expected {_words(wanted)}")
     # As one group, or several runs would wait for each other's halves.
-    bundles = [{name: float(amount) for name, amount in wanted.items()}, *([{"CPU": 1.0}] * num_elsewhere)]
-    group = placement_group(bundles, strategy="SPREAD")
+    group = placement_group([dict(bundle) for bundle in bundles], strategy="SPREAD")
     if not group.wait(config.start_timeout_s):
         remove_placement_group(group)  # or it takes them once they are free
         free = {name: ray.available_resources().get(name, 0.0) for name in wanted}
         waited = f"no free resources after {config.start_timeout_s} s"
-        more = f" and {num_elsewhere} CPU on any" if num_elsewhere else ""
-        raise ClusterError(f"{waited}: found {_words(free)}, expected {_words(wanted)} on one node{more}")
+        expected = ", ".join(_words(bundle) for bundle in bundles)
+        raise ClusterError(f"{waited}: found {_words(free)}, expected {expected}, each on one node")
     return group
+
+
+def add_up(bundles: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """All resources of some bundles."""
+    total: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total
+
+
+def host_of(placement: Placement) -> str:
+    """Address of the node on which something is placed."""
+    node_id = placement_group_table(placement.group)["bundles_to_node_id"][placement.bundle]
+    return next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def await_reserved(group: PlacementGroup, timeout_s: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from textwrap import shorten
 from typing import Any
 
@@ -19,8 +21,24 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
     Raises: LostError if it did not come in time, its process died or Ray lost it; ClusterError if the process could not
         even start; what the call itself raised, if it did. The last two would only happen again.
     """
-    try:
+    with _as_losses(what, timeout_s):
         return ray.get(reference, timeout=timeout_s)
+
+
+async def arrival(reference: Any, what: str, timeout_s: float) -> Any:
+    """`wait` for those who have other things to do meanwhile."""
+    with _as_losses(what, timeout_s):
+        async with asyncio.timeout(timeout_s):
+            if isinstance(reference, ray.ObjectRef):
+                return await reference
+            return await asyncio.gather(*reference)
+
+
+@contextmanager
+def _as_losses(what: str, timeout_s: float) -> Iterator[None]:
+    """Says what an error of Ray means here."""
+    try:
+        yield
     except GetTimeoutError as error:
         raise LostError(f"waited {timeout_s:g} s for {what} in vain") from error
     except RayError as error:
@@ -33,6 +51,8 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
             kind = ClusterError if cause.actor_init_failed else LostError
             raise kind(f"the process died that was to do: {what} ({_reason(cause)})") from error
         raise LostError(f"lost: {what} ({type(cause).__name__}: {_reason(cause)})") from error
+    except TimeoutError as error:  # of `arrival`; one that the call raised was a RayError
+        raise LostError(f"waited {timeout_s:g} s for {what} in vain") from error
 
 
 class Worker:

@@ -17,9 +17,9 @@ from torch.distributions import Categorical
 from learners.actor_critic import ActorCritic, State
 from learners.config import ActorCriticConfig
 from learners.cuda_graph import CudaGraph
-from learners.nn.sampling import sample_categorical, uniforms
+from learners.nn.sampling import sample_categorical
 from learners.returns import lambda_returns
-from learners.world_model import Losses, Part, Segments, WorldModel, masked_mean
+from learners.world_model import Losses, Mean, Part, Segments, WorldModel, masked_mean
 
 
 class Imagined(NamedTuple):
@@ -44,7 +44,7 @@ def imagine(world_model: WorldModel, actor_critic: ActorCritic, context: Segment
     Nothing here waits for the device or copies to or from it, so that a CUDA graph can hold the whole rollout.
 
     Args:
-        noise: (H, B, 1 + noise_per_step) in [0, 1), from `imagination_noise`: for the action, then for the world model.
+        noise: (H, B, 1 + noise_per_step) in [0, 1): for the action, then for the world model.
     """
     before = context.mask[:, :-1]
     state = burned_in = actor_critic.burn_in(world_model.context_features(context)[:, :-1], before)
@@ -58,11 +58,6 @@ def imagine(world_model: WorldModel, actor_critic: ActorCritic, context: Segment
         ends.append(end)
     features = torch.stack(dream.features, dim=1)
     return Imagined(features, torch.stack(actions, 1), torch.stack(rewards, 1), torch.stack(ends, 1), burned_in)
-
-
-def imagination_noise(world_model: WorldModel, batch_size: int, num_steps: int, generator: torch.Generator) -> Tensor:
-    """All randomness of a rollout: (H, B, 1 + noise_per_step)."""
-    return uniforms((num_steps, batch_size, 1 + world_model.noise_per_step), generator)
 
 
 def recorded_imagination(world_model: WorldModel, actor_critic: ActorCritic) -> Imagine:
@@ -84,7 +79,7 @@ def recorded_imagination(world_model: WorldModel, actor_critic: ActorCritic) -> 
 
 def actor_critic_loss(
     logits: Tensor, values: Tensor, imagined: Imagined, config: ActorCriticConfig
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Mean], dict[str, Tensor]]:
     """REINFORCE with the value as baseline, value regression and an entropy bonus; means over B and H, or, without
     `learn_after_end`, over the steps up to and including each trajectory's first end.
 
@@ -100,14 +95,14 @@ def actor_critic_loss(
     advantages = targets - values.detach()
     ended_before = imagined.ends.cumsum(dim=1) - imagined.ends.long()  # (B, H)
     counted = torch.ones_like(imagined.ends) if config.learn_after_end else ended_before == 0  # (B, H)
-    entropy = masked_mean(policy.entropy(), counted)
+    entropy = policy.entropy()  # (B, H)
     terms = {
-        "policy": -masked_mean(policy.log_prob(imagined.actions) * advantages, counted),
+        "policy": masked_mean(-policy.log_prob(imagined.actions) * advantages, counted),
         "value": masked_mean((values - targets).square(), counted),
-        "entropy": -config.entropy_weight * entropy,
+        "entropy": masked_mean(-config.entropy_weight * entropy, counted),
     }
     metrics = {
-        "policy_entropy": entropy.detach(),
+        "policy_entropy": masked_mean(entropy.detach(), counted).value,
         "value_mean": values.detach().mean(),
         "return_mean": targets.mean(),
         "return_std": targets.std(correction=0),
@@ -130,8 +125,7 @@ def actor_critic_part(
     else:
         roll_out = partial(imagine, world_model, actor_critic)
 
-    def loss(context: Segments, generator: torch.Generator) -> Losses:
-        noise = imagination_noise(world_model, len(context.actions), config.horizon - 1, generator)
+    def loss(context: Segments, noise: Tensor) -> Losses:
         imagined = roll_out(context, noise)
         logits, values = actor_critic.unroll(imagined.features, imagined.state)
         return Losses(*actor_critic_loss(logits, values, imagined, config))
@@ -144,4 +138,5 @@ def actor_critic_part(
         anchor="end",
         columns=world_model.dream_columns,
         loss=loss,
+        noise=(config.horizon - 1, 1 + world_model.noise_per_step),
     )

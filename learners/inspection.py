@@ -76,8 +76,8 @@ def held_out(world_model: WorldModel, dataset: Dataset, generator: torch.Generat
         rows = dataset.newest(part.length)
         kept = np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_HELD_OUT // part.length))).astype(int)
         rows = rows[kept]
-        losses = part.loss(dataset.gather(rows, part.columns), generator)
-        terms = {f"loss/{name}": term for name, term in losses.terms.items()}
+        losses = part.loss(dataset.gather(rows, part.columns), part.draw_noise(len(rows), generator))
+        terms = {f"loss/{name}": term.value for name, term in losses.terms.items()}
         metrics |= {f"held_out/{part.name}/{name}": float(value) for name, value in {**terms, **losses.metrics}.items()}
     return metrics
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,12 +28,23 @@ from learners.imagination import actor_critic_part
 from learners.inspection import Inspection, inspect
 from learners.nn.precision import autocast
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
+from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
 from learners.streams import Streams
-from learners.weights import pack
+from learners.weights import pack, unpack
 from learners.world_model import Part
 
 
+class PartCopy(NamedTuple):
+    """A part as it was at one moment, on its way to another learner."""
+
+    weights: NDArray[np.float32]
+    updates: int
+    """Gradient steps it had taken."""
+
+
 class Learner:
+    """Holds all parts of an agent and trains those it is asked to; alone, or as one of several `ranks`."""
+
     def __init__(
         self,
         agent: AgentConfig,
@@ -42,9 +54,11 @@ class Learner:
         seed: int,
         device: str,
         cache: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Without `cache`, derived columns are computed anew for every batch."""
         self.config = config
+        self._ranks = ranks
         self._streams = Streams(seed)
         self._device = torch.device(device)
         self._discount = agent.actor_critic.discount
@@ -68,6 +82,15 @@ class Learner:
             cache=cache,
         )
 
+    def meet(self, host: str) -> str:
+        """Opens a place on this machine, by its address `host`, where ranks can `join`; host:port."""
+        address, self._meeting_point = meeting_point(host)
+        return address
+
+    def join(self, address: str, index: int, count: int, timeout_s: float) -> None:
+        """From now on takes gradient steps together with other ranks. Raises: RankLostError if not all of them come."""
+        self._ranks = ProcessRanks(address, index, count, self._device, timeout_s)
+
     def parameter_counts(self) -> dict[str, int]:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
 
@@ -87,7 +110,7 @@ class Learner:
 
         Raises: DivergedError if a loss or a gradient was not finite: the weights are those before that step, but for
             idle codewords that the tokenizer's revival moved in the steps after.
-            BatchTooLargeError if the device's memory is too small.
+            BatchTooLargeError if the device's memory is too small. RankLostError.
         """
         trainer = self._trainers[part]
         reports: list[Mapping[str, Tensor]] = []
@@ -116,11 +139,22 @@ class Learner:
         """Of everything that acts, for `Agent.load`."""
         return pack(acting_modules(self.world_model, self.actor_critic))
 
-    def save(self, directory: str) -> dict[str, str]:
-        """Writes one durable file a part into an existing directory; file name -> sha256."""
+    def copy_of(self, part: str) -> PartCopy:
+        """For `adopt`."""
+        trainer = self._trainers[part]
+        return PartCopy(pack({part: trainer.part.module}), trainer.updates)
+
+    def adopt(self, part: str, copy: PartCopy) -> None:
+        """Takes over a part that another learner trains."""
+        trainer = self._trainers[part]
+        unpack({part: trainer.part.module}, copy.weights)
+        trainer.updates = copy.updates
+
+    def save(self, directory: str, parts: Sequence[str] | None = None) -> dict[str, str]:
+        """Writes one durable file a part (all, or those named) into an existing directory; file name -> sha256."""
         hashes = {}
-        for name, trainer in self._trainers.items():
-            data = trainer.to_bytes()
+        for name in parts or self._trainers:
+            data = self._trainers[name].to_bytes()
             write_durably(Path(directory) / f"{name}.safetensors", data)
             hashes[f"{name}.safetensors"] = sha256(data).hexdigest()
         return hashes
@@ -143,11 +177,14 @@ class Learner:
 
     def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> dict[str, Tensor]:
         part, streams = trainer.part, self._streams
-        torch.manual_seed(streams.key(f"{part.name}/dropout", iteration, step))
+        noise, dropout = f"{part.name}/noise", streams.key(f"{part.name}/dropout", iteration, step)
+        torch.manual_seed(dropout + self._ranks.index)
         with self.precision():
-            segments = self.dataset.gather(self._draw(part, iteration, step), part.columns)
-            losses = part.loss(segments, streams.torch(self._device, f"{part.name}/noise", iteration, step))
-        return trainer.step(losses)
+            rows, generator = self._draw(part, iteration, step), streams.torch(self._device, noise, iteration, step)
+            mine = share(self._ranks, len(rows))
+            segments = self.dataset.gather(rows[mine], part.columns)
+            losses = part.loss(segments, part.draw_noise(len(rows), generator)[:, mine])
+        return trainer.step(losses, self._ranks)
 
     def _draw(self, part: Part, iteration: int, step: int) -> NDArray[np.int64]:
         """Rows of a gradient step's batch."""

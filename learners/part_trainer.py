@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from learners.config import PartTraining
-from learners.world_model import Losses, Part
+from learners.ranks import ALONE, Ranks
+from learners.world_model import Losses, Mean, Part
 
 ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 
@@ -36,27 +37,42 @@ class PartTrainer:
         self._optimizer = build_optimizer(part.module, part.training)
         self._diverged = next(part.module.parameters()).new_zeros(())
 
-    def step(self, losses: Losses) -> dict[str, Tensor]:
+    def step(self, losses: Losses, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """Minimises the sum of the loss terms; reports them, the gradient's L2 norm before clipping, and the metrics.
+
+        Several ranks take the step on all their batches together: terms and gradients are those of the joint batch,
+        metrics the mean of theirs.
 
         If any of these is not finite, no weight changes, in this step and all that follow: the device knows, and nobody
         has to wait for it after every step.
 
         Returns: scalars on the device.
+        Raises: RankLostError, and no weight has changed.
         """
         self._optimizer.zero_grad(set_to_none=True)
+        if ranks.count > 1:
+            losses = share_of_joint(losses, ranks)
         loss = total_loss(losses)
         loss.backward()
+        if ranks.count > 1:
+            self._add_up_gradients(ranks)
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.part.training.max_gradient_norm)
-        terms = {f"loss/{name}": term for name, term in losses.terms.items()}
-        report = {"loss": loss, **terms, "gradient_norm": norm, **losses.metrics}
-        report = {name: value.detach() for name, value in report.items()}
+        terms = {f"loss/{name}": term.value for name, term in losses.terms.items()}
+        report = {"loss": loss, **terms, **losses.metrics}
+        report = dict(zip(report, ranks.add_up(torch.stack([*report.values()]).detach()), strict=True))
+        report["gradient_norm"] = norm
         finite = torch.stack(list(report.values())).isfinite().all()
         self._diverged = torch.where(finite, self._diverged, 1.0)
         self._optimizer.found_inf = self._diverged  # type: ignore[attr-defined] - what a fused optimiser skips steps by
         self._optimizer.step()
         self.updates += 1
         return report
+
+    def _add_up_gradients(self, ranks: Ranks) -> None:
+        gradients = [each.grad for each in self._parameters.values() if each.grad is not None]
+        total = ranks.add_up(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        for gradient, summed in zip(gradients, total.split([each.numel() for each in gradients]), strict=True):
+            gradient.copy_(summed.view(gradient.shape))
 
     def to_bytes(self) -> bytes:
         from safetensors.torch import save
@@ -106,8 +122,18 @@ class PartTrainer:
         self.updates = updates
 
 
+def share_of_joint(losses: Losses, ranks: Ranks) -> Losses:
+    """What this rank contributes to terms and metrics of the joint batch: over the ranks it adds up to them."""
+    counts = ranks.add_up(torch.stack([term.count for term in losses.terms.values()]))
+    terms = zip(losses.terms.items(), counts, strict=True)
+    return Losses(
+        {name: Mean(term.total, count) for (name, term), count in terms},
+        {name: metric / ranks.count for name, metric in losses.metrics.items()},
+    )
+
+
 def total_loss(losses: Losses) -> Tensor:
-    return torch.stack(list(losses.terms.values())).sum()
+    return torch.stack([term.value for term in losses.terms.values()]).sum()
 
 
 def build_optimizer(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.config import PartTraining
+from learners.nn.sampling import uniforms
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,23 @@ class Segments:
         return Segments(self.actions[first], self.rewards[first], self.ends[first], self.mask[first], columns)
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean over a batch as its two halves: where several processes share the batch, each half is added up first."""
+
+    total: Tensor  # scalar, with gradient
+    count: Tensor  # scalar
+
+    @property
+    def value(self) -> Tensor:
+        """0 if nothing was counted."""
+        return self.total / self.count.clamp(min=1.0)
+
+
 class Losses(NamedTuple):
     """Result of one part's loss function; everything stays on the device."""
 
-    terms: dict[str, Tensor]  # scalars; their sum is minimised
+    terms: dict[str, Mean]  # the sum of their values is minimised
     metrics: dict[str, Tensor]  # scalars, detached, only reported
 
 
@@ -56,7 +70,15 @@ class Part:
     """Which step of a segment is drawn uniformly in its episode; the rest is padded beyond the episode."""
     columns: tuple[str, ...]
     """What the loss reads: `frames` or names of derived columns."""
-    loss: Callable[[Segments, torch.Generator], Losses]
+    loss: Callable[[Segments, Tensor], Losses]
+    """Of a batch and its noise."""
+    noise: tuple[int, int] = (0, 0)
+    """Steps H and uniforms N per step."""
+
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """All randomness of a loss beside dropout: (H, B, N) in [0, 1)."""
+        steps, per_step = self.noise
+        return uniforms((steps, batch_size, per_step), generator)
 
 
 @dataclass(frozen=True)
@@ -129,7 +151,12 @@ def to_unit(frames: Tensor) -> Tensor:
     return frames.float().div_(255.0)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values (B, T) where mask (B, T) is True; 0 if it is True nowhere."""
+def mean(values: Tensor) -> Mean:
+    """Over all of them."""
+    return Mean(values.sum(), values.new_full((), values.numel()))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Mean:
+    """Of values (B, T) where mask (B, T) is True."""
     weights = mask.to(values.dtype)
-    return (values * weights).sum() / weights.sum().clamp(min=1.0)
+    return Mean((values * weights).sum(), weights.sum())

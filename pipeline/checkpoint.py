@@ -71,17 +71,20 @@ class Checkpoints:
         self._keep = keep
 
     def prepare(self, iteration: int) -> Path:
-        """An empty directory to write an iteration's files into; what a lost attempt left there is gone.
+        """An empty directory to write an iteration's files into.
 
-        So are checkpoints of this iteration and later ones: `newest` passed them over, they are damaged.
+        Checkpoints of this iteration and later ones are gone then: `newest` passed them over, they are damaged.
         """
         self._remove(path for path in self.paths() if int(path.name) >= iteration)
-        for leftover in self._directory.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         # A name of its own: a process that outlives its killed driver may still be writing into the last one.
         path = self._directory / f"{_TEMPORARY}{iteration}-{uuid4().hex}"
         path.mkdir()
         return path
+
+    def clean(self) -> None:
+        """Deletes what was prepared and never committed."""
+        for leftover in self._directory.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def commit(self, prepared: Path, state: State, hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
 from cluster.config import ClusterConfig
@@ -32,6 +32,9 @@ class RunConfig(Config):
     """Of all randomness of the run."""
     iterations: NonNegativeInt = 600
     """Of collecting and training. May grow when a run is resumed; 0 only builds the networks."""
+    schedule: Literal["synchronous", "overlapped"] = "synchronous"
+    """Whether an iteration is collected after the one before it has been learnt, or while it is learnt: faster where
+    collecting or several learners leave each other waiting, with weights that are one iteration older."""
     env: EnvironmentConfig
     world_model: IrisConfig = IrisConfig()
     actor_critic: ActorCriticConfig = ActorCriticConfig()
@@ -53,9 +56,28 @@ class RunConfig(Config):
         return {**self.world_model.trainings, "actor_critic": self.actor_critic.training}
 
     @property
+    def iterations_at_once(self) -> int:
+        """In flight; the next one starts when the oldest of them has committed, and is collected with its weights."""
+        return 2 if self.schedule == "overlapped" else 1
+
+    @property
     def game(self) -> str:
         """Short name of what is played."""
         return getattr(self.env, "game", None) or getattr(self.env, "id", None) or self.env.kind
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared_out(self) -> Self:
+        ranks = self.cluster.data_parallel
+        for part, training in self.trainings.items():
+            if training.batch_size % ranks:
+                path = f"{self.setting_of(part)}.batch_size"
+                raise ValueError(
+                    f"cluster.data_parallel: found {ranks}, expected a divisor of {path}, {training.batch_size}"
+                )
+        if ranks > 1 and self.world_model.tokenizer.revive_after:
+            words = "a codeword that one process does not use another may"
+            raise ValueError(f"cluster.data_parallel: found {ranks}, expected 1 with revive_after: {words}")
+        return self
 
     def steps_in(self, iteration: int) -> int:
         """Environment steps that an iteration collects."""

@@ -1,30 +1,35 @@
 """The loop: collect, train each part, publish the weights, evaluate, commit.
 
 The driver holds no experience and computes nothing: it wires references between processes, so that frames go from the
-collectors to the store and the learner without passing through it. An iteration counts once its commit is on the disk;
+collectors to the store and the learners without passing through it. An iteration counts once its commit is on the disk;
 whatever happens before leaves the last one standing, and `resume` goes on from there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
+from ray.actor import ActorHandle
 
 from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
-from cluster.supervise import wait
+from cluster.supervise import arrival
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
+from learners.ranks import RankLostError
 from pipeline import media
 from pipeline.checkpoint import Checkpoint, Checkpoints, State
 from pipeline.config import RunConfig
@@ -33,12 +38,36 @@ from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.result import scores_bytes
 from pipeline.run_dir import METRICS_FILE, RunDirectory
+from pipeline.schedule import Turns, play_all
 from pipeline.stop import StopSignals
-from pipeline.workers import Workers
+from pipeline.workers import LearnerGroup, Workers
 
 READ_ITERATIONS = 10
 """Iterations read from the store at once on resume: bounds what lies in the object store."""
+EARLIER_WEIGHTS_FILE = "earlier-weights.f32"
+"""Of an overlapped schedule: what acted one iteration before a commit, and acts in the first one after it."""
 Metrics = dict[str, Any]
+
+
+@dataclass
+class Play:
+    """What an iteration has come to so far."""
+
+    iteration: int
+    metrics: Metrics
+    inspected: Metrics = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By phase."""
+    chunks: list[Any] = field(default_factory=list)
+    """References to what was collected."""
+    collector_states: list[bytes] = field(default_factory=list)
+    copies: dict[str, Any] = field(default_factory=dict)
+    """References to the parts that have trained, for the groups whose turn is later."""
+    evaluation: list[EpisodeScore] = field(default_factory=list)
+    directory: Path | None = None
+    """Of its commit, before it is one; None if it will not be."""
+    saved: list[Any] = field(default_factory=list)
+    """References to the hashes of what was written there."""
 
 
 class Driver:
@@ -63,7 +92,7 @@ class Driver:
         self._workers = workers
         self._reporter = reporter
         self._checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
-        self._seconds: dict[str, float] = {}
+        self._at_once = config.iterations_at_once
         self._losses = 0
         self.committed = 0
         """Last iteration that is durable."""
@@ -74,156 +103,203 @@ class Driver:
         Raises: RunFailedError if that happens too often between two commits, the cluster has no place for what was
             lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to.
         """
-        loss: LostError | DamagedSegmentError | None = None
+        asyncio.run(self._run_to_the_end())
+
+    async def _run_to_the_end(self) -> None:
+        loss: LostError | DamagedSegmentError | RankLostError | None = None
         while True:
             try:
                 if loss:
-                    self._recover(loss)
-                self._resume()
+                    await self._recover(loss)
+                await self._resume()
                 with closing(self._metrics):
-                    for iteration in range(self.committed + 1, self.config.iterations + 1):
-                        self._play(iteration)
+                    iterations = range(self.committed + 1, self.config.iterations + 1)
+                    await play_all(self._play, iterations, self._at_once)
                 return self._finish()
-            except (LostError, DamagedSegmentError) as error:
+            except (LostError, DamagedSegmentError, RankLostError) as error:
                 loss = error
             except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self._words_on_resuming()}") from error
 
-    def _play(self, iteration: int) -> None:
-        metrics: Metrics = {"iteration": iteration, "steps": self.config.planned_steps(iteration)}
-        metrics |= self._collect(iteration)
-        metrics |= self._inspect(iteration)
-        for part in self.config.trainings:
-            if self.config.may_train(part, iteration, self._metrics.records, metrics):
-                metrics |= self._train(part, iteration)
-        self._publish(iteration)
-        metrics |= self._evaluate(iteration)
-        self._commit(iteration, metrics)
+    async def _play(self, iteration: int) -> None:
+        play = Play(iteration, {"iteration": iteration, "steps": self.config.planned_steps(iteration)})
+        if iteration == self.config.iterations or iteration % self.config.checkpoint.every == 0:
+            play.directory = self._checkpoints.prepare(iteration)
+        self._in_flight[iteration] = play
+        async with self._turns.of("collect", iteration):
+            await self._collect(play)
+        for group in self._workers.learners:
+            async with self._turns.of(group.name, iteration):
+                await self._learn(play, group)
+        await self._evaluate(play)
+        async with self._turns.of("commit", iteration):
+            await self._commit(play)
+        del self._in_flight[iteration]
 
-    def _collect(self, iteration: int) -> Metrics:
-        """Every collector takes its share of the steps; the store makes them durable, then the learner mirrors them."""
-        if not (num_steps := self.config.steps_in(iteration)):
-            return {}
-        with self._phase(iteration, "collect", num_steps):
+    async def _collect(self, play: Play) -> None:
+        """Every collector takes its share of the steps, and the store makes them durable."""
+        play.collector_states = self._collector_states
+        if not (num_steps := self.config.steps_in(play.iteration)):
+            return
+        version = self._version_for(play.iteration)
+        with self._phase(play, "collect", num_steps):
             shares = _shares(num_steps, len(self._workers.collectors))
             calls = [
-                collector.collect.options(num_returns=3).remote(iteration, share, self._weights, self._version)
+                collector.collect.options(num_returns=3).remote(play.iteration, share, self._weights[version], version)
                 for collector, share in zip(self._workers.collectors, shares, strict=True)
             ]
-            chunks, reports, states = zip(*calls, strict=True)
-            self._wait([self._workers.store.append.remote(each) for each in chunks], "collected steps to be stored")
-            self._wait([self._mirror(each) for each in chunks], "the learner to mirror them")
-            self._collector_states = self._wait(list(states), "the collectors' states")
-            return _episode_metrics(self._wait(list(reports), "the collectors' reports"))
+            chunks, reports, states = map(list, zip(*calls, strict=True))
+            stored = [self._workers.store.append.remote(each) for each in chunks]
+            await self._arrival(stored, "collected steps to be stored")
+            self._collector_states = await self._arrival(states, "the collectors' states")
+            play.chunks, play.collector_states = chunks, self._collector_states
+            play.metrics |= _episode_metrics(await self._arrival(reports, "the collectors' reports"))
+        play.metrics["collection/staleness"] = play.iteration - 1 - version
 
-    def _inspect(self, iteration: int) -> Metrics:
+    async def _learn(self, play: Play, group: LearnerGroup) -> None:
+        """A group mirrors the new steps, takes over what was trained before it, trains its parts and saves them.
+
+        The last one has all parts at last: it inspects them, and it publishes.
+        """
+        last = group is self._workers.learners[-1]
+        await self._mirror(play.chunks, group.actors)
+        if last:
+            await self._inspect(play, group)
+        adopted = [each.adopt.remote(part, copy) for part, copy in play.copies.items() for each in group.actors]
+        await self._arrival(adopted, "parts to be taken over")
+        for part in group.parts:
+            if self._may_train(part, play):
+                await self._train(part, play, group)
+                if not last:
+                    play.copies[part] = group.lead.copy_of.remote(part)
+        if play.directory:
+            play.saved.append(group.lead.save.remote(str(play.directory), list(group.parts)))
+        if last:
+            await self._publish(play.iteration)
+
+    async def _inspect(self, play: Play, group: LearnerGroup) -> None:
         """Where the schedule says so: every part as it is, on the steps just collected, which none has trained on."""
+        iteration = play.iteration
         if iteration % self.config.inspect_every and iteration != self.config.iterations:
-            return {}
-        with self._phase(iteration, "inspect", 1):
-            inspection = self._wait(self._workers.learner.inspect.remote(iteration), "the parts to be inspected")
+            return
+        with self._phase(play, "inspect", 1):
+            inspection = await self._arrival(group.lead.inspect.remote(iteration), "the parts to be inspected")
             media.save_inspection(self._run.media, iteration, inspection)
-        return inspection.metrics
+        play.inspected = inspection.metrics
 
-    def _train(self, part: str, iteration: int) -> Metrics:
+    def _may_train(self, part: str, play: Play) -> bool:
+        before = [each.metrics for iteration, each in self._in_flight.items() if iteration < play.iteration]
+        return self.config.may_train(part, play.iteration, [*self._metrics.records, *before], play.metrics)
+
+    async def _train(self, part: str, play: Play, group: LearnerGroup) -> None:
         """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""
         training = self.config.trainings[part]
         total, totals = training.steps_per_iteration, {}
-        with self._phase(iteration, part.replace("_", " "), total):
+        with self._phase(play, part.replace("_", " "), total):
             for first in range(0, total, self.config.log_every):
                 steps = range(first, min(first + self.config.log_every, total))
-                call = self._workers.learner.train.remote(part, iteration, steps)
+                calls = [rank.train.remote(part, play.iteration, steps) for rank in group.actors]
                 try:
-                    means = self._wait(call, f"gradient steps of {part}")
+                    means = (await self._arrival(calls, f"gradient steps of {part}"))[0]
                 except BatchTooLargeError as error:
                     flag = f"--{self.config.setting_of(part)}.batch-size".replace("_", "-")
                     raise UsageError(f"{flag}: {error}") from error
                 except DivergedError as error:
-                    raise RunFailedError(f"{error}; {self._save_failure(iteration, str(error))}") from error
+                    raise RunFailedError(f"{error}; {await self._save_failure(play, error)}") from error
                 for name, mean in means.items():
                     totals[name] = totals.get(name, 0.0) + mean * len(steps)
-                self._reporter.phase(iteration, part.replace("_", " "), steps.stop, total)
-        return {f"{part}/{name}": value / total for name, value in totals.items()}
+                self._reporter.phase(play.iteration, part.replace("_", " "), steps.stop, total)
+        play.metrics |= {f"{part}/{name}": value / total for name, value in totals.items()}
 
-    def _publish(self, iteration: int) -> None:
+    async def _publish(self, iteration: int) -> None:
         """Puts the acting weights into the object store, once, for every collector and evaluator."""
+        weights = await self._arrival(self._workers.learners[-1].lead.weights.remote(), "the learner's weights")
         # An object put by the learner would die with it; the driver's outlives any worker.
-        self._weights = ray.put(self._wait(self._workers.learner.weights.remote(), "the learner's weights"))
-        self._version = iteration
+        self._weights[iteration] = ray.put(weights)
+        self._weights.pop(iteration - self._at_once - 1, None)
 
-    def _evaluate(self, iteration: int) -> Metrics:
+    def _version_for(self, iteration: int) -> int:
+        """Of the weights that collect an iteration: of the newest one that had committed when it began."""
+        return max(0, iteration - self._at_once)
+
+    async def _evaluate(self, play: Play) -> None:
         """Plays whole episodes where the schedule says so; the last evaluation is the longest."""
-        evaluation, last = self.config.evaluation, iteration == self.config.iterations
-        self._evaluation: list[EpisodeScore] = []
+        iteration, evaluation, last = play.iteration, self.config.evaluation, play.iteration == self.config.iterations
         if not last and iteration % evaluation.every:
-            return {}
+            return
         episodes, size = evaluation.final_episodes if last else evaluation.episodes, evaluation.envs_per_evaluator
-        with self._phase(iteration, "evaluate", episodes):
+        with self._phase(play, "evaluate", episodes):
             calls = []
             for batch, first in enumerate(range(0, episodes, size)):
                 evaluator = self._workers.evaluators[batch % len(self._workers.evaluators)]
                 count = min(size, episodes - first)
-                arguments = (iteration, batch, count, self._weights)
+                arguments = (iteration, batch, count, self._weights[iteration])
                 calls.append(evaluator.play.options(num_returns=2).remote(*arguments, record=batch == 0))
             for results, _ in calls:
-                self._evaluation += self._wait(results, "evaluation episodes")
-                self._reporter.phase(iteration, "evaluate", len(self._evaluation), episodes)
-            media.save_episode(self._run.media, iteration, self._wait(calls[0][1], "a recorded episode"))
-        scores = np.array([episode.score for episode in self._evaluation])
-        return {
+                play.evaluation += await self._arrival(results, "evaluation episodes")
+                self._reporter.phase(iteration, "evaluate", len(play.evaluation), episodes)
+            media.save_episode(self._run.media, iteration, await self._arrival(calls[0][1], "a recorded episode"))
+        scores = np.array([episode.score for episode in play.evaluation])
+        play.metrics |= {
             "evaluation/episodes": len(scores),
             "evaluation/score_mean": float(scores.mean()),
             "evaluation/score_std": float(scores.std()),
-            "evaluation/length_mean": float(np.mean([episode.length for episode in self._evaluation])),
+            "evaluation/length_mean": float(np.mean([episode.length for episode in play.evaluation])),
         }
 
-    def _commit(self, iteration: int, metrics: Metrics) -> None:
+    async def _commit(self, play: Play) -> None:
         """Makes the iteration durable as a whole. A stop signal waits until it is."""
+        head = {name: play.metrics.pop(name) for name in ("iteration", "steps")}
+        metrics = head | play.inspected | play.metrics
         with self._stop.deferred():
             self._metrics.append(metrics)
-            last = iteration == self.config.iterations
-            if last or iteration % self.config.checkpoint.every == 0:
-                with self._phase(iteration, "commit", 1):
-                    self._write_checkpoint(iteration)
-            append_timings(self._run.timings_file, iteration, self._seconds)
-        self._reporter.line(_summary(self.config.iterations, metrics, sum(self._seconds.values())))
-        self._seconds = {}
+            if play.directory:
+                with self._phase(play, "commit", 1):
+                    await self._write_checkpoint(play, play.directory)
+            now = time.perf_counter()
+            total, self._last_end = now - self._last_end, now
+            append_timings(self._run.timings_file, play.iteration, {"total": total, **play.seconds})
+        self._reporter.line(_summary(self.config.iterations, metrics, total))
 
-    def _write_checkpoint(self, iteration: int) -> None:
-        directory = self._checkpoints.prepare(iteration)
-        saved = self._workers.learner.save.remote(str(directory))
+    async def _write_checkpoint(self, play: Play, directory: Path) -> None:
+        files = {_collector_file(index): state for index, state in enumerate(play.collector_states)}
+        files[METRICS_FILE] = self._metrics.content
+        if self._at_once > 1:
+            weights = self._weights[self._version_for(play.iteration + 1)]
+            files[EARLIER_WEIGHTS_FILE] = (await self._arrival(weights, "earlier weights")).tobytes()
         hashes = {}
-        for index, state in enumerate(self._collector_states):
-            write_durably(directory / _collector_file(index), state)
-            hashes[_collector_file(index)] = sha256(state).hexdigest()
-        write_durably(directory / METRICS_FILE, self._metrics.content)
-        hashes[METRICS_FILE] = sha256(self._metrics.content).hexdigest()
-        hashes |= self._wait(saved, "the learner to save its state")
+        for name, content in files.items():
+            write_durably(directory / name, content)
+            hashes[name] = sha256(content).hexdigest()
+        for saved in await self._arrival(play.saved, "the learner to save its state"):
+            hashes |= saved
         state = State(
-            iteration=iteration,
+            iteration=play.iteration,
             iterations=self.config.iterations,
-            steps=self.config.planned_steps(iteration),
+            steps=self.config.planned_steps(play.iteration),
             lost=self._lost_steps,
             identity=self.config.identity_hash(),
-            evaluation=[(episode.score, episode.length) for episode in self._evaluation],
+            evaluation=[(episode.score, episode.length) for episode in play.evaluation],
             machine=self._machine(),
         )
         self._checkpoints.commit(directory, state, hashes)
-        self.committed, self._losses = iteration, 0
-        self._wait(self._workers.store.seal.remote(self._checkpoints.iterations()[0]), "small files to be joined")
+        self.committed, self._losses = play.iteration, 0
+        sealing = self._workers.store.seal.remote(self._checkpoints.iterations()[0])
+        await self._arrival(sealing, "small files to be joined")
 
-    def _save_failure(self, iteration: int, reason: str) -> str:
-        """Keeps the state of a learner that cannot go on; where it is, in words."""
-        directory = self._run.failures / f"{iteration:04d}"
+    async def _save_failure(self, play: Play, error: Exception) -> str:
+        """Keeps the state of learners that cannot go on; where it is, in words."""
+        directory = self._run.failures / f"{play.iteration:04d}"
         make_directory(directory)
-        self._wait(self._workers.learner.save.remote(str(directory)), "the learner to save its state")
-        write_durably(directory / "reason.txt", (reason + "\n").encode())
+        saved = [group.lead.save.remote(str(directory), list(group.parts)) for group in self._workers.learners]
+        await self._arrival(saved, "the learner to save its state")
+        write_durably(directory / "reason.txt", f"{error}\n".encode())
         return f"the weights before that step are in {directory}, iteration {self.committed} is the last commit"
 
     def _words_on_resuming(self) -> str:
         return f"iteration {self.committed} is the last commit; the same command resumes there"
 
-    def _recover(self, loss: LostError | DamagedSegmentError) -> None:
+    async def _recover(self, loss: LostError | DamagedSegmentError | RankLostError) -> None:
         """Replaces processes or puts files into quarantine, so that the run can `_resume`."""
         self._losses += 1
         if self._losses > self.config.cluster.max_losses:
@@ -231,25 +307,25 @@ class Driver:
             raise RunFailedError(f"{loss}; {count}; {self._words_on_resuming()}") from loss
         self._reporter.line(f"{loss}; going back to iteration {self.committed}, the last commit")
         if isinstance(loss, DamagedSegmentError):
-            for damage in self._wait(self._workers.store.repair.remote(), "the replay store to be repaired"):
+            for damage in await self._arrival(self._workers.store.repair.remote(), "the replay store to be repaired"):
                 self._reporter.line(f"put into quarantine: {damage}")
             return
         # Without a commit there is nothing that those who have learnt or played already could go back to.
         replaced = self._workers.replace_lost() if self.committed else self._workers.replace_all()
         self._reporter.line(f"started again: {', '.join(replaced) or 'nothing, all answer'}")
 
-    def _resume(self) -> None:
+    async def _resume(self) -> None:
         """Brings every process to the last commit; what was stored after it never happened.
 
         Raises: UsageError, in one line, if so much is damaged that no commit can be gone back to.
         """
-        self._seconds = {}
-        checkpoint = self._reload_experience()
+        checkpoint = await self._reload_experience()
         for reason in checkpoint.passed_over if checkpoint else ():
             self._reporter.line(f"passed over: {reason}")
         self._collector_states: list[bytes] = []
+        self._weights: dict[int, Any] = {}  # references to the acting ones, by iteration
         if checkpoint:
-            self._restore(checkpoint)
+            await self._restore(checkpoint)
             self._reporter.line(f"resuming after iteration {self.committed} ({checkpoint.state.steps} steps)")
             before, now = checkpoint.state.machine, self._machine()
             if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
@@ -257,32 +333,54 @@ class Driver:
                 self._reporter.line(words)
         metrics = checkpoint.read(METRICS_FILE) if checkpoint else b""
         self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, metrics)
-        self._publish(self.committed)
+        await self._publish(self.committed)
+        for name, host in self._workers.meeting_hosts().items():
+            await self._join(name, host)
+        self._in_flight: dict[int, Play] = {}
+        self._turns = Turns(self.committed + 1)
+        self._last_end = time.perf_counter()
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    async def _join(self, name: str, host: str) -> None:
+        """Lets the ranks of a group find each other, new ones and old ones."""
+        (group,) = (group for group in self._workers.learners if group.name == name)
+        address = await self._arrival(group.lead.meet.remote(host), f"the {name} to open a meeting point")
+        size, timeout_s = len(group.ranks), self.config.cluster.call_timeout_s
+        joined = [rank.join.remote(address, index, size, timeout_s) for index, rank in enumerate(group.actors)]
+        await self._arrival(joined, f"the ranks of the {name} to find each other")
+
+    async def _restore(self, checkpoint: Checkpoint) -> None:
         """Raises: UsageError if its files are not of this run's processes, although their checksums hold."""
         try:
-            self._wait(self._workers.learner.load.remote(str(checkpoint.path)), "the learner to load its state")
+            loaded = [each.load.remote(str(checkpoint.path)) for each in self._workers.every_learner]
+            await self._arrival(loaded, "the learner to load its state")
             self._collector_states = [checkpoint.read(_collector_file(i)) for i in range(len(self._workers.collectors))]
             pairs = zip(self._workers.collectors, self._collector_states, strict=True)
-            self._wait([collector.set_state.remote(state) for collector, state in pairs], "the collectors' states")
+            restored = [collector.set_state.remote(state) for collector, state in pairs]
+            await self._arrival(restored, "the collectors' states")
+            if self._at_once > 1:
+                weights = np.frombuffer(checkpoint.read(EARLIER_WEIGHTS_FILE), dtype=np.float32)
+                self._weights[self._version_for(checkpoint.iteration + 1)] = ray.put(weights)
         except ValueError as error:
             raise UsageError(f"{checkpoint.path}: {error}") from error
 
-    def _reload_experience(self) -> Checkpoint | None:
-        """The newest checkpoint whose steps are all stored; later ones are dropped, the learner mirrors the rest."""
-        stored = self._wait(self._workers.store.steps.remote(), "the replay store to open")
+    async def _reload_experience(self) -> Checkpoint | None:
+        """The newest checkpoint whose steps are all stored; later ones are dropped, the learners mirror the rest."""
+        stored = await self._arrival(self._workers.store.steps.remote(), "the replay store to open")
         checkpoint, lost = self._choose_checkpoint(stored)
         self.committed = checkpoint.iteration if checkpoint else 0
         # What is lost from the store goes from the mirror, too, as it would in a resume.
         mirrored = self.committed if lost == self._lost_steps else 0
         self._lost_steps = lost
-        self._wait(self._workers.store.truncate.remote(self.committed), "the replay store to go back")
-        mirrored = self._wait(self._workers.learner.truncate.remote(mirrored), "the learner to go back")
-        for first in range(mirrored + 1, self.committed + 1, READ_ITERATIONS):
-            self._reporter.phase(self.committed, "resume", first - 1, self.committed)
-            chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
-            self._wait(self._mirror(chunks), "the learner to mirror the replay store")
+        self._checkpoints.clean()
+        await self._arrival(self._workers.store.truncate.remote(self.committed), "the replay store to go back")
+        learners = self._workers.every_learner
+        backs = await self._arrival([each.truncate.remote(mirrored) for each in learners], "the learner to go back")
+        for mirrored in sorted(set(backs)):
+            behind = [each for each, back in zip(learners, backs, strict=True) if back == mirrored]
+            for first in range(mirrored + 1, self.committed + 1, READ_ITERATIONS):
+                self._reporter.phase(self.committed, "resume", first - 1, self.committed)
+                chunks = self._workers.store.read.remote(first, min(first + READ_ITERATIONS - 1, self.committed))
+                await self._mirror([chunks], behind)
         return checkpoint
 
     def _choose_checkpoint(self, stored: Mapping[int, int]) -> tuple[Checkpoint | None, dict[int, int]]:
@@ -315,9 +413,10 @@ class Driver:
         self._reporter.line(f"accepted that steps are lost: {words}")
         return checkpoint, lost
 
-    def _mirror(self, chunks: Any) -> Any:
-        """The call that gives the learner these chunks."""
-        return self._workers.learner.extend.remote(chunks, gaps=bool(self._lost_steps))
+    async def _mirror(self, chunks: Sequence[Any], learners: Sequence[ActorHandle]) -> None:
+        """Gives learners what the references `chunks` are to."""
+        calls = [each.extend.remote(some, gaps=bool(self._lost_steps)) for some in chunks for each in learners]
+        await self._arrival(calls, "the learner to mirror new steps")
 
     def _finish(self) -> None:
         """Curves and the final score."""
@@ -331,18 +430,19 @@ class Driver:
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""
         packages = {name: version(name) for name in ("torch", "numpy", "ray")}
-        threads = {"device": self._workers.device, "threads": self._workers.threads}
+        ranks = len(self._workers.learners[0].ranks)
+        threads = {"device": self._workers.device, "threads": self._workers.threads, "ranks": ranks}
         return {**threads, "cpu": _cpu_model(), "python": platform.python_version(), **packages}
 
-    def _wait(self, reference: Any, what: str) -> Any:
-        return wait(reference, what, self.config.cluster.call_timeout_s)
+    async def _arrival(self, reference: Any, what: str) -> Any:
+        return await arrival(reference, what, self.config.cluster.call_timeout_s)
 
     @contextmanager
-    def _phase(self, iteration: int, name: str, total: int) -> Iterator[None]:
-        self._reporter.phase(iteration, name, 0, total)
+    def _phase(self, play: Play, name: str, total: int) -> Iterator[None]:
+        self._reporter.phase(play.iteration, name, 0, total)
         start = time.perf_counter()
         yield
-        self._seconds[name] = time.perf_counter() - start
+        play.seconds[name] = time.perf_counter() - start
 
 
 def _shares(num_steps: int, num_collectors: int) -> list[int]:

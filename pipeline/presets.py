@@ -107,9 +107,7 @@ ATARI_SMALL = RunConfig(
     preset="atari-small",
     iterations=32,
     env=AtariConfig(game="Krull", evaluation_max_frames=4_000),
-    world_model=_small_iris(
-        tokenizer_steps=40, world_model_steps=80, world_model_starts_after=2, world_model_batch=16
-    ),
+    world_model=_small_iris(tokenizer_steps=40, world_model_steps=80, world_model_starts_after=2, world_model_batch=16),
     actor_critic=_small_actor_critic(
         horizon=10, steps=12, starts_after=12, discount=0.97, learning_rate=5e-4, entropy_weight=0.02
     ),

@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -214,7 +214,7 @@ class Sweep:
         for state in self._states:
             if not self._is_to_do(state) or self._is_resting(state):
                 continue
-            if active >= most or not self._jobs.room(*_needs(state.planned, self._jobs), active):
+            if active >= most or not self._jobs.room(_bundles(state.planned, self._jobs), active):
                 return
             attempt = max((job.attempt for job in state.attempts), default=0) + 1
             entrypoint = ["python", "-m", "pipeline.train", *map(shlex.quote, state.planned.arguments)]
@@ -314,12 +314,11 @@ class _Display:
                 print(change, flush=True)
 
 
-def _needs(run: PlannedRun, jobs: Jobs) -> tuple[dict[str, float], int]:
-    """On one node, and CPUs on any."""
+def _bundles(run: PlannedRun, jobs: Jobs) -> Sequence[Mapping[str, float]]:
+    """What a run takes, each on one node."""
     from pipeline.workers import needs_of
 
-    needs = needs_of(run.config, jobs.largest_node())
-    return {"CPU": needs.num_cpus, "GPU": needs.num_gpus}, needs.num_elsewhere
+    return needs_of(run.config, jobs.largest_node()).bundles
 
 
 def _speed(state: RunState) -> float | None:

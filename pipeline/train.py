@@ -88,7 +88,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
             workers = start_workers(config, run, agent, reservation)
-            waiting = workers.learner.parameter_counts.remote()
+            waiting = workers.learners[0].lead.parameter_counts.remote()
             parameters = wait(waiting, "the learner to start", config.cluster.start_timeout_s)
             counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in parameters.items()]
             words = f"learner on {workers.device} with {workers.threads} threads"

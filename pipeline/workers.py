@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import floor
 from typing import Any
@@ -14,7 +14,7 @@ from actors.collector import Collector
 from actors.evaluator import Evaluator
 from actors.replay.service import ReplayService
 from cluster.errors import ClusterError
-from cluster.spawn import Placement, await_reserved, largest_node, reserve, spawn
+from cluster.spawn import Placement, await_reserved, host_of, largest_node, reserve, spawn
 from cluster.supervise import Worker, find_lost
 from learners.agent import AgentConfig
 from learners.learner import Learner
@@ -32,13 +32,13 @@ GPU_UNIT = 1e-4
 class Needs:
     """What a run takes of a cluster."""
 
-    num_cpus: int
-    num_gpus: float
-    """On one node."""
-    num_elsewhere: int
-    """Single CPUs on any node."""
+    bundles: Sequence[Mapping[str, float]]
+    """Of "CPU" and "GPU", each on one node: that of the first learner and of all that works beside it, those of the
+    other learners, then those of who acts elsewhere."""
     threads: int
-    """Of the learner."""
+    """Of each learner."""
+    num_gpus: float
+    """Of each learner and who works beside it."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,34 @@ class Reservation:
     store: Placement
     acting: Sequence[Placement]
     """Of collectors and evaluators: the first of each, the second of each, …; they take turns."""
-    learner: Placement
+    learners: Sequence[Placement]
+    """Of every rank of the first group, of the second, …"""
 
     @property
     def device(self) -> str:
-        return "cuda" if self.learner.num_gpus else "cpu"
+        return "cuda" if self.learners[0].num_gpus else "cpu"
+
+
+@dataclass(frozen=True)
+class LearnerGroup:
+    """Processes that train the same parts, each of them on its share of every batch."""
+
+    parts: Sequence[str]
+    ranks: Sequence[Worker]
+
+    @property
+    def name(self) -> str:
+        """For people, and for what is done group after group."""
+        return self.ranks[0].name
+
+    @property
+    def actors(self) -> list[ActorHandle]:
+        return [rank.actor for rank in self.ranks]
+
+    @property
+    def lead(self) -> ActorHandle:
+        """The one that speaks for all: they hold the same."""
+        return self.ranks[0].actor
 
 
 class Workers:
@@ -62,14 +85,15 @@ class Workers:
         self,
         *,
         store: Worker,
-        learner: Worker,
+        learners: Sequence[LearnerGroup],
         collectors: Sequence[Worker],
         evaluators: Sequence[Worker],
         reservation: Reservation,
         start_timeout_s: float,
     ) -> None:
         self._store = store
-        self._learner = learner
+        self.learners = learners
+        """In the order in which their parts train."""
         self._collectors = collectors
         self._evaluators = evaluators
         self._reservation = reservation
@@ -78,10 +102,6 @@ class Workers:
     @property
     def store(self) -> ActorHandle:
         return self._store.actor
-
-    @property
-    def learner(self) -> ActorHandle:
-        return self._learner.actor
 
     @property
     def collectors(self) -> list[ActorHandle]:
@@ -93,25 +113,41 @@ class Workers:
 
     @property
     def device(self) -> str:
-        """Of the learner."""
+        """Of the learners."""
         return self._reservation.device
 
     @property
     def threads(self) -> int:
-        """Of the learner."""
-        return self._reservation.learner.threads
+        """Of each learner."""
+        return self._reservation.learners[0].threads
+
+    @property
+    def every_learner(self) -> list[ActorHandle]:
+        return [actor for group in self.learners for actor in group.actors]
+
+    def meeting_hosts(self) -> dict[str, str]:
+        """Address of the machine of the first rank of every group of several; by the group's name."""
+        hosts, first = {}, 0
+        for group in self.learners:
+            if len(group.ranks) > 1:
+                hosts[group.name] = host_of(self._reservation.learners[first])
+            first += len(group.ranks)
+        return hosts
 
     def replace_lost(self) -> list[str]:
         """Replaces those that are dead or do not answer; their names.
 
         Raises: ClusterError if the cluster has no place for them in time.
         """
-        every = [self._store, self._learner, *self._collectors, *self._evaluators]
-        return self._replace(find_lost(every, self._start_timeout_s))
+        return self._replace(find_lost(self._every(), self._start_timeout_s))
 
     def replace_all(self) -> list[str]:
         """Replaces every one; their names."""
-        return self._replace([self._store, self._learner, *self._collectors, *self._evaluators])
+        return self._replace(self._every())
+
+    def _every(self) -> list[Worker]:
+        ranks = [rank for group in self.learners for rank in group.ranks]
+        return [self._store, *ranks, *self._collectors, *self._evaluators]
 
     def _replace(self, workers: Sequence[Worker]) -> list[str]:
         # Where a node died, Ray first has to find another one with as much to give.
@@ -122,30 +158,29 @@ class Workers:
 
 
 def reserve_resources(config: RunConfig) -> Reservation:
-    """Collecting, learning and evaluating take turns, so beside each other they share what the largest of them needs.
-
-    Collectors and evaluators compute with one thread each; beside the learner on its GPU, if it has one: half of it is
-    counted as the learner's, half as theirs (Ray keeps the accounts; what they really use is small).
+    """Collectors and evaluators compute with one thread each; beside the first learner on its GPU, if it has one: half
+    of it is counted as the learner's, half as theirs (Ray keeps the accounts; what they really use is small).
 
     Raises: ClusterError if the cluster has too little.
     """
     needs = needs_of(config, {name: largest_node(name) for name in ("CPU", "GPU")})
-    group = reserve(config.cluster, num_cpus=needs.num_cpus, num_gpus=needs.num_gpus, num_elsewhere=needs.num_elsewhere)
-    if needs.num_elsewhere:
-        acting = [Placement(group, threads=1, bundle=index + 1) for index in range(needs.num_elsewhere)]
+    group, num_learners = reserve(config.cluster, needs.bundles), _num_learners(config)
+    learners = [Placement(group, needs.threads, needs.num_gpus, bundle) for bundle in range(num_learners)]
+    if config.cluster.acting == "spread":
+        acting = [Placement(group, threads=1, bundle=index) for index in range(num_learners, len(needs.bundles))]
     else:
         num_acting = config.collection.num_collectors + config.evaluation.num_evaluators
         share = floor((1.0 - LEARNER_SHARE) * needs.num_gpus / num_acting / GPU_UNIT) * GPU_UNIT
         acting = [Placement(group, threads=1, num_gpus=share)] * _pairs(config)
-    return Reservation(
-        store=Placement(group, threads=1),
-        acting=acting,
-        learner=Placement(group, threads=needs.threads, num_gpus=LEARNER_SHARE * needs.num_gpus),
-    )
+        learners[0] = replace(learners[0], num_gpus=LEARNER_SHARE * needs.num_gpus)
+    return Reservation(store=Placement(group, threads=1), acting=acting, learners=learners)
 
 
 def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
     """What a run takes of a cluster, the largest of whose nodes has so many "CPU" and "GPU".
+
+    In a synchronous schedule collecting, learning and evaluating take turns, so beside each other they share what the
+    largest of them needs; in an overlapped one they do not.
 
     Raises: ClusterError if it asks for a GPU and there is none.
     """
@@ -153,10 +188,25 @@ def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
     if cluster.device == "cuda" and not largest.get("GPU"):
         raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
     num_gpus = cluster.gpu_share if largest.get("GPU") and cluster.device != "cpu" else 0.0
-    threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else int(largest.get("CPU", 1)))
-    if cluster.acting == "spread":
-        return Needs(threads, num_gpus, _pairs(config), threads)
-    return Needs(max(threads, _pairs(config)), num_gpus, 0, threads)
+    num_learners, beside = _num_learners(config), _pairs(config) if cluster.acting == "beside" else 0
+    at_once = beside if config.schedule == "overlapped" else 0
+    free = int(largest.get("CPU", 1)) - at_once
+    threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else max(1, free // num_learners))
+    gpu = {"GPU": num_gpus} if num_gpus else {}
+    first = {"CPU": float(max(threads + at_once, beside)), **gpu}
+    others = [{"CPU": float(threads), **gpu}] * (num_learners - 1)
+    elsewhere = [{"CPU": 1.0}] * (_pairs(config) if cluster.acting == "spread" else 0)
+    return Needs([first, *others, *elsewhere], threads, num_gpus)
+
+
+def learner_groups(config: RunConfig) -> list[list[str]]:
+    """The parts that each group of learners trains, in order."""
+    parts = list(config.trainings)
+    return [[part] for part in parts] if config.cluster.learners == "split" else [parts]
+
+
+def _num_learners(config: RunConfig) -> int:
+    return len(learner_groups(config)) * config.cluster.data_parallel
 
 
 def _pairs(config: RunConfig) -> int:
@@ -166,11 +216,8 @@ def _pairs(config: RunConfig) -> int:
 
 def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, reservation: Reservation) -> Workers:
     """Starts all processes, without waiting for them."""
-    learning: dict[str, Any] = {
-        "seed": config.seed,
-        "device": reservation.device,
-        "placement": reservation.learner,
-    }
+    learning: dict[str, Any] = {"seed": config.seed, "device": reservation.device}
+    placements = iter(reservation.learners)
 
     def acting(index: int) -> dict[str, Any]:
         placement = reservation.acting[index]
@@ -183,9 +230,15 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, rese
     def worker(name: str, cls: type, *args: Any, **kwargs: Any) -> Worker:
         return Worker(name, partial(spawn, cls, *args, **kwargs))
 
+    def learners(parts: Sequence[str]) -> LearnerGroup:
+        name = f"learner of the {parts[0].replace('_', ' ')}" if config.cluster.learners == "split" else "learner"
+        size, arguments = config.cluster.data_parallel, (Learner, agent, config.dataset, config.learner)
+        names = [name] + [f"{name}, rank {rank}" for rank in range(1, size)]
+        return LearnerGroup(parts, [worker(each, *arguments, placement=next(placements), **learning) for each in names])
+
     return Workers(
         store=worker("replay store", ReplayService, str(run.replay), run_name(config), placement=reservation.store),
-        learner=worker("learner", Learner, agent, config.dataset, config.learner, **learning),
+        learners=[learners(parts) for parts in learner_groups(config)],
         collectors=[
             worker(f"collector {i}", Collector, config.env, config.collection, agent, index=i, **acting(i))
             for i in range(config.collection.num_collectors)

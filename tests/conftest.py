@@ -67,4 +67,4 @@ def placement(cluster: ClusterConfig) -> Placement:
     """One CPU for all actors of the tests: none of them computes."""
     from cluster.spawn import Placement, reserve
 
-    return Placement(reserve(cluster, num_cpus=1, num_gpus=0), threads=1)
+    return Placement(reserve(cluster, [{"CPU": 1}]), threads=1)

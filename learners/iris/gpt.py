@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from learners.config import TransformerConfig
 from learners.nn.key_value_cache import KeyValueCache
 from learners.nn.transformer import Transformer, initialise, initialise_by_fan_in
-from learners.world_model import masked_mean
+from learners.world_model import Mean, masked_mean
 
 REWARD_CLASSES = 3
 """Sign of the reward, plus 1."""
@@ -83,7 +83,7 @@ class Gpt(nn.Module):
 
 def gpt_loss(
     predictions: Predictions, tokens: Tensor, rewards: Tensor, ends: Tensor, mask: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Mean], dict[str, Tensor]]:
     """Loss terms, to be added up, and accuracies.
 
     Three cross-entropies, each averaged over its real positions: next tokens, sign of the reward, end. The first token
@@ -116,9 +116,9 @@ def _head(size: int, classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, classes))
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Mean:
     return masked_mean(F.cross_entropy(logits.transpose(1, 2), labels, reduction="none"), mask)
 
 
 def _accuracy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    return masked_mean((logits.argmax(dim=-1) == labels).float(), mask)
+    return masked_mean((logits.argmax(dim=-1) == labels).float(), mask).value

@@ -16,7 +16,7 @@ from learners.iris.dream import IrisDream
 from learners.iris.gpt import Gpt, gpt_loss
 from learners.iris.tokenizer import Tokenizer, codebook_use, pixel_errors, tokenizer_loss
 from learners.perceptual import Perceptual
-from learners.world_model import Derived, Losses, Part, Segments, to_unit
+from learners.world_model import Derived, Losses, Part, Segments, mean, to_unit
 
 
 class Iris:
@@ -86,16 +86,17 @@ class Iris:
     def render(self, features: Tensor) -> Tensor:
         return features.float().mul(255.0).round().to(torch.uint8)
 
-    def _tokenizer_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
+    def _tokenizer_loss(self, segments: Segments, noise: Tensor) -> Losses:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding
         encoded, reconstructions = self.tokenizer(frames)
         terms = tokenizer_loss(frames, encoded, reconstructions, self.config.tokenizer)
         if self.config.tokenizer.perceptual == "vgg16" and torch.is_grad_enabled():  # not where it is only measured
-            terms["perceptual"] = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions).mean()
+            distances = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions)  # (B,)
+            terms["perceptual"] = mean(distances)
         metrics = codebook_use(encoded.tokens, self.config.tokenizer.vocab_size)
         return Losses(terms, {**metrics, **pixel_errors(frames, reconstructions)})
 
-    def _gpt_loss(self, segments: Segments, generator: torch.Generator) -> Losses:
+    def _gpt_loss(self, segments: Segments, noise: Tensor) -> Losses:
         tokens = segments.columns["tokens"]
         predictions = self.gpt(tokens, segments.actions)
         return Losses(*gpt_loss(predictions, tokens, segments.rewards, segments.ends, segments.mask))

@@ -6,6 +6,7 @@ Source: Micheli, Alonso, Fleuret (2023), section 2.1 and appendix A.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,8 +24,9 @@ from learners.nn.convolution import (
     group_norm,
 )
 from learners.nn.quantizer import Quantizer
+from learners.world_model import Mean
 
-_PIXEL_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
+_DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 
 class Encoded(NamedTuple):
@@ -76,7 +78,7 @@ class Tokenizer(nn.Module):
 
 def tokenizer_loss(
     frames: Tensor, encoded: Encoded, reconstructions: Tensor, config: TokenizerConfig
-) -> dict[str, Tensor]:
+) -> dict[str, Mean]:
     """Loss terms of the autoencoder, to be added up; the perceptual term is apart (`learners/perceptual.py`).
 
     codebook w ‖sg(z) − q‖² + commitment w ‖z − sg(q)‖² + reconstruction |x − x̂| or (x − x̂)², each a mean, x on [−1, 1]
@@ -87,11 +89,16 @@ def tokenizer_loss(
         encoded: of `frames`.
         reconstructions: (N, 3, 64, 64) on [-1, 1].
     """
+    weight, pixels = config.quantization_weight, _DISTANCES[config.reconstruction]
     return {
-        "codebook": config.quantization_weight * F.mse_loss(encoded.codewords, encoded.latents.detach()),
-        "commitment": config.quantization_weight * F.mse_loss(encoded.latents, encoded.codewords.detach()),
-        "reconstruction": _PIXEL_LOSSES[config.reconstruction](reconstructions, frames * 2.0 - 1.0),
+        "codebook": _mean_distance(F.mse_loss, encoded.codewords, encoded.latents.detach(), weight),
+        "commitment": _mean_distance(F.mse_loss, encoded.latents, encoded.codewords.detach(), weight),
+        "reconstruction": _mean_distance(pixels, reconstructions, frames * 2.0 - 1.0),
     }
+
+
+def _mean_distance(distance: Callable[..., Tensor], x: Tensor, y: Tensor, weight: float = 1.0) -> Mean:
+    return Mean(weight * distance(x, y, reduction="sum"), x.new_full((), x.numel()))
 
 
 @torch.no_grad()

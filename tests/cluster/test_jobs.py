@@ -67,26 +67,24 @@ def test_a_run_is_submitted_once_under_a_name_that_says_which(client: FakeClient
 
 
 @pytest.mark.parametrize(
-    ("need", "elsewhere", "used", "active", "room"),
+    ("bundles", "used", "active", "room"),
     [
-        ({"CPU": 1}, 0, 0.0, 0, 6),
-        ({"CPU": 2}, 0, 0.0, 0, 2),  # the two nodes of one CPU are no help
-        ({"CPU": 2, "GPU": 1}, 0, 0.0, 0, 2),
-        ({"CPU": 1, "GPU": 0.5}, 0, 0.0, 0, 4),
-        ({"CPU": 8}, 0, 0.0, 0, 0),
-        ({"CPU": 1}, 0, 2.0, 2, 4),  # ours are what is used
-        ({"CPU": 1}, 0, 0.0, 2, 4),  # ours have not taken it yet
-        ({"CPU": 1}, 0, 5.0, 2, 1),  # three are others'
-        ({"CPU": 1, "GPU": 0}, 0, 0.0, 0, 6),
-        ({"CPU": 1}, 2, 0.0, 0, 2),  # three CPUs each
-        ({"CPU": 2}, 1, 3.0, 1, 1),
+        ([{"CPU": 1}], 0.0, 0, 6),
+        ([{"CPU": 2}], 0.0, 0, 2),  # the two nodes of one CPU are no help
+        ([{"CPU": 2, "GPU": 1}], 0.0, 0, 2),
+        ([{"CPU": 1, "GPU": 0.5}], 0.0, 0, 4),
+        ([{"CPU": 8}], 0.0, 0, 0),
+        ([{"CPU": 1}], 2.0, 2, 4),  # ours are what is used
+        ([{"CPU": 1}], 0.0, 2, 4),  # ours have not taken it yet
+        ([{"CPU": 1}], 5.0, 2, 1),  # three are others'
+        ([{"CPU": 1, "GPU": 0}], 0.0, 0, 6),
+        ([{"CPU": 1}, *[{"CPU": 1}] * 2], 0.0, 0, 2),  # three CPUs each
+        ([{"CPU": 2}, {"CPU": 1}], 3.0, 1, 1),
     ],
 )
-def test_room_is_what_neither_we_nor_others_use(
-    client: FakeClient, need: Any, elsewhere: int, used: float, active: int, room: int
-):
+def test_room_is_what_neither_we_nor_others_use(client: FakeClient, bundles: Any, used: float, active: int, room: int):
     client.used["CPU"][0] = used
-    assert Jobs("http://127.0.0.1:1", "sweep").room(need, elsewhere, active) == room
+    assert Jobs("http://127.0.0.1:1", "sweep").room(bundles, active) == room
 
 
 @pytest.mark.parametrize(

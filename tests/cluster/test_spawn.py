@@ -25,14 +25,14 @@ def everything(cluster: ClusterConfig, placement: Placement) -> Iterator[Placeme
     """All CPUs but the one that `placement` holds."""
     if largest_node("CPU") < 2:
         pytest.fail("found one CPU core, expected at least two")
-    group = reserve(cluster, num_cpus=largest_node("CPU") - 1, num_gpus=0)
+    group = reserve(cluster, [{"CPU": largest_node("CPU") - 1}])
     yield group
     remove_placement_group(group)
 
 
-def refusal(config: ClusterConfig, num_cpus: int, num_gpus: int = 0) -> str:
+def refusal(config: ClusterConfig, *bundles: dict[str, float]) -> str:
     with pytest.raises(ClusterError) as refused:
-        reserve(config, num_cpus=num_cpus, num_gpus=num_gpus)
+        reserve(config, bundles)
     return str(refused.value)
 
 
@@ -44,29 +44,28 @@ def test_the_embedded_ray_has_the_cores_that_this_process_may_use(cluster: Clust
 def test_more_cpus_than_any_node_has_are_refused_at_once(cluster: ClusterConfig):
     found = largest_node("CPU")
     expected = f"no node is large enough: found {found} CPU, expected {found + 1} CPU on one"
-    assert refusal(ClusterConfig(start_timeout_s=10_000), found + 1) == expected
+    assert refusal(ClusterConfig(start_timeout_s=10_000), {"CPU": found + 1}) == expected
 
 
 def test_more_gpus_than_any_node_has_are_refused_at_once(cluster: ClusterConfig):
     cpus, gpus = largest_node("CPU"), largest_node("GPU")
     expected = f"no node is large enough: found {cpus} CPU and {gpus} GPU, expected 1 CPU and {gpus + 1} GPU on one"
-    assert refusal(ClusterConfig(start_timeout_s=10_000), 1, gpus + 1) == expected
+    assert refusal(ClusterConfig(start_timeout_s=10_000), {"CPU": 1, "GPU": gpus + 1}) == expected
 
 
 def test_more_cpus_than_all_nodes_have_are_refused_at_once(cluster: ClusterConfig):
     found = largest_node("CPU")
-    with pytest.raises(ClusterError) as refused:
-        reserve(ClusterConfig(start_timeout_s=10_000), num_cpus=1, num_gpus=0, num_elsewhere=found)
-    assert str(refused.value) == f"the cluster is too small: found {found} CPU on 1 nodes, expected {found + 1}"
+    expected = f"the cluster is too small: found {found} CPU on 1 nodes, expected {found + 1} CPU"
+    assert refusal(ClusterConfig(start_timeout_s=10_000), {"CPU": 1}, *[{"CPU": 1.0}] * found) == expected
 
 
 def test_resources_that_others_hold_are_refused_after_the_time_given(everything: PlacementGroup):
-    expected = "no free resources after 1 s: found 0 CPU, expected 1 CPU on one node"
-    assert refusal(AT_ONCE, 1) == expected
+    expected = "no free resources after 1 s: found 0 CPU, expected 1 CPU, 1 CPU, each on one node"
+    assert refusal(AT_ONCE, {"CPU": 1}, {"CPU": 1}) == expected
 
 
 def test_a_refused_reservation_does_not_go_on_waiting_for_the_resources(everything: PlacementGroup):
-    refusal(AT_ONCE, 1)
+    refusal(AT_ONCE, {"CPU": 1})
     assert "PENDING" not in {group["state"] for group in placement_group_table().values()}
 
 

@@ -1,9 +1,14 @@
-"""Every wait ends: with the value, with what the call raised, or with a line about what was awaited."""
+"""Every wait ends: with the value, with what the call raised, or with a line about what was awaited.
+
+All of it holds for `wait` and for `arrival`, which every test here takes turns in calling `wait`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -26,12 +31,19 @@ from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
 from cluster.spawn import Placement, spawn
 from cluster.supervise import Worker as Supervised
-from cluster.supervise import find_lost, wait
+from cluster.supervise import arrival, find_lost, wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import DAMAGE, NeverStarts, Worker
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 120
+
+
+@pytest.fixture(autouse=True, params=["wait", "arrival"])
+def way_of_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "arrival":
+        monkeypatch.setattr(sys.modules[__name__], "wait", lambda *arguments: asyncio.run(arrival(*arguments)))
+    return request.param
 
 
 @pytest.fixture
@@ -109,13 +121,18 @@ def test_a_call_whose_argument_died_with_another_process_is_lost_not_a_bug(worke
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_ray_may_lose_is_a_loss_in_one_line(monkeypatch: pytest.MonkeyPatch, error: RayError):
+def test_whatever_ray_may_lose_is_a_loss_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, way_of_waiting: str, error: RayError
+):
     def get(reference: object, timeout: float) -> None:
+        raise error
+
+    async def never_comes() -> None:
         raise error
 
     monkeypatch.setattr(ray, "get", get)
     with pytest.raises(LostError, match=r"something") as lost:
-        wait(None, "something", 1.0)
+        wait([never_comes()] if way_of_waiting == "arrival" else None, "something", 1.0)
     assert "\n" not in str(lost.value)
 
 
@@ -131,6 +148,11 @@ def test_only_those_that_died_or_hang_are_found_lost_and_can_be_replaced(placeme
     ]
     assert find_lost(workers, PATIENCE_S) == []
     ray.kill(workers[1].actor)
+    while True:  # until it has died: it still answers for a moment
+        try:
+            wait(workers[1].actor.name.remote(), "its name", PATIENCE_S)
+        except LostError:
+            break
     workers[2].actor.hang.remote()
     lost = find_lost(workers, 2.0)
     assert [worker.name for worker in lost] == ["dead", "stuck"]

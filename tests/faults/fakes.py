@@ -62,11 +62,17 @@ class FakeLearner:
     def weights(self) -> NDArray[np.float32]:
         return np.frombuffer(b"".join(self._weights.values()), dtype=np.uint8).astype(np.float32)
 
-    def save(self, directory: str) -> dict[str, str]:
+    def copy_of(self, part: str) -> bytes:
+        return self._weights[part]
+
+    def adopt(self, part: str, copy: bytes) -> None:
+        self._weights[part] = copy
+
+    def save(self, directory: str, parts: Sequence[str]) -> dict[str, str]:
         hashes = {}
-        for part, weights in self._weights.items():
-            write_durably(Path(directory) / f"{part}.safetensors", weights)
-            hashes[f"{part}.safetensors"] = sha256(weights).hexdigest()
+        for part in parts:
+            write_durably(Path(directory) / f"{part}.safetensors", self._weights[part])
+            hashes[f"{part}.safetensors"] = sha256(self._weights[part]).hexdigest()
         return hashes
 
     def load(self, directory: str) -> None:

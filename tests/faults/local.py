@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -24,7 +25,7 @@ from pipeline.result import is_finished
 from pipeline.run_dir import RunDirectory, run_name
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest
-from pipeline.workers import Reservation, Workers
+from pipeline.workers import LearnerGroup, Reservation, Workers, learner_groups
 from tests.faults import fakes
 from tests.faults.scene import DISK_CALLS, Injector, Outcome, config_of, outcome, verifies, without_pictures
 
@@ -53,10 +54,16 @@ class NoLock:
     def acquire(self, timeout: float) -> None: ...
 
 
+async def has_arrived(value: Any, what: str, timeout_s: float) -> Any:
+    for _ in range(20 if what.startswith("gradient steps") else 1):  # learning takes longest
+        await asyncio.sleep(0)  # another iteration may go on
+    return value
+
+
 @contextmanager
 def local_processes() -> Iterator[None]:
     with (
-        patch("pipeline.driver.wait", lambda value, what, timeout_s: value),
+        patch("pipeline.driver.arrival", has_arrived),
         patch("pipeline.driver.ray", SimpleNamespace(put=lambda value: value)),
         patch("actors.replay.service.FileLock", NoLock),
         patch.object(fakes, "WORK_S", 0.0),
@@ -66,9 +73,9 @@ def local_processes() -> Iterator[None]:
         yield
 
 
-def local_config(iterations: int) -> RunConfig:
+def local_config(iterations: int, schedule: str = "synchronous", learners: str = "colocated") -> RunConfig:
     """Inspects in every iteration, so that the last one is not special."""
-    return config_of(iterations).model_copy(update={"inspect_every": 1})
+    return config_of(iterations, schedule, learners).model_copy(update={"inspect_every": 1})
 
 
 def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) -> Outcome:
@@ -91,10 +98,13 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
 
                 workers = Workers(
                     store=worker("replay store", ReplayService, str(run.replay), run_name(config)),
-                    learner=worker("learner", fakes.FakeLearner),
+                    learners=[
+                        LearnerGroup(parts, [worker(f"learner {i}", fakes.FakeLearner)])
+                        for i, parts in enumerate(learner_groups(config))
+                    ],
                     collectors=[worker(f"collector {i}", fakes.FakeCollector, i) for i in range(2)],
                     evaluators=[worker(f"evaluator {i}", fakes.FakeEvaluator) for i in range(2)],
-                    reservation=Reservation(store=place, acting=[place], learner=place),
+                    reservation=Reservation(store=place, acting=[place], learners=[place] * 3),
                     start_timeout_s=1.0,
                 )
                 with StopSignals() as stop:

@@ -33,7 +33,7 @@ from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory, run_name
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest, verify
-from pipeline.workers import Reservation, Workers
+from pipeline.workers import LearnerGroup, Reservation, Workers, learner_groups
 from tests.faults.fakes import FakeCollector, FakeEvaluator, FakeLearner
 
 KINDS = ("store", "learner", "collector", "evaluator")
@@ -42,19 +42,20 @@ DISK_CALLS = ("write", "fsync", "rename", "unlink")
 CALL_TIMEOUT_S = 120
 
 
-def config_of(iterations: int) -> RunConfig:
+def config_of(iterations: int, schedule: str = "synchronous", learners: str = "colocated") -> RunConfig:
     """Two collectors, two evaluators, every part trains in every iteration, in two slices."""
     changes = {
         "collection": {"num_collectors": 2, "last_iteration": 10**6},
         "evaluation": {"every": 1, "num_evaluators": 2, "episodes": 4, "final_episodes": 4},
-        "cluster": {"call_timeout_s": CALL_TIMEOUT_S},
+        "cluster": {"call_timeout_s": CALL_TIMEOUT_S, "learners": learners},
     }
     sections = {name: getattr(DEBUG, name).model_copy(update=values) for name, values in changes.items()}
-    return DEBUG.model_copy(update={"iterations": iterations, "inspect_every": 10**6, **sections})
+    whole = {"iterations": iterations, "schedule": schedule, "inspect_every": 10**6}
+    return DEBUG.model_copy(update={**whole, **sections})
 
 
 def reserve_for_fakes(num_cpus: int = 1) -> Placement:
-    return Placement(reserve(ClusterConfig(), num_cpus=num_cpus, num_gpus=0), threads=1)
+    return Placement(reserve(ClusterConfig(), [{"CPU": num_cpus}]), threads=1)
 
 
 def start_fakes(config: RunConfig, run: RunDirectory, placement: Placement) -> Workers:
@@ -65,10 +66,12 @@ def start_fakes(config: RunConfig, run: RunDirectory, placement: Placement) -> W
 
     return Workers(
         store=worker("replay store", ReplayService, str(run.replay), run_name(config)),
-        learner=worker("learner", FakeLearner),
+        learners=[
+            LearnerGroup(parts, [worker(f"learner {i}", FakeLearner)]) for i, parts in enumerate(learner_groups(config))
+        ],
         collectors=[worker(f"collector {i}", FakeCollector, i) for i in range(2)],
         evaluators=[worker(f"evaluator {i}", FakeEvaluator) for i in range(2)],
-        reservation=Reservation(store=placement, acting=[placement], learner=placement),
+        reservation=Reservation(store=placement, acting=[placement], learners=[placement] * 3),
         start_timeout_s=CALL_TIMEOUT_S,
     )
 
@@ -236,7 +239,7 @@ def play(
         workers = start_fakes(config, run, placement)
         by_kind = {
             "store": lambda: [workers.store],
-            "learner": lambda: [workers.learner],
+            "learner": lambda: workers.every_learner,
             "collector": lambda: workers.collectors,
             "evaluator": lambda: workers.evaluators,
         }
@@ -245,7 +248,7 @@ def play(
             with without_pictures(), StopSignals() as stop:
                 Driver(config, run, workers, injector, stop).run()
         finally:
-            for actor in (workers.store, workers.learner, *workers.collectors, *workers.evaluators):
+            for actor in (workers.store, *workers.every_learner, *workers.collectors, *workers.evaluators):
                 ray.kill(actor)
         return outcome(run, config, injector.lines)
     finally:
@@ -260,11 +263,12 @@ def verifies(run: RunDirectory) -> bool:
 
 def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
     """Raises AssertionError if a byte is damaged, a step is missing or doubled, or was taken with other weights than
-    those of the iteration before."""
+    those of the iteration before, or in an overlapped schedule of the one before that."""
     assert verifies(run)
     store = ReplayStore(run.replay, run_name(config))
     newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     lost = sum(newest.state.lost.values()) if newest else 0  # none, where no test accepted it
     assert store.num_steps == config.planned_steps(config.iterations) - lost
-    assert all(chunk.policy_version == chunk.iteration - 1 for chunk in store.chunks())
+    at_once = config.iterations_at_once
+    assert all(chunk.policy_version == max(0, chunk.iteration - at_once) for chunk in store.chunks())
     return Outcome(logical_digest(run, config), store.num_steps, lines)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from learners.actor_critic import ActorCritic
 from learners.cuda_graph import CudaGraph
-from learners.imagination import imagination_noise, imagine, recorded_imagination
+from learners.imagination import imagine, recorded_imagination
 from learners.iris.iris import Iris
+from learners.nn.sampling import uniforms
 from learners.world_model import Segments
 from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_IRIS
 
@@ -39,7 +40,7 @@ def test_a_recorded_rollout_equals_the_plain_one_and_waits_for_nothing():
     for seed in range(3):
         generator = torch.Generator(device).manual_seed(seed)
         start = _context(generator)
-        noise = imagination_noise(world_model, 4, 7, generator)
+        noise = uniforms((7, 4, 1 + world_model.noise_per_step), generator)
         expected = imagine(world_model, actor_critic, start, noise)
         torch.cuda.set_sync_debug_mode("error" if seed else "default")  # the first call records
         found = recorded(start, noise)

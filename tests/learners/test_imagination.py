@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from learners.actor_critic import ActorCritic
-from learners.imagination import Imagined, actor_critic_loss, imagination_noise, imagine
+from learners.imagination import Imagined, actor_critic_loss, imagine
+from learners.nn.sampling import uniforms
 from learners.world_model import Segments, WorldModel
 from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
@@ -27,11 +28,11 @@ def test_the_loss_by_hand():
         state=(torch.empty(0), torch.empty(0)),
     )
     terms, metrics = actor_critic_loss(logits, values, imagined, CONFIG)
-    assert terms["policy"].item() == pytest.approx(2 * math.log(2))
-    assert terms["value"].item() == pytest.approx(4.0)
-    assert terms["entropy"].item() == pytest.approx(-0.1 * math.log(2))
+    assert terms["policy"].value.item() == pytest.approx(2 * math.log(2))
+    assert terms["value"].value.item() == pytest.approx(4.0)
+    assert terms["entropy"].value.item() == pytest.approx(-0.1 * math.log(2))
     assert metrics["return_mean"].item() == 3.0
-    (terms["policy"] + terms["value"]).backward()
+    (terms["policy"].value + terms["value"].value).backward()
     assert values.grad is not None
     assert values.grad.tolist() == [[-4.0, 0.0]]  # of (V − G)² alone; the bootstrap takes none
     assert logits.grad is not None
@@ -75,7 +76,7 @@ def roll_out(
     world_model: Counting, actor_critic: ActorCritic, start: Segments, num_steps: int, *, seed: int
 ) -> Imagined:
     model: WorldModel = world_model  # type: ignore[assignment]
-    noise = imagination_noise(model, len(start.actions), num_steps, torch.Generator().manual_seed(seed))
+    noise = uniforms((num_steps, len(start.actions), 1 + model.noise_per_step), torch.Generator().manual_seed(seed))
     return imagine(model, actor_critic, start, noise)
 
 
@@ -123,7 +124,7 @@ def test_nothing_is_learnt_after_an_imagined_end_where_so_set():
         logits = torch.zeros(2, 3, 2)
         logits[0, 1, 0] = garbage
         values = torch.tensor([[0.5, garbage, garbage], [0.5, 0.25, 0.0]])
-        return [term.item() for term in actor_critic_loss(logits, values, imagined, config)[0].values()]
+        return [term.value.item() for term in actor_critic_loss(logits, values, imagined, config)[0].values()]
 
     assert terms(0.0) == terms(7.0)
     assert CONFIG.learn_after_end  # as the paper does

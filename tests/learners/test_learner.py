@@ -167,14 +167,14 @@ def _break_step(learner: Learner, part: str, *, step: int, where: str) -> None:
     trainer = learner._trainers[part]
     whole, calls = trainer.part.loss, itertools.count(step)
 
-    def loss(segments: Segments, generator: torch.Generator) -> Losses:
-        losses = whole(segments, generator)
+    def loss(segments: Segments, noise: torch.Tensor) -> Losses:
+        losses = whole(segments, noise)
         if next(calls) != step:
             return losses
         name, value = next(iter(losses.terms.items()))
         zero = total_loss(losses) * 0.0
-        wrong = value + torch.nan if where == "loss" else value + zero.abs().sqrt()  # its derivative at 0 is inf · 0
-        return losses._replace(terms={**losses.terms, name: wrong})
+        wrong = torch.nan if where == "loss" else zero.abs().sqrt()  # its derivative at 0 is inf · 0
+        return losses._replace(terms={**losses.terms, name: replace(value, total=value.total + wrong)})
 
     trainer.part = replace(trainer.part, loss=loss)
 
@@ -212,7 +212,7 @@ def _loss(trainer: PartTrainer, dataset: Dataset, seed: int) -> torch.Tensor:
     part = trainer.part
     rng = np.random.default_rng(seed)
     segments = dataset.sample(4, part.length, part.anchor, part.columns, rng)
-    losses = part.loss(segments, torch.Generator().manual_seed(seed))
+    losses = part.loss(segments, part.draw_noise(4, torch.Generator().manual_seed(seed)))
     loss = total_loss(losses)
     assert torch.isfinite(loss)
     trainer.step(losses)

@@ -128,6 +128,7 @@ def test_what_was_prepared_and_not_committed_is_ignored_and_then_removed(directo
     assert newest_iteration(directory) == 1
     assert list(Checkpoints(directory, keep=3).prepare(2).iterdir()) == []
     commit(directory, 2)
+    Checkpoints(directory, keep=3).clean()
     assert sorted(path.name for path in directory.iterdir()) == ["000001", "000002"]
 
 
@@ -263,6 +264,7 @@ def test_a_commit_that_any_disk_call_interrupts_is_there_as_a_whole_or_not_at_al
                 break
         assert all(load(path) for path in Checkpoints(directory, keep=2).paths())
         commit(directory, outcomes[-1] + 1, keep=2)
+        Checkpoints(directory, keep=2).clean()
         assert Checkpoints(directory, keep=2).iterations() == [outcomes[-1], outcomes[-1] + 1]
         assert len(list(directory.iterdir())) == 2
     assert outcomes == sorted(outcomes)
@@ -285,4 +287,5 @@ def test_a_crash_while_an_old_checkpoint_is_deleted_leaves_no_half_of_it(
             commit(directory, 3, keep=2)
     assert [load(path).iteration for path in Checkpoints(directory, keep=2).paths()] == [2, 3]
     commit(directory, 4, keep=2)
+    Checkpoints(directory, keep=2).clean()
     assert sorted(path.name for path in directory.iterdir()) == ["000003", "000004"]

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Micheli, Alonso, Fleuret (2023), appendix A: written out by hand, not read from the code.
 PAPER: dict[str, Any] = {
     "seed": 0,
+    "schedule": "synchronous",
     "iterations": 600,
     "env": {
         "kind": "atari",
@@ -200,6 +201,8 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "checkpoint.every",
         "checkpoint.keep",
         "cluster.acting",
+        "cluster.data_parallel",
+        "cluster.learners",
         "cluster.device",
         "cluster.gpu_share",
         "cluster.learner_threads",

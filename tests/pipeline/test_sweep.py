@@ -52,8 +52,8 @@ class FakeCluster:
     def stop(self, job: Job) -> None:
         self.end(job.id, "stopped")
 
-    def room(self, need: dict[str, float], num_elsewhere: int, num_active: int) -> int:
-        assert (need, num_elsewhere) == ({"CPU": 1, "GPU": 0}, 0)
+    def room(self, bundles: Sequence[dict[str, float]], num_active: int) -> int:
+        assert bundles == [{"CPU": 1}]
         return self.slots - num_active
 
     def largest_node(self) -> dict[str, float]:

@@ -9,11 +9,13 @@ from pipeline.presets import DEBUG
 from pipeline.workers import reserve_resources
 
 
-def reserved(monkeypatch: pytest.MonkeyPatch, config: RunConfig, **largest: int) -> tuple[workers.Reservation, dict]:
+def reserved(
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, **largest: int
+) -> tuple[workers.Reservation, list[dict[str, float]]]:
     """With a cluster whose largest node has so much."""
-    asked = {}
+    asked: list[dict[str, float]] = []
     monkeypatch.setattr(workers, "largest_node", lambda resource: largest.get(resource, 0))
-    monkeypatch.setattr(workers, "reserve", lambda config, **wanted: asked.update(wanted))
+    monkeypatch.setattr(workers, "reserve", lambda config, bundles: asked.extend(bundles))
     return reserve_resources(config), asked
 
 
@@ -25,9 +27,9 @@ def with_processes(collectors: int, evaluators: int) -> RunConfig:
 
 def test_without_a_gpu_everything_is_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
     reservation, asked = reserved(monkeypatch, with_processes(3, 1), CPU=8)
-    assert asked == {"num_cpus": 8, "num_gpus": 0, "num_elsewhere": 0}
+    assert asked == [{"CPU": 8}]
     assert reservation.device == "cpu"
-    assert [each.num_gpus for each in (reservation.store, *reservation.acting, reservation.learner)] == [0] * 5
+    assert [each.num_gpus for each in (reservation.store, *reservation.acting, *reservation.learners)] == [0] * 5
 
 
 @pytest.mark.parametrize(("collectors", "evaluators"), [(1, 1), (2, 1), (16, 7)])
@@ -35,29 +37,29 @@ def test_one_gpu_is_shared_by_the_learner_and_all_who_act(
     monkeypatch: pytest.MonkeyPatch, collectors: int, evaluators: int
 ):
     reservation, asked = reserved(monkeypatch, with_processes(collectors, evaluators), CPU=32, GPU=4)
-    assert asked["num_gpus"] == 1
+    assert [bundle["GPU"] for bundle in asked] == [1]
     assert reservation.device == "cuda"
     (share,) = {each.num_gpus for each in reservation.acting}
     assert share > 0
     units = round(share * 1e4)
     assert share == pytest.approx(units / 1e4, abs=1e-12)  # Ray rounds to these
-    assert 0.99 < reservation.learner.num_gpus + (collectors + evaluators) * units / 1e4 <= 1
+    assert 0.99 < reservation.learners[0].num_gpus + (collectors + evaluators) * units / 1e4 <= 1
     assert reservation.store.num_gpus == 0
 
 
 def test_a_run_may_take_a_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch):
     config = in_cluster(with_processes(3, 1), gpu_share=0.25)
     reservation, asked = reserved(monkeypatch, config, CPU=32, GPU=4)
-    assert asked["num_gpus"] == 0.25
-    assert reservation.learner.num_gpus == 0.125
+    assert asked == [{"CPU": 4, "GPU": 0.25}]
+    assert reservation.learners[0].num_gpus == 0.125
     assert 0 < sum(each.num_gpus for each in reservation.acting) + reservation.acting[0].num_gpus <= 0.125
 
 
 def test_who_acts_may_be_spread_over_the_nodes(monkeypatch: pytest.MonkeyPatch):
     reservation, asked = reserved(monkeypatch, in_cluster(with_processes(2, 3), acting="spread"), CPU=8, GPU=1)
-    assert asked == {"num_cpus": 4, "num_gpus": 1.0, "num_elsewhere": 3}
+    assert asked == [{"CPU": 4, "GPU": 1}, {"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
     assert [(each.bundle, each.num_gpus) for each in reservation.acting] == [(1, 0.0), (2, 0.0), (3, 0.0)]
-    assert (reservation.learner.bundle, reservation.store.bundle) == (0, 0)
+    assert (reservation.learners[0].bundle, reservation.store.bundle) == (0, 0)
 
 
 def in_cluster(config: RunConfig, **changes: object) -> RunConfig:

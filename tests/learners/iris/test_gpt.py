@@ -70,7 +70,7 @@ def test_losses_by_hand():
     terms, _ = gpt_loss(predictions, tokens, rewards, ends, mask)
     expected = {"tokens": torch.tensor(16.0).log(), "rewards": torch.tensor(3.0).log(), "ends": torch.tensor(2.0).log()}
     for name, term in terms.items():
-        torch.testing.assert_close(term, expected[name])
+        torch.testing.assert_close(term.value, expected[name])
     following = torch.cat([tokens.flatten(1)[:, 1:], torch.zeros(B, 1, dtype=torch.long)], dim=1)
     certain = Predictions(
         F.one_hot(following.view(B, T, K), V) * 100.0,
@@ -78,7 +78,7 @@ def test_losses_by_hand():
         F.one_hot(ends.long(), 2) * 100.0,
     )
     terms, metrics = gpt_loss(certain, tokens, rewards, ends, mask)
-    assert {name: term.item() for name, term in terms.items()} == {"tokens": 0.0, "rewards": 0.0, "ends": 0.0}
+    assert {name: term.value.item() for name, term in terms.items()} == {"tokens": 0.0, "rewards": 0.0, "ends": 0.0}
     assert {name: metric.item() for name, metric in metrics.items()} == {
         "token_accuracy": 1.0,
         "reward_accuracy": 1.0,
@@ -99,7 +99,8 @@ def test_padding_changes_no_loss(gpt: Gpt):
     )
     mask = torch.arange(T).expand(B, T) < short
     padded_terms, padded_metrics = gpt_loss(gpt(tokens, actions), tokens, rewards, ends, mask)
-    torch.testing.assert_close(padded_terms, terms)
+    for name, term in terms.items():
+        torch.testing.assert_close(padded_terms[name].value, term.value)
     torch.testing.assert_close(padded_metrics, metrics)
 
 
@@ -113,7 +114,7 @@ def test_the_token_loss_averages_over_labels_not_over_segments(gpt: Gpt):
     costs = [
         F.cross_entropy(logits[b, i], labels[b, i + 1]) for b, last in ((0, 3 * K - 1), (1, K - 1)) for i in range(last)
     ]
-    torch.testing.assert_close(terms["tokens"], torch.stack(costs).mean())
+    torch.testing.assert_close(terms["tokens"].value, torch.stack(costs).mean())
 
 
 def test_factorised_positions_are_a_block_and_a_place_in_it():

@@ -42,16 +42,16 @@ def test_the_loss_terms_by_hand():
     codewords = torch.tensor([[[0.0, 4.0]]], requires_grad=True)
     encoded = Encoded(torch.tensor([[0]]), latents, codewords, codewords)
     terms = tokenizer_loss(frames, encoded, torch.full((1, 3, 2, 2), -0.25), TokenizerConfig())
-    assert {name: term.item() for name, term in terms.items()} == {
+    assert {name: term.value.item() for name, term in terms.items()} == {
         "codebook": 2.5,
         "commitment": 2.5,
         "reconstruction": 0.75,
     }
-    terms["codebook"].backward()
+    terms["codebook"].value.backward()
     assert latents.grad is None
     assert codewords.grad is not None
     codewords.grad = None
-    terms["commitment"].backward()
+    terms["commitment"].value.backward()
     assert codewords.grad is None
     assert latents.grad is not None
     assert latents.grad.tolist() == [[[1.0, -2.0]]]
@@ -82,7 +82,7 @@ def test_squared_errors_where_asked():
     encoded = Encoded(torch.zeros(1, 1, dtype=torch.long), codewords, codewords, codewords)
     configs = [TokenizerConfig(reconstruction="l1"), TokenizerConfig(reconstruction="l2")]
     terms = [tokenizer_loss(frames, encoded, torch.ones(1, 3, 2, 2), config) for config in configs]
-    assert [term["reconstruction"].item() for term in terms] == [2.0, 4.0]
+    assert [term["reconstruction"].value.item() for term in terms] == [2.0, 4.0]
 
 
 def test_the_quantization_weight_is_of_both_terms_and_of_no_other():
@@ -90,7 +90,7 @@ def test_the_quantization_weight_is_of_both_terms_and_of_no_other():
     encoded = Encoded(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, 1), *2 * [torch.full((1, 1, 1), 3.0)])
     full = tokenizer_loss(frames, encoded, reconstructions, TokenizerConfig())
     tenth = tokenizer_loss(frames, encoded, reconstructions, TokenizerConfig(quantization_weight=0.1))
-    ratios = {name: tenth[name].item() / full[name].item() for name in full}
+    ratios = {name: tenth[name].value.item() / full[name].value.item() for name in full}
     assert ratios == pytest.approx({"codebook": 0.1, "commitment": 0.1, "reconstruction": 1.0})
 
 

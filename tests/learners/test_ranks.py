@@ -1,0 +1,146 @@
+"""Several processes that share a batch take the step that one process takes on the whole of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+
+import pytest
+import torch
+from torch import Tensor
+
+from learners.agent import AgentConfig
+from learners.config import DatasetConfig, LearnerConfig
+from learners.learner import Learner
+from learners.part_trainer import DivergedError
+from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
+from learners.world_model import Losses, Mean, Segments
+from tests.learners.fakes import TINY_AGENT, make_chunk
+
+PARTS = ("tokenizer", "world_model", "actor_critic")
+TIMEOUT_S = 60.0
+
+
+class ThreadRanks:
+    """Ranks that are threads of this process."""
+
+    def __init__(self, index: int, count: int, barrier: Barrier, parts: list[Tensor | None]) -> None:
+        self.index, self.count = index, count
+        self._barrier, self._parts = barrier, parts
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        self._parts[self.index] = tensor.detach()
+        self._barrier.wait(TIMEOUT_S)
+        total = torch.stack([part for part in self._parts if part is not None]).sum(dim=0)
+        self._barrier.wait(TIMEOUT_S)
+        return total
+
+
+def without_dropout(*, learn_after_end: bool) -> AgentConfig:
+    """Dropout draws differ between ranks."""
+    transformer = TINY_AGENT.world_model.transformer.model_copy(update={"dropout": 0.0})
+    return replace(
+        TINY_AGENT,
+        world_model=TINY_AGENT.world_model.model_copy(update={"transformer": transformer}),
+        actor_critic=TINY_AGENT.actor_critic.model_copy(update={"learn_after_end": learn_after_end}),
+    )
+
+
+def learner(agent: AgentConfig, ranks: Ranks = ALONE) -> Learner:
+    """Segments of three steps: those of these episodes are padded, each in another way."""
+    made = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu", ranks=ranks)
+    made.extend([make_chunk([1, 9, 2, 5])])
+    return made
+
+
+def one_step(learner: Learner, part: str) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """What is reported, and the gradient that was taken."""
+    report = learner.train(part, 1, range(1))
+    gradients = {name: each.grad for name, each in learner.parts[part].module.named_parameters()}
+    return report, {name: gradient for name, gradient in gradients.items() if gradient is not None}
+
+
+def on_ranks(agent: AgentConfig, part: str, count: int) -> list[tuple[dict[str, float], dict[str, Tensor]]]:
+    barrier, parts = Barrier(count), [None] * count
+    learners = [learner(agent, ThreadRanks(index, count, barrier, parts)) for index in range(count)]  # type: ignore[arg-type]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda each: one_step(each, part), learners))
+
+
+@pytest.mark.parametrize("learn_after_end", [True, False])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("count", [2, 4])
+def test_gradients_are_those_of_one_process_on_the_joint_batch(part: str, count: int, learn_after_end: bool):
+    agent = without_dropout(learn_after_end=learn_after_end)
+    expected_report, expected = one_step(learner(agent), part)
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for report, gradients in on_ranks(agent, part, count):
+        assert gradients.keys() == expected.keys()
+        for name, gradient in gradients.items():
+            difference = (gradient - expected[name]).abs().max()
+            assert difference <= 5e-4 * largest, name
+        losses = {name: value for name, value in report.items() if name.startswith("loss") or name == "gradient_norm"}
+        assert losses == pytest.approx({name: expected_report[name] for name in losses}, rel=1e-4)
+
+
+def test_ranks_end_with_the_same_weights():
+    agent = TINY_AGENT
+    barrier, parts = Barrier(2), [None] * 2
+    learners = [learner(agent, ThreadRanks(index, 2, barrier, parts)) for index in range(2)]  # type: ignore[arg-type]
+
+    def train(each: Learner) -> list[float]:
+        for part in PARTS:
+            each.train(part, 1, range(3))
+        return each.weights().tolist()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(train, learners)
+    assert first == second
+    assert first != learner(agent).weights().tolist()
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_of_them():
+    agent = without_dropout(learn_after_end=True)
+    barrier, parts = Barrier(2), [None] * 2
+    learners = [learner(agent, ThreadRanks(index, 2, barrier, parts)) for index in range(2)]  # type: ignore[arg-type]
+    trainer = learners[1]._trainers["tokenizer"]
+    whole = trainer.part.loss
+
+    def broken(segments: Segments, noise: Tensor) -> Losses:
+        losses = whole(segments, noise)
+        return losses._replace(terms={**losses.terms, "broken": Mean(torch.tensor(torch.nan), torch.tensor(1.0))})
+
+    def also(segments: Segments, noise: Tensor) -> Losses:
+        losses = whole_of_first(segments, noise)
+        return losses._replace(terms={**losses.terms, "broken": Mean(torch.tensor(0.0), torch.tensor(1.0))})
+
+    trainer.part = replace(trainer.part, loss=broken)
+    first = learners[0]._trainers["tokenizer"]
+    whole_of_first = first.part.loss
+    first.part = replace(first.part, loss=also)
+
+    def diverges(each: Learner) -> bool:
+        with pytest.raises(DivergedError):
+            each.train("tokenizer", 1, range(1))
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(diverges, learners)) == [True, True]
+
+
+def test_a_batch_is_shared_out_without_rest():
+    barrier = Barrier(3)
+    shares = [share(ThreadRanks(index, 3, barrier, []), 6) for index in range(3)]
+    assert [list(range(6))[each] for each in shares] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="a batch of 7 cannot be shared out equally: found 3 ranks"):
+        share(ThreadRanks(0, 3, barrier, []), 7)
+
+
+def test_a_meeting_to_which_not_all_come_ends_in_one_line():
+    address, meeting = meeting_point("127.0.0.1")
+    with pytest.raises(RankLostError) as lost:
+        ProcessRanks(address, 0, 2, torch.device("cpu"), timeout_s=1.0)
+    assert str(lost.value).startswith("another process of the learner is lost: ")
+    assert "\n" not in str(lost.value)
+    del meeting
