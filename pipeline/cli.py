@@ -216,9 +216,12 @@ def _rejection(error: SystemExit, boxed: str, given: Mapping[str, Sequence[str]]
 
 def _validation_line(error: ValidationError, model: str) -> str:
     first = error.errors()[0]
-    flag = "--" + _kebab((model + ".".join(map(str, first["loc"]))).strip("."))
+    path, message = (model + ".".join(map(str, first["loc"]))).strip("."), first["msg"].removeprefix("Value error, ")
+    if not path:  # of settings that do not go together; the message begins with one of them
+        return f"--{_kebab(message)}"
+    flag = f"--{_kebab(path)}"
     if first["type"] == "value_error":
-        return f"{flag}: {first['msg'].removeprefix('Value error, ')}"
+        return f"{flag}: {message}"
     return f"{flag}: found {first['input']!r}, expected {re.sub('^Input should be (a )?(valid )?', '', first['msg'])}"
 
 

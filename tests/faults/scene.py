@@ -24,6 +24,8 @@ from cluster.config import ClusterConfig
 from cluster.spawn import Placement, reserve, spawn
 from cluster.supervise import Worker
 from learners import durable
+from learners.agent import AgentConfig
+from learners.learner import Learner
 from pipeline import media
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
@@ -42,12 +44,14 @@ DISK_CALLS = ("write", "fsync", "rename", "unlink")
 CALL_TIMEOUT_S = 120
 
 
-def config_of(iterations: int, schedule: str = "synchronous", learners: str = "colocated") -> RunConfig:
+def config_of(
+    iterations: int, schedule: str = "synchronous", learners: str = "colocated", data_parallel: int = 1
+) -> RunConfig:
     """Two collectors, two evaluators, every part trains in every iteration, in two slices."""
     changes = {
         "collection": {"num_collectors": 2, "last_iteration": 10**6},
         "evaluation": {"every": 1, "num_evaluators": 2, "episodes": 4, "final_episodes": 4},
-        "cluster": {"call_timeout_s": CALL_TIMEOUT_S, "learners": learners},
+        "cluster": {"call_timeout_s": CALL_TIMEOUT_S, "learners": learners, "data_parallel": data_parallel},
     }
     sections = {name: getattr(DEBUG, name).model_copy(update=values) for name, values in changes.items()}
     whole = {"iterations": iterations, "schedule": schedule, "inspect_every": 10**6}
@@ -59,16 +63,22 @@ def reserve_for_fakes(num_cpus: int = 1) -> Placement:
 
 
 def start_fakes(config: RunConfig, run: RunDirectory, placement: Placement) -> Workers:
-    """What `start_workers` starts, with a real replay store and nothing else that is real."""
+    """What `start_workers` starts, with a real replay store, real learners where they have to talk to each other, and
+    nothing else that is real."""
 
-    def worker(name: str, cls: type, *args: object) -> Worker:
-        return Worker(name, partial(spawn, cls, *args, placement=placement))
+    def worker(name: str, cls: type, *args: object, **kwargs: object) -> Worker:
+        return Worker(name, partial(spawn, cls, *args, placement=placement, **kwargs))
+
+    def learners(name: str) -> list[Worker]:
+        if (size := config.cluster.data_parallel) == 1:
+            return [worker(name, FakeLearner)]
+        agent = AgentConfig(config.world_model, config.actor_critic, num_actions=3)
+        arguments = agent, config.dataset, config.learner
+        return [worker(f"{name}.{rank}", Learner, *arguments, seed=0, device="cpu") for rank in range(size)]
 
     return Workers(
         store=worker("replay store", ReplayService, str(run.replay), run_name(config)),
-        learners=[
-            LearnerGroup(parts, [worker(f"learner {i}", FakeLearner)]) for i, parts in enumerate(learner_groups(config))
-        ],
+        learners=[LearnerGroup(parts, learners(f"learner {i}")) for i, parts in enumerate(learner_groups(config))],
         collectors=[worker(f"collector {i}", FakeCollector, i) for i in range(2)],
         evaluators=[worker(f"evaluator {i}", FakeEvaluator) for i in range(2)],
         reservation=Reservation(store=placement, acting=[placement], learners=[placement] * 3),

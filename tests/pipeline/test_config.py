@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from actors.config import CatchConfig
+from actors.config import AtariConfig, CatchConfig
+from cluster.config import ClusterConfig
 from learners.config import ActorCriticConfig
 from pipeline.config import RunConfig
 from pipeline.presets import DEBUG, IRIS_ATARI100K, PRESETS
@@ -262,3 +263,15 @@ def test_poolings_that_leave_no_pixel_are_refused(patch_size: int, most: int):
     if most < 6:
         with pytest.raises(ValidationError, match=f"found {most + 1} channels, expected {most} at most"):
             ActorCriticConfig.model_validate({"patch_size": patch_size, "channels": (8,) * (most + 1)})
+
+
+def test_batches_must_be_shared_out_equally():
+    with pytest.raises(ValidationError, match=r"data_parallel: found 3, expected a divisor of .*batch_size, 256"):
+        RunConfig(preset="p", env=AtariConfig(), cluster=ClusterConfig(data_parallel=3))
+    assert RunConfig(preset="p", env=AtariConfig(), cluster=ClusterConfig(data_parallel=4)).cluster.data_parallel == 4
+
+
+def test_idle_codewords_are_revived_by_one_process_only():
+    changed = {**PRESETS["demo"][1].model_dump(), "cluster": {"data_parallel": 2}}
+    with pytest.raises(ValidationError, match="data_parallel: found 2, expected 1 with revive_after"):
+        RunConfig.model_validate(changed)

@@ -70,3 +70,33 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(monkeypatch: p
     config = in_cluster(DEBUG, device="cuda")
     with pytest.raises(ClusterError, match="found no node with a GPU, expected at least one"):
         reserved(monkeypatch, config, CPU=8)
+
+
+def test_each_part_may_have_a_learner_of_its_own_and_each_learner_several_processes(monkeypatch: pytest.MonkeyPatch):
+    config = in_cluster(with_processes(2, 1), learners="split", data_parallel=2, acting="spread")
+    reservation, asked = reserved(monkeypatch, config, CPU=32, GPU=8)
+    assert asked == [{"CPU": 4, "GPU": 1}] * 6 + [{"CPU": 1}] * 2
+    assert [(each.bundle, each.num_gpus) for each in reservation.learners] == [(index, 1.0) for index in range(6)]
+    assert [each.bundle for each in reservation.acting] == [6, 7]
+    beside, asked = reserved(monkeypatch, in_cluster(config, acting="beside"), CPU=32, GPU=8)
+    assert asked == [{"CPU": 4, "GPU": 1}] * 6
+    assert [each.num_gpus for each in beside.learners] == [0.5, 1, 1, 1, 1, 1]  # the first shares its own
+
+
+@pytest.mark.parametrize(
+    ("learners", "acting", "schedule", "bundles", "threads"),
+    [
+        ("colocated", "beside", "synchronous", [8], 8),
+        ("colocated", "beside", "overlapped", [8], 6),  # two collect while it learns
+        ("colocated", "spread", "overlapped", [8, 1, 1], 8),
+        ("split", "beside", "synchronous", [2, 2, 2], 2),
+        ("split", "beside", "overlapped", [4, 2, 2], 2),
+    ],
+)
+def test_on_cpus_no_more_threads_compute_at_once_than_the_largest_node_has(
+    monkeypatch: pytest.MonkeyPatch, learners: str, acting: str, schedule: str, bundles: list[int], threads: int
+):
+    config = in_cluster(with_processes(2, 1), learners=learners, acting=acting)
+    reservation, asked = reserved(monkeypatch, config.model_copy(update={"schedule": schedule}), CPU=8)
+    assert asked == [{"CPU": cpus} for cpus in bundles]
+    assert {each.threads for each in reservation.learners} == {threads}
