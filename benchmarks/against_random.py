@@ -89,7 +89,7 @@ def train(config: RunConfig, seed: int, runs: Path) -> Row:
         "seed": seed,
         **{key: scores[key] for key in ("iterations", "steps", "score_mean", "score_std")},
         "episodes": len(scores["episodes"]),
-        "wall_seconds": round(sum(sum(row.values()) - row["iteration"] for row in timings), 1),
+        "wall_seconds": round(sum(row["total"] for row in timings), 1),
         "command": " ".join(["python", *command]),
         "hardware": describe(),
         "scores": [[record["steps"], record[name]] for record in metrics if name in record],

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def compare(config: RunConfig, sides: Mapping[str, Sequence[Seconds]]) -> dict[str, Any]:
     """Medians over the iterations of each side."""
-    phases = ["collect", *(part.replace("_", " ") for part in config.trainings), "commit"]
+    phases = ["collect", "mirror", *(part.replace("_", " ") for part in config.trainings), "commit"]
     totals = {
         side: statistics.median(sum(each[phase] for phase in phases) for each in its) for side, its in sides.items()
     }
@@ -89,6 +89,7 @@ def one_process(config: RunConfig) -> Iterator[Seconds]:
                 chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
                 torch.set_num_threads(threads)
                 store.append(chunks)
+            with _timed(seconds, "mirror"):
                 learner.extend(chunks)
             for part, training in config.trainings.items():
                 if iteration > training.starts_after:

@@ -162,7 +162,8 @@ class Driver:
         The last one has all parts at last: it inspects them, and it publishes.
         """
         last = group is self._workers.learners[-1]
-        await self._mirror(play.chunks, group.actors)
+        with self._phase(play, "mirror", 1):
+            await self._mirror(play.chunks, group.actors)
         if last:
             await self._inspect(play, group)
         adopted = [each.adopt.remote(part, copy) for part, copy in play.copies.items() for each in group.actors]
@@ -172,10 +173,10 @@ class Driver:
                 await self._train(part, play, group)
                 if not last:
                     play.copies[part] = group.lead.copy_of.remote(part)
-        if play.directory:
-            play.saved.append(group.lead.save.remote(str(play.directory), list(group.parts)))
         if last:
             await self._publish(play.iteration)
+        if play.directory:
+            play.saved.append(group.lead.save.remote(str(play.directory), list(group.parts)))
 
     async def _inspect(self, play: Play, group: LearnerGroup) -> None:
         """Where the schedule says so: every part as it is, on the steps just collected, which none has trained on."""
@@ -442,7 +443,7 @@ class Driver:
         self._reporter.phase(play.iteration, name, 0, total)
         start = time.perf_counter()
         yield
-        play.seconds[name] = time.perf_counter() - start
+        play.seconds[name] = play.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def _shares(num_steps: int, num_collectors: int) -> list[int]:

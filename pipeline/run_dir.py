@@ -29,7 +29,7 @@ A run of iris-ray. Running the same command again resumes it; `python -m pipelin
 
 config.json       the whole configuration
 metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoard reads the same from tensorboard/)
-timings.jsonl     where the time of each iteration went, in seconds
+timings.jsonl     where the time of each iteration went, in seconds: in all since the one before, and by phase
 scores.json       the evaluation after the last iteration
 media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, measurements, curves
 replay/           every environment step, with checksums

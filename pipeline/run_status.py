@@ -34,7 +34,7 @@ class RunStatus:
         metrics, timings = _lines(run_dir / METRICS_FILE), _lines(run_dir / TIMINGS_FILE)
         if not metrics:
             return None
-        seconds = {line.pop("iteration"): sum(line.values()) for line in timings}  # of the last time it was played
+        seconds = {line["iteration"]: line["total"] for line in timings}  # of the last time it was played
         recent = list(seconds.values())[-RECENT:]
         scores = [line[name] for line in metrics if (name := "evaluation/score_mean") in line]
         return cls(

@@ -13,7 +13,7 @@ def test_a_run_that_has_not_begun_has_no_status(tmp_path: Path):
 def test_an_iteration_that_was_played_again_counts_once(tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text('{"iteration": 1, "evaluation/score_mean": 2.0}\n{"iteration": 2}\n')
     timings = [(1, 10.0), (2, 90.0), (2, 30.0)]
-    lines = [f'{{"iteration": {iteration}, "collect": {s}, "commit": 1.0}}\n' for iteration, s in timings]
+    lines = [f'{{"iteration": {iteration}, "total": {s + 1.0}, "collect": {s}}}\n' for iteration, s in timings]
     (tmp_path / "timings.jsonl").write_text("".join(lines))
     (tmp_path / "scores.json").write_text('{"iterations": 2}')
     status = RunStatus.of(tmp_path, DEBUG)

@@ -102,7 +102,7 @@ class World:
             directory = self.root / run
             directory.mkdir(exist_ok=True)
             (directory / "metrics.jsonl").write_text('{"iteration": 3, "evaluation/score_mean": 1.5}\n')
-            (directory / "timings.jsonl").write_text('{"iteration": 3, "collect": 2.0, "tokenizer": 1.0}\n')
+            (directory / "timings.jsonl").write_text('{"iteration": 3, "total": 3.0, "collect": 2.0}\n')
             (directory / "scores.json").write_text(json.dumps({"iterations": 3}))
             cluster.end(f"{run}.{attempt}", "succeeded")
 
@@ -250,7 +250,7 @@ def test_the_table_tells_how_far_every_run_is(world: World):
     directory = world.root / PONG
     directory.mkdir()
     (directory / "metrics.jsonl").write_text('{"iteration": 1, "evaluation/score_mean": 1.25}\n{"iteration": 2}\n{"it')
-    (directory / "timings.jsonl").write_text('{"iteration": 1, "collect": 9.0}\n{"iteration": 2, "collect": 30.0}\n')
+    (directory / "timings.jsonl").write_text('{"iteration": 1, "total": 9.0}\n{"iteration": 2, "total": 30.0}\n')
     sweep = world.sweep()
     sweep.look()
     rows = list(zip(*(column.cells for column in sweep.table().columns), strict=True))
@@ -271,7 +271,7 @@ def test_the_plan_says_what_it_costs_as_far_as_that_is_known(world: World):
     ]
     world.sweep().submit(detach=True)
     world.finish(PONG)(world.cluster)
-    (world.root / PONG / "timings.jsonl").write_text('{"iteration": 3, "collect": 5400.0}\n')
+    (world.root / PONG / "timings.jsonl").write_text('{"iteration": 3, "total": 5400.0}\n')
     assert plan(manifest).splitlines()[-1] == "  debug-atari: 1 h 30 min a run, as 1 finished took; 3 h 00 min in all"
 
 
