@@ -26,6 +26,7 @@ from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
+from cluster.gauges import Gauges
 from cluster.supervise import arrival
 from learners.durable import make_directory, write_durably
 from learners.part_trainer import BatchTooLargeError, DivergedError
@@ -82,6 +83,7 @@ class Driver:
         stop: StopSignals,
         *,
         accept_loss: bool = False,
+        gauges: Gauges | None = None,
     ) -> None:
         """With `accept_loss`, steps that no kept commit can do without may be lost: the run goes on without them."""
         self.config = config
@@ -91,6 +93,7 @@ class Driver:
         self._run = run
         self._workers = workers
         self._reporter = reporter
+        self._gauges = gauges
         self._checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self._at_once = config.iterations_at_once
         self._losses = 0
@@ -260,6 +263,8 @@ class Driver:
             now = time.perf_counter()
             total, self._last_end = now - self._last_end, now
             append_timings(self._run.timings_file, play.iteration, {"total": total, **play.seconds})
+        if self._gauges:
+            self._gauges.committed(metrics, total, play.seconds)
         self._reporter.line(_summary(self.config.iterations, metrics, total))
 
     async def _write_checkpoint(self, play: Play, directory: Path) -> None:
@@ -303,6 +308,8 @@ class Driver:
     async def _recover(self, loss: LostError | DamagedSegmentError | RankLostError) -> None:
         """Replaces processes or puts files into quarantine, so that the run can `_resume`."""
         self._losses += 1
+        if self._gauges:
+            self._gauges.lost()
         if self._losses > self.config.cluster.max_losses:
             count = f"that was loss {self._losses} since the last commit: giving up"
             raise RunFailedError(f"{loss}; {count}; {self._words_on_resuming()}") from loss

@@ -69,6 +69,7 @@ def check_perceptual_weights(config: RunConfig) -> None:
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.connect import connect, disconnect
+    from cluster.gauges import Gauges
     from cluster.nodes import check_nodes
     from cluster.supervise import wait
     from pipeline.checkpoint import Checkpoints
@@ -93,7 +94,8 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
             counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in parameters.items()]
             words = f"learner on {workers.device} with {workers.threads} threads"
             reporter.line(f"{words}; parameters: {', '.join(counts)}")
-            Driver(config, run, workers, reporter, stop, accept_loss=launch.accept_loss).run()
+            gauges = Gauges(run.path.name)
+            Driver(config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=gauges).run()
     except Stopped as stopped:
         last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
         reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")
