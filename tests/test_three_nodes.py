@@ -21,7 +21,7 @@ from pipeline import verify
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 TIMEOUT_S = 800
-GAMES, SEEDS, ITERATIONS = ("Pong", "Breakout"), (0, 1), 20
+GAMES, SEEDS, ITERATIONS = ("Pong", "Breakout"), (0, 1), 10
 FLAGS = ("--cluster.learner-threads", "1", "--inspect-every", "1000", "--evaluation.every", "1000")
 JOB = ("ray.scripts.scripts", "job")
 PROJECT = str(Path(verify.__file__).parents[1])

@@ -162,6 +162,22 @@ def test_what_is_not_finite_stops_before_the_update(part: str, where: str, tmp_p
     assert restored.train(part, 4, range(2, 6)) == undisturbed.train(part, 4, range(2, 6))
 
 
+def test_a_learner_for_each_part_computes_what_one_for_all_does(tmp_path: Path):
+    """Over two iterations, so that what was derived from a part before it moved on must be forgotten."""
+    whole, split = learner(), {part: learner() for part in PARTS}
+    for iteration in (1, 2):
+        for index, part in enumerate(PARTS):
+            assert split[part].train(part, iteration, range(2)) == whole.train(part, iteration, range(2))
+            for later in PARTS[index + 1 :]:
+                split[later].adopt(part, split[part].copy_of(part))
+    assert np.array_equal(whole.weights(), split[PARTS[-1]].weights())
+    expected, found = whole.save(str(tmp_path)), {}
+    for part in PARTS:
+        (tmp_path / part).mkdir()
+        found |= split[part].save(str(tmp_path / part), [part])
+    assert found == expected
+
+
 def _break_step(learner: Learner, part: str, *, step: int, where: str) -> None:
     """Makes the loss of a gradient step nan, or only its gradient; the steps after it are whole again."""
     trainer = learner._trainers[part]
