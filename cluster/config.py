@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from learners.config import Config
 
@@ -22,6 +22,8 @@ class ClusterConfig(Config):
     acting: Literal["beside", "spread"] = "beside"
     """Where collectors and evaluators work: beside the learner, in turns with it on what it has; or spread over the
     nodes, each pair on a CPU of its own and without a GPU. On a run without a GPU it changes no result."""
+    acting_on: str = ""
+    """Label of the nodes on which who is spread may work, as `pool=cpu` (`ray start --labels pool=cpu`); any node."""
     learners: Literal["colocated", "split"] = "colocated"
     """Where the parts train: all of them in one process on one device; or tokenizer, world model and actor-critic each
     in its own, which is only faster with `--schedule overlapped`. It changes no result."""
@@ -38,3 +40,10 @@ class ClusterConfig(Config):
     """How long any single call to a process may take."""
     max_losses: NonNegativeInt = 3
     """How often between two commits lost processes are replaced and the run goes back to the last commit."""
+
+    @field_validator("acting_on")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        if value and not all(value.partition("=")):
+            raise ValueError(f"found {value!r}, expected a label as name=value")
+        return value

@@ -31,23 +31,35 @@ class Placement:
     """Which part of the group."""
 
 
-def reserve(config: ClusterConfig, bundles: Sequence[Mapping[str, float]]) -> PlacementGroup:
+def reserve(
+    config: ClusterConfig, bundles: Sequence[Mapping[str, float]], labels: Sequence[Mapping[str, str]] | None = None
+) -> PlacementGroup:
     """Sets resources ("CPU", "GPU") aside: each bundle on one node, different ones on different nodes where possible.
+
+    Args:
+        labels: those that the node of each bundle must have; default: none.
 
     Raises: ClusterError if the cluster cannot give them within `start_timeout_s`; at once if it never could.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for bundle in bundles:
-        if not any(all(node.get(name, 0) >= amount for name, amount in bundle.items()) for node in nodes):
-            largest: dict[str, float] = {name: largest_node(name) for name in bundle}
-            raise ClusterError(f"no node is large enough: found {_words(largest)}, expected {_words(bundle)} on one")
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    labels = labels or [{}] * len(bundles)
+    for bundle, wanted in zip(bundles, labels, strict=True):
+        on = [node["Resources"] for node in nodes if wanted.items() <= node["Labels"].items()]
+        where = " with " + ", ".join(f"{name}={value}" for name, value in wanted.items()) if wanted else ""
+        if not on:
+            raise ClusterError(f"found no node{where}, expected at least one")
+        if not any(all(node.get(name, 0) >= amount for name, amount in bundle.items()) for node in on):
+            largest = {name: float(max(node.get(name, 0) for node in on)) for name in bundle}
+            words = f"found {_words(largest)}, expected {_words(bundle)} on one{where}"
+            raise ClusterError(f"no node is large enough: {words}")
     wanted = add_up(bundles)
-    found = {name: sum(node.get(name, 0.0) for node in nodes) for name in wanted}
+    found = {name: sum(node["Resources"].get(name, 0.0) for node in nodes) for name in wanted}
     if any(found[name] < amount for name, amount in wanted.items()):
         where = f"on {len(nodes)} nodes"
         raise ClusterError(f"the cluster is too small: found {_words(found)} {where}, expected {_words(wanted)}")
     # As one group, or several runs would wait for each other's halves.
-    group = placement_group([dict(bundle) for bundle in bundles], strategy="SPREAD")
+    selectors = [dict(each) for each in labels]
+    group = placement_group([dict(each) for each in bundles], strategy="SPREAD", bundle_label_selector=selectors)
     if not group.wait(config.start_timeout_s):
         remove_placement_group(group)  # or it takes them once they are free
         free = {name: ray.available_resources().get(name, 0.0) for name in wanted}

@@ -164,7 +164,10 @@ def reserve_resources(config: RunConfig) -> Reservation:
     Raises: ClusterError if the cluster has too little.
     """
     needs = needs_of(config, {name: largest_node(name) for name in ("CPU", "GPU")})
-    group, num_learners = reserve(config.cluster, needs.bundles), _num_learners(config)
+    num_learners, name_and_value = _num_learners(config), config.cluster.acting_on.partition("=")
+    acting_on = {name_and_value[0]: name_and_value[2]} if config.cluster.acting_on else {}
+    labels = [{}] * num_learners + [acting_on] * (len(needs.bundles) - num_learners)
+    group = reserve(config.cluster, needs.bundles, labels)
     learners = [Placement(group, needs.threads, needs.num_gpus, bundle) for bundle in range(num_learners)]
     if config.cluster.acting == "spread":
         acting = [Placement(group, threads=1, bundle=index) for index in range(num_learners, len(needs.bundles))]

@@ -11,7 +11,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
-from cluster.spawn import Placement, largest_node, reserve, spawn
+from cluster.spawn import Placement, host_of, largest_node, reserve, spawn
 from cluster.supervise import wait
 from tests.cluster.fakes import Worker
 
@@ -57,6 +57,20 @@ def test_more_cpus_than_all_nodes_have_are_refused_at_once(cluster: ClusterConfi
     found = largest_node("CPU")
     expected = f"the cluster is too small: found {found} CPU on 1 nodes, expected {found + 1} CPU"
     assert refusal(ClusterConfig(start_timeout_s=10_000), {"CPU": 1}, *[{"CPU": 1.0}] * found) == expected
+
+
+def test_a_bundle_is_on_a_node_of_its_label(cluster: ClusterConfig):
+    node = ray.nodes()[0]
+    labels: dict[str, str] = node["Labels"]
+    name, value = next(iter(labels.items()))
+    group = reserve(cluster, [{"CPU": 0.5}], [{name: value}])
+    assert host_of(Placement(group, threads=1)) == node["NodeManagerAddress"]
+    remove_placement_group(group)
+    with pytest.raises(ClusterError) as refused:
+        reserve(ClusterConfig(start_timeout_s=10_000), [{"CPU": 0.5}], [{name: "another"}])
+    assert str(refused.value) == f"found no node with {name}=another, expected at least one"
+    with pytest.raises(ClusterError, match=rf"found \d+ CPU, expected 999 CPU on one with {name}={value}"):
+        reserve(ClusterConfig(start_timeout_s=10_000), [{"CPU": 999}], [{name: value}])
 
 
 def test_resources_that_others_hold_are_refused_after_the_time_given(everything: PlacementGroup):

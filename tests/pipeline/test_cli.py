@@ -68,6 +68,7 @@ MISTAKES = {
     "debug --actor-critic.channels 8 -1": ["--actor-critic.channels.1: found -1, expected greater than 0"],
     "debug --world-model.transformer.training.batch-size 0": ["transformer.training.batch-size: found 0, expected"],
     "debug --world-model.tokenizer.width 9": ["--world-model.tokenizer:", "found 4 and 9", "must divide width"],
+    "debug --cluster.acting-on pool": ["--cluster.acting-on: found 'pool', expected a label as name=value"],
     "debug --cluster.data-parallel 3": [
         "--cluster.data-parallel: found 3, expected a divisor of world-model.tokenizer.training.batch-size, 4"
     ],

@@ -202,6 +202,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "checkpoint.every",
         "checkpoint.keep",
         "cluster.acting",
+        "cluster.acting_on",
         "cluster.data_parallel",
         "cluster.learners",
         "cluster.device",

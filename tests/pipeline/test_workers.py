@@ -15,7 +15,7 @@ def reserved(
     """With a cluster whose largest node has so much."""
     asked: list[dict[str, float]] = []
     monkeypatch.setattr(workers, "largest_node", lambda resource: largest.get(resource, 0))
-    monkeypatch.setattr(workers, "reserve", lambda config, bundles: asked.extend(bundles))
+    monkeypatch.setattr(workers, "reserve", lambda config, bundles, labels: asked.extend(bundles))
     return reserve_resources(config), asked
 
 
@@ -100,3 +100,11 @@ def test_on_cpus_no_more_threads_compute_at_once_than_the_largest_node_has(
     reservation, asked = reserved(monkeypatch, config.model_copy(update={"schedule": schedule}), CPU=8)
     assert asked == [{"CPU": cpus} for cpus in bundles]
     assert {each.threads for each in reservation.learners} == {threads}
+
+
+def test_who_is_spread_may_be_kept_to_nodes_of_one_label(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(workers, "largest_node", lambda resource: {"CPU": 8}.get(resource, 0))
+    monkeypatch.setattr(workers, "reserve", lambda config, bundles, labels: asked.append(labels))
+    reserve_resources(in_cluster(with_processes(2, 1), acting="spread", acting_on="pool=cpu"))
+    assert asked == [[{}, {"pool": "cpu"}, {"pool": "cpu"}]]
