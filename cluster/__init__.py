@@ -7,10 +7,13 @@ variable below does, whatever its name says) and demands a token that only this 
 
 import os
 import secrets
+import sys
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 TOKEN_IS_OURS = "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ
 """Whether the token in the environment was made here, and no cluster but one that this process starts can know it."""
+TOO_LATE = TOKEN_IS_OURS and "ray" in sys.modules
+"""Whether Ray has read its settings without these."""
 if TOKEN_IS_OURS:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

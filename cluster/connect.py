@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 import ray
 
+from cluster import TOO_LATE
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 
@@ -33,6 +34,8 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
     """
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
+        if TOO_LATE:
+            raise ClusterError("no Ray can be started: found ray imported before cluster, expected cluster first")
         _check_memory(config)
     else:
         _check_answer(address)

@@ -115,6 +115,14 @@ def test_a_sigterm_while_ray_starts_stops_like_any_other(monkeypatch: pytest.Mon
     assert stopped.value.exit_code == 143
 
 
+def test_whoever_imports_ray_before_the_settings_it_reads_is_told_so():
+    imports = "import ray; from cluster.connect import connect; from cluster.config import ClusterConfig"
+    script = f"{imports}; connect(ClusterConfig())"
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", script], env=known, capture_output=True, text=True, timeout=300)
+    assert "no Ray can be started: found ray imported before cluster, expected cluster first" in done.stderr
+
+
 def test_too_little_memory_is_said_before_anything_starts():
     with pytest.raises(ClusterError, match=r"^too little memory: found [\d.]+ GB free, expected at least 1026\.0 GB$"):
         connect(ClusterConfig(object_store_mb=2**20))
