@@ -1,0 +1,143 @@
+"""Aggregates over games and runs, and how sure one can be of them.
+
+Everything works on human-normalised scores, (score − random) / (human − random), and on many resamples at once: a game
+is an array (R, n), R resamples of its n runs.
+
+Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Runs = Mapping[str, Floats]
+"""Game -> one score for each run, (n,)."""
+Statistic = Callable[[Sequence[Floats]], Floats]
+"""Of games, each (R, n) -> (R,)."""
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+TRIMMED = 0.25
+"""At either end, by the interquartile mean."""
+
+
+class Reference(NamedTuple):
+    """What a game's scores are measured by."""
+
+    random: float
+    human: float
+
+
+class Interval(NamedTuple):
+    value: float
+    low: float
+    high: float
+
+
+def human_normalised(scores: ArrayLike, reference: Reference) -> Floats:
+    """(score − random) / (human − random): 0 is random play, 1 a human's."""
+    return (np.asarray(scores, dtype=np.float64) - reference.random) / (reference.human - reference.random)
+
+
+def mean(games: Sequence[Floats]) -> Floats:
+    """Over games, of the mean over runs."""
+    return _by_game(games).mean(axis=0)
+
+
+def median(games: Sequence[Floats]) -> Floats:
+    """Over games, of the mean over runs."""
+    return np.median(_by_game(games), axis=0)
+
+
+def interquartile_mean(games: Sequence[Floats]) -> Floats:
+    """Mean of the middle half of all runs × games; of N of them, ⌊N / 4⌋ are cut off at either end."""
+    pooled = np.sort(np.concatenate(games, axis=1), axis=1)  # (R, N)
+    cut = int(TRIMMED * pooled.shape[1])
+    return pooled[:, cut : pooled.shape[1] - cut].mean(axis=1)
+
+
+def optimality_gap(games: Sequence[Floats]) -> Floats:
+    """By how much runs × games fall short of a human on average: 1 − mean of min(score, 1)."""
+    return 1.0 - np.minimum(np.concatenate(games, axis=1), 1.0).mean(axis=1)
+
+
+def superhuman(games: Sequence[Floats]) -> Floats:
+    """Games whose mean over runs is at least a human's."""
+    return (_by_game(games) >= 1.0).sum(axis=0).astype(np.float64)
+
+
+def strictly_superhuman(games: Sequence[Floats]) -> Floats:
+    """Games whose mean over runs is more than a human's."""
+    return (_by_game(games) > 1.0).sum(axis=0).astype(np.float64)
+
+
+AGGREGATES: Mapping[str, Statistic] = {
+    "mean": mean,
+    "median": median,
+    "interquartile mean": interquartile_mean,
+    "optimality gap": optimality_gap,
+}
+
+
+def estimate(runs: Runs, statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """A statistic and its stratified bootstrap interval: the runs of every game are drawn anew, with replacement.
+
+    The interval lies between percentiles of the resamples; a game of one run adds nothing to its width.
+    """
+    rng = np.random.default_rng(seed)
+    value = float(statistic([scores[None] for scores in runs.values()])[0])
+    low, high = _percentiles(statistic(resampled(runs, resamples, rng)))
+    return Interval(value, float(low), float(high))
+
+
+def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floats]:
+    """Every game as (R, n)."""
+    return [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in runs.values()]
+
+
+def performance_profile(
+    runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """Share of runs × games above each threshold τ (T,), and a pointwise interval: value, low, high, each (T,)."""
+
+    def above(games: Sequence[Floats]) -> Floats:
+        pooled = np.concatenate(games, axis=1)  # (R, N)
+        return np.stack([(pooled > threshold).mean(axis=1) for threshold in thresholds], axis=1)  # (R, T)
+
+    value = above([scores[None] for scores in runs.values()])[0]
+    low, high = _percentiles(above(resampled(runs, resamples, np.random.default_rng(seed))))
+    return value, low, high
+
+
+def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """That a run of ours beats one of theirs in a game that both played, mean over those games; a tie is half a win.
+
+    Raises: ValueError if they have no game in common.
+    """
+    common = [game for game in ours if game in theirs]
+    if not common:
+        raise ValueError("found no game that both played, expected at least one")
+
+    def better(first: Sequence[Floats], second: Sequence[Floats]) -> Floats:
+        games = [np.sign(x[:, :, None] - y[:, None, :]).mean(axis=(1, 2)) for x, y in zip(first, second, strict=True)]
+        return (np.mean(games, axis=0) + 1.0) / 2.0
+
+    first, second = ({game: runs[game] for game in common} for runs in (ours, theirs))
+    value = better([scores[None] for scores in first.values()], [scores[None] for scores in second.values()])
+    rng = np.random.default_rng(seed)
+    low, high = _percentiles(better(resampled(first, resamples, rng), resampled(second, resamples, rng)))
+    return Interval(float(value[0]), float(low), float(high))
+
+
+def _by_game(games: Sequence[Floats]) -> Floats:
+    """Means over runs, (G, R)."""
+    return np.stack([game.mean(axis=1) for game in games])
+
+
+def _percentiles(values: Floats) -> Floats:
+    outside = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    return np.percentile(values, [outside, 100.0 - outside], axis=0)

@@ -1,0 +1,38 @@
+"""Published results on Atari 100k, as data: one number for each game, the mean over an algorithm's runs.
+
+`atari100k.csv`: 26 games, from the tables of Micheli, Alonso, Fleuret, "Transformers are Sample-Efficient World
+Models", ICLR 2023. `atari100k_8_games.csv`: 8 games, rounded, from Micheli, Alonso, Fleuret, "Efficient World Models
+with Context-Aware Tokenization", ICML 2024. What does not follow from these numbers is said in docs/reproduction.md.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Literal, NamedTuple
+
+from pipeline.scores.aggregates import Reference
+
+Table = Literal["atari100k", "atari100k_8_games"]
+
+
+class Published(NamedTuple):
+    references: Mapping[str, Reference]
+    """Of each game."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Algorithm -> game -> score."""
+
+
+@cache
+def load(table: Table = "atari100k") -> Published:
+    """A published table, in its own order."""
+    text = resources.files("pipeline.scores").joinpath(f"{table}.csv").read_text()
+    rows = {
+        row.pop("game"): {name: float(value) for name, value in row.items()}
+        for row in csv.DictReader(text.splitlines())
+    }
+    references = {game: Reference(row["random"], row["human"]) for game, row in rows.items()}
+    algorithms = [name for name in next(iter(rows.values())) if name not in Reference._fields]
+    return Published(references, {name: {game: row[name] for game, row in rows.items()} for name in algorithms})
