@@ -16,6 +16,7 @@ import os
 import resource
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -51,8 +52,8 @@ def at_once(flags: argparse.Namespace, num_runs: int) -> list[Measured]:
     """What each of so many processes measures while the others work, too."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(num_runs)
-    with context.Pool(num_runs, initializer=_share_barrier, initargs=(barrier,)) as pool:
-        return pool.starmap(_measure, [(flags, num_runs)] * num_runs, chunksize=1)
+    with ProcessPoolExecutor(num_runs, context, _share_barrier, (barrier,)) as pool:
+        return list(pool.map(_measure, [flags] * num_runs, [num_runs] * num_runs))
 
 
 def row(workload: Workload, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -80,7 +81,15 @@ _together: Barrier
 
 
 def _measure(flags: argparse.Namespace, num_runs: int) -> Measured:
-    """In a process of its own."""
+    """In a process of its own; the others do not wait for one that fails."""
+    try:
+        return _gradient_steps(flags, num_runs)
+    except BaseException:
+        _together.abort()
+        raise
+
+
+def _gradient_steps(flags: argparse.Namespace, num_runs: int) -> Measured:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_runs))
     workload = Workload.of(flags)
     learner = synthetic_learner(workload, num_steps=flags.frames)

@@ -1,10 +1,11 @@
-"""Settings of processes and resources. They change how fast a run is, not what it computes (but see `threads`)."""
+"""Settings of processes and resources. They change how fast a run is, not what it computes (but see `learner_threads`
+and `data_parallel`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from learners.config import Config
 
@@ -26,12 +27,13 @@ class ClusterConfig(Config):
     """Label of the nodes on which who is spread may work, as `pool=cpu` (`ray start --labels pool=cpu`); any node."""
     learners: Literal["colocated", "split"] = "colocated"
     """Where the parts train: all of them in one process on one device; or tokenizer, world model and actor-critic each
-    in its own, which is only faster with `--schedule overlapped`. It changes no result."""
+    in its own, which is only faster with `--schedule overlapped`. With as many threads each it changes no result."""
     data_parallel: PositiveInt = 1
     """Processes, each with a device of its own, that share every batch of a part. Results differ from those of one
     process in their last bits, and in what dropout draws."""
     learner_threads: NonNegativeInt = 0
-    """CPU threads of each learner; 0 is one per core. Another number changes the last bits of the results."""
+    """CPU threads of each learner; 0 is what the cores of the largest node give each that computes at once, 4 on a GPU.
+    Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512
     """Shared memory of an embedded Ray for objects on their way between processes."""
     start_timeout_s: PositiveInt = 120
@@ -47,3 +49,11 @@ class ClusterConfig(Config):
         if value and not all(value.partition("=")):
             raise ValueError(f"found {value!r}, expected a label as name=value")
         return value
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.acting_on and self.acting != "spread":
+            raise ValueError(f"acting_on: found {self.acting_on!r} and acting beside, expected acting spread")
+        if self.data_parallel > 1 and self.gpu_share < 1.0:
+            raise ValueError(f"data_parallel: found {self.data_parallel} and gpu_share {self.gpu_share:g}, expected 1")
+        return self

@@ -11,8 +11,8 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "iris_iteration": ("The last that is committed.", ()),
     "iris_steps": ("Environment steps up to there.", ()),
     "iris_iteration_seconds": ("Of the last iteration, since the one before.", ()),
-    "iris_phase_seconds": ("Of each phase of the last iteration.", ("phase",)),
-    "iris_loss": ("Of each part that trained, mean over the last iteration.", ("part",)),
+    "iris_phase_seconds": ("Of each phase, when it last came.", ("phase",)),
+    "iris_loss": ("Of each part, mean over the last iteration in which it trained.", ("part",)),
     "iris_score": ("Mean of the newest evaluation.", ()),
     "iris_processes_lost": ("How often this start of the run went back to a commit.", ()),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
 from math import floor
 from pathlib import Path
 from textwrap import shorten
@@ -115,11 +116,10 @@ class Jobs:
         """How many more jobs would find what each of them needs free.
 
         Args:
-            bundles: of "CPU" and "GPU"; each must be found on one node, the first is the largest.
+            bundles: of "CPU" and "GPU"; each must be found on one node.
             num_active: jobs of ours that run or are about to; not all of them may have taken what they need yet.
         """
-        totals = self._nodes()
-        slots = sum(_fits(total, bundles[0]) for total in totals)
+        slots = _sets_that_fit(self._nodes(), bundles)
         usage = self._usage()
         in_all = add_up(bundles)
         left = {name: usage.get(name, (0.0, 0.0)) for name in in_all}
@@ -177,3 +177,17 @@ def _job(details: JobDetails) -> Job:
 
 def _fits(has: Mapping[str, float], need: Mapping[str, float]) -> int:
     return min((floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount), default=0)
+
+
+def _sets_that_fit(totals: Sequence[Mapping[str, float]], bundles: Sequence[Mapping[str, float]]) -> int:
+    """How often all bundles find room on empty nodes, each on the one that has the least to spare."""
+    nodes = [dict(total) for total in totals]
+    for count in count_from(0):
+        for bundle in bundles:
+            if not (large_enough := [each for each in nodes if _fits(each, bundle)]):
+                return count
+            node = min(large_enough, key=lambda each: each.get("CPU", 0.0))
+            for name, amount in bundle.items():
+                if amount:
+                    node[name] -= amount
+    raise AssertionError("nodes have an end")

@@ -17,7 +17,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, LostError
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def reserve(
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     labels = labels or [{}] * len(bundles)
-    for bundle, wanted in zip(bundles, labels, strict=True):
-        on = [node["Resources"] for node in nodes if wanted.items() <= node["Labels"].items()]
-        where = " with " + ", ".join(f"{name}={value}" for name, value in wanted.items()) if wanted else ""
+    for bundle, own in zip(bundles, labels, strict=True):
+        on = [node["Resources"] for node in nodes if own.items() <= node["Labels"].items()]
+        where = " with " + ", ".join(f"{name}={value}" for name, value in own.items()) if own else ""
         if not on:
             raise ClusterError(f"found no node{where}, expected at least one")
         if not any(all(node.get(name, 0) >= amount for name, amount in bundle.items()) for node in on):
@@ -79,9 +79,12 @@ def add_up(bundles: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def host_of(placement: Placement) -> str:
-    """Address of the node on which something is placed."""
-    node_id = placement_group_table(placement.group)["bundles_to_node_id"][placement.bundle]
-    return next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id)
+    """Address of the node on which something is placed. Raises: LostError if that node has just died."""
+    node_id = placement_group_table(placement.group)["bundles_to_node_id"].get(placement.bundle)
+    for node in ray.nodes():
+        if node["NodeID"] == node_id:
+            return node["NodeManagerAddress"]
+    raise LostError(f"the node of bundle {placement.bundle} is lost")
 
 
 def await_reserved(group: PlacementGroup, timeout_s: float) -> None:

@@ -115,14 +115,15 @@ class Learner:
         trainer = self._trainers[part]
         reports: list[Mapping[str, Tensor]] = []
         trainer.part.module.train()
-        for step in steps:
-            try:
+        try:
+            for step in steps:
                 reports.append(self._gradient_step(trainer, iteration, step))
-            except RuntimeError as error:
-                if too_large := _batch_too_large(trainer, self._device, error):
-                    raise too_large from error
-                raise
-        trainer.part.module.eval()
+        except RuntimeError as error:
+            if too_large := _batch_too_large(trainer, self._ranks.count, self._device, error):
+                raise too_large from error
+            raise
+        finally:  # a learner that lost a rank is used again
+            trainer.part.module.eval()
         values = torch.stack([torch.stack(list(report.values())) for report in reports]).double().cpu().numpy()
         wrong = np.argwhere(~np.isfinite(values))  # (step, name), in their order
         if len(wrong):
@@ -192,18 +193,20 @@ class Learner:
         return self.dataset.draw(part.training.batch_size, part.length, part.anchor, generator)
 
 
-def _batch_too_large(trainer: PartTrainer, device: torch.device, error: RuntimeError) -> BatchTooLargeError | None:
+def _batch_too_large(
+    trainer: PartTrainer, ranks: int, device: torch.device, error: RuntimeError
+) -> BatchTooLargeError | None:
     """The error to raise instead, if memory ran out."""
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return None
-    found = trainer.part.training.batch_size
+    found, shared = trainer.part.training.batch_size, f", shared by {ranks} processes," if ranks > 1 else ""
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     smaller = f"expected {found // 2} or less" if found > 1 else "expected smaller networks or more memory"
     return BatchTooLargeError(
-        f"a batch of {found} does not fit into the {memory / 2**30:.0f} GiB of {device}: {smaller}"
+        f"a batch of {found}{shared} does not fit into the {memory / 2**30:.0f} GiB of {device}: {smaller}"
     )
 
 

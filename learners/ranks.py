@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import ProcessGroupGloo, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-WHERE = {"gloo": "GLOO_SOCKET_IFNAME", "nccl": "NCCL_SOCKET_IFNAME"}
+INTERFACE = {"gloo": "GLOO_SOCKET_IFNAME", "nccl": "NCCL_SOCKET_IFNAME"}
 """The variable from which a backend takes the network interface that it listens on."""
 
 
@@ -60,35 +62,50 @@ class ProcessRanks:
     """Processes that talk through torch.distributed: by NCCL between GPUs, by Gloo between CPUs."""
 
     def __init__(self, address: str, index: int, count: int, device: torch.device, timeout_s: float) -> None:
-        """Waits until all have come; whoever joined other ranks before has left them then.
+        """Waits until all have come.
 
         Args:
-            address: host:port of a `meeting_point`.
+            address: host:port of a `meeting_point` where nobody has met before.
+            timeout_s: how long they wait for each other, here and in `add_up`.
 
         Raises: RankLostError if they do not all come in time.
         """
         self.index, self.count = index, count
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
         host, _, port = address.rpartition(":")
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        is_gpu, timeout = device.type == "cuda", timedelta(seconds=timeout_s)
         if ip_address(host).is_loopback and (loopback := _loopback_interface()):
-            os.environ.setdefault(WHERE[backend], loopback)
-        try:
-            timeout = timedelta(seconds=timeout_s)
+            os.environ.setdefault(INTERFACE["nccl" if is_gpu else "gloo"], loopback)
+        group = _group_of_gpus if is_gpu else ProcessGroupGloo
+        with _others_may_be_lost():
             store = TCPStore(host, int(port), is_master=False, timeout=timeout)
-            distributed.init_process_group(backend, store=store, rank=index, world_size=count, timeout=timeout)
-            distributed.barrier()
-        except (RuntimeError, OSError) as error:
-            raise _lost(error) from error
+            # Not the process's default group: that remembers those it failed to join.
+            self._group: Any = group(store, index, count, timeout)
+        self.add_up(torch.zeros(1, device=device))
 
     def add_up(self, tensor: Tensor) -> Tensor:
         total = tensor.detach().clone()
-        try:
-            distributed.all_reduce(total)
-        except RuntimeError as error:
-            raise _lost(error) from error
+        with _others_may_be_lost():
+            self._group.allreduce([total]).wait()
         return total
+
+
+def _group_of_gpus(store: TCPStore, index: int, count: int, timeout: timedelta) -> Any:
+    nccl: Any = distributed.ProcessGroupNCCL  # type: ignore[attr-defined] - only in torch's builds for GPUs
+    options = nccl.Options()
+    options._timeout = timeout
+    return nccl(store, index, count, options)
+
+
+@contextmanager
+def _others_may_be_lost() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        first_line = str(error).strip().partition("\n")[0]
+        reason = re.sub(r"^\[[^]]*\] ", "", first_line).partition(". ")[0]  # without torch's line number and advice
+        raise RankLostError(f"another process of the learner is lost: {reason}") from error
 
 
 def meeting_point(host: str) -> tuple[str, TCPStore]:
@@ -100,12 +117,6 @@ def meeting_point(host: str) -> tuple[str, TCPStore]:
     # Without the socket it would listen on every interface.
     store = TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
     return f"{host}:{port}", store
-
-
-def _lost(error: Exception) -> RankLostError:
-    first_line = str(error).strip().partition("\n")[0]
-    reason = re.sub(r"^\[[^]]*\] ", "", first_line).partition(". ")[0]  # without a place in torch's sources and advice
-    return RankLostError(f"another process of the learner is lost: {reason}")
 
 
 def _loopback_interface() -> str | None:

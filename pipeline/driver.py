@@ -113,6 +113,7 @@ class Driver:
         while True:
             try:
                 if loss:
+                    self._stop.check()
                     await self._recover(loss)
                 await self._resume()
                 with closing(self._metrics):
@@ -152,9 +153,10 @@ class Driver:
                 for collector, share in zip(self._workers.collectors, shares, strict=True)
             ]
             chunks, reports, states = map(list, zip(*calls, strict=True))
+            # The store takes its calls in their order: one that waited for steps would keep a commit waiting, too.
+            self._collector_states = await self._arrival(states, "steps to be collected")
             stored = [self._workers.store.append.remote(each) for each in chunks]
             await self._arrival(stored, "collected steps to be stored")
-            self._collector_states = await self._arrival(states, "the collectors' states")
             play.chunks, play.collector_states = chunks, self._collector_states
             play.metrics |= _episode_metrics(await self._arrival(reports, "the collectors' reports"))
         play.metrics["collection/staleness"] = play.iteration - 1 - version
@@ -223,7 +225,7 @@ class Driver:
         self._weights.pop(iteration - self._at_once - 1, None)
 
     def _version_for(self, iteration: int) -> int:
-        """Of the weights that collect an iteration: of the newest one that had committed when it began."""
+        """Of the weights that collect an iteration: those of the newest one that had ended when it began."""
         return max(0, iteration - self._at_once)
 
     async def _evaluate(self, play: Play) -> None:
@@ -263,6 +265,8 @@ class Driver:
             now = time.perf_counter()
             total, self._last_end = now - self._last_end, now
             append_timings(self._run.timings_file, play.iteration, {"total": total, **play.seconds})
+        sealed = self._workers.store.seal.remote(min(self._checkpoints.iterations(), default=0))
+        await self._arrival(sealed, "small files to be joined")
         if self._gauges:
             self._gauges.committed(metrics, total, play.seconds)
         self._reporter.line(_summary(self.config.iterations, metrics, total))
@@ -290,8 +294,6 @@ class Driver:
         )
         self._checkpoints.commit(directory, state, hashes)
         self.committed, self._losses = play.iteration, 0
-        sealing = self._workers.store.seal.remote(self._checkpoints.iterations()[0])
-        await self._arrival(sealing, "small files to be joined")
 
     async def _save_failure(self, play: Play, error: Exception) -> str:
         """Keeps the state of learners that cannot go on; where it is, in words."""
@@ -339,22 +341,21 @@ class Driver:
             if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
                 words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
                 self._reporter.line(words)
+        await self._publish(self.committed)
+        for group, host in self._workers.meeting_hosts():
+            await self._join(group, host)
         metrics = checkpoint.read(METRICS_FILE) if checkpoint else b""
         self._metrics = MetricsLog(self._run.metrics_file, self._run.tensorboard, metrics)
-        await self._publish(self.committed)
-        for name, host in self._workers.meeting_hosts().items():
-            await self._join(name, host)
         self._in_flight: dict[int, Play] = {}
         self._turns = Turns(self.committed + 1)
         self._last_end = time.perf_counter()
 
-    async def _join(self, name: str, host: str) -> None:
+    async def _join(self, group: LearnerGroup, host: str) -> None:
         """Lets the ranks of a group find each other, new ones and old ones."""
-        (group,) = (group for group in self._workers.learners if group.name == name)
-        address = await self._arrival(group.lead.meet.remote(host), f"the {name} to open a meeting point")
-        size, timeout_s = len(group.ranks), self.config.cluster.call_timeout_s
+        address = await self._arrival(group.lead.meet.remote(host), f"the {group.name} to open a meeting point")
+        size, timeout_s = len(group.ranks), self.config.cluster.start_timeout_s
         joined = [rank.join.remote(address, index, size, timeout_s) for index, rank in enumerate(group.actors)]
-        await self._arrival(joined, f"the ranks of the {name} to find each other")
+        await self._arrival(joined, f"the ranks of the {group.name} to find each other")
 
     async def _restore(self, checkpoint: Checkpoint) -> None:
         """Raises: UsageError if its files are not of this run's processes, although their checksums hold."""
@@ -377,12 +378,12 @@ class Driver:
         checkpoint, lost = self._choose_checkpoint(stored)
         self.committed = checkpoint.iteration if checkpoint else 0
         # What is lost from the store goes from the mirror, too, as it would in a resume.
-        mirrored = self.committed if lost == self._lost_steps else 0
+        kept = self.committed if lost == self._lost_steps else 0
         self._lost_steps = lost
         self._checkpoints.clean()
         await self._arrival(self._workers.store.truncate.remote(self.committed), "the replay store to go back")
         learners = self._workers.every_learner
-        backs = await self._arrival([each.truncate.remote(mirrored) for each in learners], "the learner to go back")
+        backs = await self._arrival([each.truncate.remote(kept) for each in learners], "the learner to go back")
         for mirrored in sorted(set(backs)):
             behind = [each for each, back in zip(learners, backs, strict=True) if back == mirrored]
             for first in range(mirrored + 1, self.committed + 1, READ_ITERATIONS):

@@ -48,6 +48,10 @@ class StopSignals:
             yield
         finally:
             self._deferring = False
+        self.check()
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has arrived in something deferred that then failed."""
         if self._waiting is not None:
             raise Stopped(self._waiting)
 

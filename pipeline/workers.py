@@ -125,14 +125,11 @@ class Workers:
     def every_learner(self) -> list[ActorHandle]:
         return [actor for group in self.learners for actor in group.actors]
 
-    def meeting_hosts(self) -> dict[str, str]:
-        """Address of the machine of the first rank of every group of several; by the group's name."""
-        hosts, first = {}, 0
-        for group in self.learners:
-            if len(group.ranks) > 1:
-                hosts[group.name] = host_of(self._reservation.learners[first])
-            first += len(group.ranks)
-        return hosts
+    def meeting_hosts(self) -> list[tuple[LearnerGroup, str]]:
+        """Every group of several ranks, and the address of the machine of the first. Raises: LostError."""
+        placements = iter(self._reservation.learners)
+        of_groups = [(group, [next(placements) for _ in group.ranks]) for group in self.learners]
+        return [(group, host_of(places[0])) for group, places in of_groups if len(places) > 1]
 
     def replace_lost(self) -> list[str]:
         """Replaces those that are dead or do not answer; their names.
@@ -183,7 +180,8 @@ def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
     """What a run takes of a cluster, the largest of whose nodes has so many "CPU" and "GPU".
 
     In a synchronous schedule collecting, learning and evaluating take turns, so beside each other they share what the
-    largest of them needs; in an overlapped one they do not.
+    largest of them needs. In an overlapped one others act while a learner learns; a collector and an evaluator go on
+    sharing a CPU.
 
     Raises: ClusterError if it asks for a GPU and there is none.
     """

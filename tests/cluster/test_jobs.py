@@ -70,6 +70,8 @@ def test_a_run_is_submitted_once_under_a_name_that_says_which(client: FakeClient
     ("bundles", "used", "active", "room"),
     [
         ([{"CPU": 1}], 0.0, 0, 6),
+        ([{"CPU": 1}, {"CPU": 2}], 0.0, 0, 2),  # the small bundles on the small nodes
+        ([{"CPU": 3}, {"CPU": 3}], 0.0, 0, 0),  # six are there, but not three twice
         ([{"CPU": 2}], 0.0, 0, 2),  # the two nodes of one CPU are no help
         ([{"CPU": 2, "GPU": 1}], 0.0, 0, 2),
         ([{"CPU": 1, "GPU": 0.5}], 0.0, 0, 4),

@@ -92,7 +92,7 @@ def test_a_killed_process_in_an_overlapped_schedule_loses_nothing(tmp_path: Path
 @pytest.mark.slow
 def test_a_learner_that_loses_one_of_its_processes_goes_on_as_if_it_had_not(tmp_path: Path, placement: Placement):
     """Real learners, which share every batch: the one that is left cannot go on alone, and does not have to."""
-    config = config_of(6, data_parallel=2)
+    config = config_of(6, data_parallel=2).model_copy(update={"inspect_every": 1})
     faults = [Fault("learner", 3, "world model"), Fault("learner", 4, "tokenizer", delay_s=0.01)]  # rank 1, rank 0
     undisturbed = play(tmp_path / "undisturbed", config, placement)
     assert play(tmp_path / "disturbed", config, placement, faults) == undisturbed

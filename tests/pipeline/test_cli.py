@@ -69,6 +69,10 @@ MISTAKES = {
     "debug --world-model.transformer.training.batch-size 0": ["transformer.training.batch-size: found 0, expected"],
     "debug --world-model.tokenizer.width 9": ["--world-model.tokenizer:", "found 4 and 9", "must divide width"],
     "debug --cluster.acting-on pool": ["--cluster.acting-on: found 'pool', expected a label as name=value"],
+    "debug --cluster.acting-on a=b": ["--cluster: acting_on: found 'a=b' and acting beside, expected acting spread"],
+    "debug --cluster.data-parallel 2 --cluster.gpu-share 0.5": [
+        "--cluster: data_parallel: found 2 and gpu_share 0.5, expected 1"
+    ],
     "debug --cluster.data-parallel 3": [
         "--cluster.data-parallel: found 3, expected a divisor of world-model.tokenizer.training.batch-size, 4"
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -93,6 +94,19 @@ def test_a_commit_that_fails_raises_its_own_error_although_a_signal_waits():
 
     with pytest.raises(OSError, match="disk is full"):
         within(block)
+
+
+def test_a_signal_that_a_failed_commit_kept_waiting_is_not_forgotten():
+    """The run would recover from such a failure, and go on."""
+
+    def block(stop: StopSignals) -> None:
+        stop.check()
+        with suppress(OSError), stop.deferred():
+            signal.raise_signal(signal.SIGTERM)
+            raise OSError("disk is full")
+        stop.check()
+
+    assert stopped(block).exit_code == 143
 
 
 def test_only_the_first_signal_counts():
