@@ -211,7 +211,7 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
     "demo": ("Boxing with small networks, about four minutes on two CPU cores.", DEMO),
-    "atari-small": ("Krull with small networks, about half an hour on two CPU cores.", ATARI_SMALL),
+    "atari-small": ("Krull with small networks, 20 to 30 minutes on two CPU cores.", ATARI_SMALL),
     "catch": ("Catch, the smallest game, with small networks, for a laptop.", CATCH),
     "debug": ("Seconds: tiny networks on Catch, to see the machinery work.", DEBUG),
     "debug-atari": ("The same on an Atari game: to try out sweeps and reports.", DEBUG_ATARI),
