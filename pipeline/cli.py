@@ -65,8 +65,9 @@ def parse_arguments(model: type[Arguments], argv: Sequence[str], program: str) -
     """The command line of a tool whose arguments are one flat model. Raises UsageError, in one line."""
     fields = model.model_fields.items()
     positional = [name.upper() for name, field in fields if tyro.conf.Positional in field.metadata]
+    many = any(get_origin(field.annotation) is tuple for name, field in fields if name.upper() in positional)
     types = {f"--{_kebab(name)}": field.annotation for name, field in fields if name.upper() not in positional}
-    given = _check_arguments(argv, types, positional)
+    given = _check_arguments(argv, types, positional, many=many)
     with _one_line_errors(given, types):
         return tyro.cli(model, args=list(argv), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
 
@@ -125,13 +126,14 @@ def _one_line_errors(given: Mapping[str, Sequence[str]], types: Mapping[str, Any
 
 
 def _check_arguments(
-    arguments: Sequence[str], types: Mapping[str, Any], positional: Sequence[str] = ()
+    arguments: Sequence[str], types: Mapping[str, Any], positional: Sequence[str] = (), *, many: bool = False
 ) -> dict[str, Sequence[str]]:
     """The values given for each flag. Raises UsageError for unknown flags and for too few or too many values.
 
     Args:
         types: of the value of each flag there is; bool flags take none, tuples any number.
         positional: names of the arguments without a flag.
+        many: the last of them takes any number.
     """
     given: dict[str, Sequence[str]] = {}
     loose: list[str] = []
@@ -154,7 +156,7 @@ def _check_arguments(
             loose += values[1:]
     if len(loose) < len(positional):
         raise UsageError(f"{positional[len(loose)]}: found none, expected {' '.join(positional)} on the command line")
-    if len(loose) > len(positional):
+    if len(loose) > len(positional) and not many:
         raise UsageError(f"found {loose[len(positional)]!r}, expected a flag there or nothing; --help lists all flags")
     return given
 
