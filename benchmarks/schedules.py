@@ -31,7 +31,7 @@ from pipeline.schedule import Turns, play_all
 PARTS = ("tokenizer", "world_model", "actor_critic")
 ITERATIONS = 50
 AT_ONCE = {"synchronous": 1, "overlapped": 2}
-MEASURED_ITERATIONS = 14
+MEASURED_ITERATIONS = 10
 MEASURED_FLAGS = ("--cluster.learner-threads", "1", "--inspect-every", "1000", "--evaluation.every", "1000")
 
 

@@ -127,8 +127,6 @@ class Driver:
 
     async def _play(self, iteration: int) -> None:
         play = Play(iteration, {"iteration": iteration, "steps": self.config.planned_steps(iteration)})
-        if iteration == self.config.iterations or iteration % self.config.checkpoint.every == 0:
-            play.directory = self._checkpoints.prepare(iteration)
         self._in_flight[iteration] = play
         async with self._turns.of("collect", iteration):
             await self._collect(play)
@@ -180,7 +178,8 @@ class Driver:
                     play.copies[part] = group.lead.copy_of.remote(part)
         if last:
             await self._publish(play.iteration)
-        if play.directory:
+        if play.iteration == self.config.iterations or play.iteration % self.config.checkpoint.every == 0:
+            play.directory = play.directory or self._checkpoints.prepare(play.iteration)
             play.saved.append(group.lead.save.remote(str(play.directory), list(group.parts)))
 
     async def _inspect(self, play: Play, group: LearnerGroup) -> None:
