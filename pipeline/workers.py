@@ -180,8 +180,7 @@ def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
     """What a run takes of a cluster, the largest of whose nodes has so many "CPU" and "GPU".
 
     In a synchronous schedule collecting, learning and evaluating take turns, so beside each other they share what the
-    largest of them needs. In an overlapped one others act while a learner learns; a collector and an evaluator go on
-    sharing a CPU.
+    largest of them needs. In an overlapped one collectors have CPUs of their own; evaluators go on sharing them.
 
     Raises: ClusterError if it asks for a GPU and there is none.
     """
@@ -190,7 +189,7 @@ def needs_of(config: RunConfig, largest: Mapping[str, float]) -> Needs:
         raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
     num_gpus = cluster.gpu_share if largest.get("GPU") and cluster.device != "cpu" else 0.0
     num_learners, beside = _num_learners(config), _pairs(config) if cluster.acting == "beside" else 0
-    at_once = beside if config.schedule == "overlapped" else 0
+    at_once = config.collection.num_collectors if beside and config.schedule == "overlapped" else 0
     free = int(largest.get("CPU", 1)) - at_once
     threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else max(1, free // num_learners))
     gpu = {"GPU": num_gpus} if num_gpus else {}
