@@ -1,9 +1,9 @@
 """How many runs should share a device? Runs per device-hour against runs at once, for the gradient steps of a preset.
 
-So many processes as a run has learners beside each other, each with networks and experience of its own, take the
-gradient steps of one part after another, all of them the same part at the same time, which is the worst case. On a CPU
-they divide the cores. Collecting and evaluating are not in it: they are other processes (`--cluster.acting`). A run
-that shares a GPU is started with `--cluster.gpu-share`; memory is what all processes take together.
+As many processes as there are runs, each with networks and experience of its own, take the gradient steps of one part
+after another, all of them the same part at the same time. On a CPU they divide the cores. Collecting and evaluating are
+not in it: they are other processes (`--cluster.acting`). A run that shares a GPU is started with `--cluster.gpu-share`;
+memory is what all processes take together.
 
     python -m benchmarks.many_runs --preset demo --runs 1 2 --out benchmarks/results/many_runs_cpu.json
 """

@@ -89,9 +89,11 @@ def _aggregates(runs: Runs) -> dict[str, Any]:
 
 
 def _write_scores(path: Path, results: Sequence[Result]) -> None:
+    from pipeline.scores.results import COLUMNS
+
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("algorithm", "game", "seed", "score"))
+        writer.writerow(COLUMNS)
         for each in sorted(results, key=lambda each: (each.algorithm, each.game, each.seed)):
             writer.writerow((each.algorithm, each.game, each.seed, repr(each.score)))
 

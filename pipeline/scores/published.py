@@ -1,8 +1,9 @@
 """Published results on Atari 100k, as data: one number for each game, the mean over an algorithm's runs.
 
 `atari100k.csv`: 26 games, from the tables of Micheli, Alonso, Fleuret, "Transformers are Sample-Efficient World
-Models", ICLR 2023. `atari100k_8_games.csv`: 8 games, rounded, from Micheli, Alonso, Fleuret, "Efficient World Models
-with Context-Aware Tokenization", ICML 2024. What does not follow from these numbers is said in docs/reproduction.md.
+Models", ICLR 2023. `atari100k_8_games.csv`: 8 games, rounded, whose source is not known; the aggregates printed for
+Δ-IRIS (Micheli, Alonso, Fleuret, ICML 2024) follow from its last column. What does not follow from these numbers is
+said in docs/reproduction.md.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def read_runs(directories: Sequence[Path]) -> tuple[list[Result], list[Path]]:
     runs = sorted({path.parent for root in directories for path in root.glob(f"**/{CONFIG_FILE}")})
     if not runs:
         raise UsageError(f"{', '.join(map(str, directories))}: found no run there, expected directories of runs")
-    unfinished = [run for run in runs if not (run / SCORES_FILE).is_file()]
-    return [_result_of(run) for run in runs if run not in unfinished], unfinished
+    found = {run: _result_of(run) for run in runs}
+    return [each for each in found.values() if each], [run for run, each in found.items() if not each]
 
 
 def read_csv(path: Path) -> list[Result]:
@@ -86,9 +86,14 @@ def by_algorithm(results: Iterable[Result]) -> dict[str, Runs]:
     }
 
 
-def _result_of(run: Path) -> Result:
+def _result_of(run: Path) -> Result | None:
+    """None if it is not finished, or was made longer since it was."""
+    if not (run / SCORES_FILE).is_file():
+        return None
     try:
         scores, config = (json.loads((run / name).read_text()) for name in (SCORES_FILE, CONFIG_FILE))
+        if scores["iterations"] != config["iterations"]:
+            return None
         environment = {name: value for name, value in config["env"].items() if name != "game"}
         settings = [f"{name} {value}" for name, value in sorted({**scores["protocol"], **environment}.items())]
         protocol = f"{scores['steps']} steps, {len(scores['episodes'])} episodes, {', '.join(settings)}"

@@ -110,8 +110,8 @@ def test_a_refused_claim_changes_nothing(begun: Path, tmp_path: Path):
 
 def test_a_directory_whose_first_look_by_the_nodes_was_killed_may_be_claimed(tmp_path: Path):
     (tmp_path / f"{PROBE}driver-0123").write_text("")
-    with claimed(tmp_path):
-        pass
+    with claimed(tmp_path) as run:
+        assert run.path == tmp_path
 
 
 def test_an_empty_directory_may_be_claimed(tmp_path: Path):

@@ -16,9 +16,11 @@ PROTOCOL = {"epsilon": 0.0, "temperature": 0.5, "envs_per_evaluator": 8}
 def write_run(root: Path, game: str, seed: int, score: float = 1.0, **changes: object) -> Path:
     run = root / f"{game}-{seed}"
     run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps({"env": {"kind": "atari", "game": game, "frame_skip": 4}}))
+    (run / "config.json").write_text(
+        json.dumps({"iterations": 3, "env": {"kind": "atari", "game": game, "frame_skip": 4}})
+    )
     scores = {"preset": "p", "game": game, "seed": seed, "steps": 200, "score_mean": score, "protocol": PROTOCOL}
-    (run / "scores.json").write_text(json.dumps({**scores, "episodes": [{}] * 3, **changes}))
+    (run / "scores.json").write_text(json.dumps({**scores, "iterations": 3, "episodes": [{}] * 3, **changes}))
     return run
 
 
@@ -33,6 +35,8 @@ def test_runs_and_files_are_joined_by_algorithm_game_and_seed(tmp_path: Path):
     started = write_run(tmp_path / "runs", "Boxing", 0)
     (started / "scores.json").unlink()
     results, unfinished = read_runs([tmp_path / "runs"])
+    longer = write_run(tmp_path / "runs", "Krull", 0, iterations=2)
+    assert read_runs([tmp_path / "runs"])[1] == [started, longer]
     assert unfinished == [started]
     assert results[0].protocol == (
         "200 steps, 3 episodes, envs_per_evaluator 8, epsilon 0.0, frame_skip 4, kind atari, temperature 0.5"
