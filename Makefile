@@ -16,14 +16,19 @@ endif
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check curves soak bounds install requirements clean
+.PHONY: help demo report-demo test check curves soak bounds install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
 
 demo: install ## Trains small networks on Boxing, about four minutes; goes on where an unfinished demo stopped.
 	$(PY) -m pipeline.demo
+
+report-demo: install ## Two runs of seconds on Breakout, and a page with their scores beside the published ones.
+	for seed in 0 1; do \
+		$(PY) -m pipeline.train debug-atari --seed $$seed --run-dir runs/report-demo/seed$$seed || exit; done
+	$(PY) -m pipeline.report runs/report-demo --out runs/report-demo/report
 
 test: install ## Runs the tests; PYTEST_ARGS is passed on to pytest.
 	$(PY) -m pytest $(PYTEST_ARGS)

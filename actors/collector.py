@@ -9,6 +9,7 @@ Legend: B environments of this collector.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ class CollectionReport:
     """Of the episodes that ended in this iteration, in the game's own units."""
     episode_lengths: tuple[int, ...]
     """Agent steps."""
+    episode_achievements: tuple[Mapping[str, int], ...]
+    """How often each was reached; empty in games that count none."""
 
 
 class Collector:
@@ -71,6 +74,7 @@ class Collector:
         records: list[list[_Row]] = [[] for _ in range(size)]
         returns: list[float] = []
         lengths: list[int] = []
+        achievements: list[Mapping[str, int]] = []
         state = self._agent.burn_in(*lockstep.recent(self._burn_in))
         taken = 0
         while taken < num_steps:
@@ -92,12 +96,14 @@ class Collector:
                 if step.ended:
                     returns.append(float(self._returns[i]))
                     lengths.append(episode_step + 1)
+                    achievements.append(step.achievements)
         chunks = [
             _chunk(rows[start : start + MAX_CHUNK_STEPS], iteration, self._first + i, start, policy_version)
             for i, rows in enumerate(records)
             for start in range(0, len(rows), MAX_CHUNK_STEPS)
         ]
-        return chunks, CollectionReport(tuple(returns), tuple(lengths)), self.get_state()
+        report = CollectionReport(tuple(returns), tuple(lengths), tuple(achievements))
+        return chunks, report, self.get_state()
 
     def get_state(self) -> bytes:
         return self._returns.astype("<f8").tobytes() + self._lockstep.get_state()

@@ -12,6 +12,8 @@ from learners.config import FRAME_SIZE, Config, Probability
 if TYPE_CHECKING:
     from actors.envs.environment import Environment
 
+Protocol = dict[str, str | int | float | bool]
+
 ALE_MAX_FRAMES = 108_000
 """Raw frames after which the `NoFrameskip-v4` ids end a game: half an hour of play at 60 Hz."""
 
@@ -38,6 +40,19 @@ class AtariConfig(Config):
     def _known(cls, game: str) -> str:
         return check_game(game)
 
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        """All of an evaluation that these settings decide, for who reads a score."""
+        return {
+            "environment": "NoFrameskip-v4",
+            "action set": "minimal",
+            "sticky actions": False,
+            "frame skip": self.frame_skip,
+            "no-ops": 1,
+            "frames at most": self.evaluation_max_frames,
+            "ends on life loss": False,
+        }
+
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.atari import Atari
 
@@ -50,6 +65,10 @@ class CrafterConfig(Config):
     kind: Literal["crafter"] = "crafter"
     max_steps: PositiveInt = 10_000
     """Time limit in agent steps, training and evaluation alike."""
+
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        return {"environment": "Crafter with reward", "steps at most": self.max_steps}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.crafter import Crafter
@@ -65,6 +84,10 @@ class CatchConfig(Config):
     """At least two, so that there is a fall; no cell is smaller than a pixel."""
     columns: Annotated[int, Field(ge=1, le=FRAME_SIZE)] = 5
 
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        return {"environment": f"Catch {self.rows}×{self.columns}"}
+
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.catch import Catch
 
@@ -77,6 +100,10 @@ class GymConfig(Config):
     kind: Literal["gym"] = "gym"
     id: str = ""
     """Gymnasium id, `module:Name-v0` to import the module that registers it."""
+
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        return {"environment": self.id}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.gym import Gym

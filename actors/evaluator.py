@@ -42,22 +42,31 @@ class Evaluator:
     ) -> None:
         self._env = env
         self._config = evaluation
-        self._streams = Streams(seed)
+        self._seed = seed
         self._agent = Agent(agent, torch.device(device))
 
     def play(
-        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, record: bool = False
+        self,
+        iteration: int,
+        batch: int,
+        num_episodes: int,
+        weights: NDArray[np.float32],
+        *,
+        record: bool = False,
+        seed: int | None = None,
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
         """Plays episodes batch·B … batch·B + num_episodes − 1 of an evaluation; num_episodes ≤ B.
 
-        B is `envs_per_evaluator`. Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one
-        (else T = 0).
+        B is `envs_per_evaluator`; `seed` is another one than the run's.
+
+        Returns: their scores and, if `record`, the frames (T, 3, 64, 64) of the first one (else T = 0).
         """
         size = self._config.envs_per_evaluator
         self._agent.load(weights)
-        rng = self._streams.numpy("evaluation", iteration, batch)
+        streams = Streams(self._seed if seed is None else seed)
+        rng = streams.numpy("evaluation", iteration, batch)
         episodes = range(batch * size, batch * size + num_episodes)
-        keys = [self._streams.key("evaluation environment", iteration, episode) for episode in episodes]
+        keys = [streams.key("evaluation environment", iteration, episode) for episode in episodes]
         lockstep = Lockstep([self._env.build(key, evaluation=True) for key in keys], history=0)
         lockstep.reset()
         state = self._agent.initial_state(size)

@@ -193,6 +193,17 @@ class Learner:
         return self.dataset.draw(part.training.batch_size, part.length, part.anchor, generator)
 
 
+def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.float32]:
+    """What acts, for `Agent.load`, of what a learner saved.
+
+    Raises: ValueError, in one line, if the files are damaged or of other networks.
+    """
+    world_model, actor_critic = agent.build()
+    for part in [*world_model.parts, actor_critic_part(actor_critic, world_model, agent.actor_critic)]:
+        PartTrainer(part).from_bytes((Path(directory) / f"{part.name}.safetensors").read_bytes())
+    return pack(acting_modules(world_model, actor_critic))
+
+
 def _batch_too_large(
     trainer: PartTrainer, ranks: int, device: torch.device, error: RuntimeError
 ) -> BatchTooLargeError | None:

@@ -50,6 +50,8 @@ class Checkpoint:
 
     path: Path
     state: State
+    hash: str
+    """sha256 of the state and of the names and hashes of all files."""
     files: Mapping[str, str]
     """Name and sha256 of each."""
     passed_over: tuple[str, ...] = ()
@@ -134,7 +136,7 @@ class Checkpoints:
 def load(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint. Raises ValueError, in one line, at the first thing that is wrong."""
     try:
-        body = _unseal((path / STATE_FILE).read_bytes())
+        body, whole = _unseal((path / STATE_FILE).read_bytes())
         files = body.pop("files")
         state = State.model_validate_json(json.dumps(body))
         if state.iteration != int(path.name):
@@ -153,7 +155,7 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(f"checkpoint {path.name}: {STATE_FILE}: {where}: {first['msg']}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"checkpoint {path.name}: {error}") from error
-    return Checkpoint(path, state, files)
+    return Checkpoint(path, state, whole, files)
 
 
 def _seal(body: Mapping[str, Any]) -> bytes:
@@ -161,9 +163,10 @@ def _seal(body: Mapping[str, Any]) -> bytes:
     return json.dumps({"sha256": sha256(text.encode()).hexdigest(), "state": body}, sort_keys=True, indent=1).encode()
 
 
-def _unseal(data: bytes) -> dict[str, Any]:
+def _unseal(data: bytes) -> tuple[dict[str, Any], str]:
+    """What was sealed, and its hash."""
     sealed = json.loads(data)
     text = json.dumps(sealed["state"], sort_keys=True)
     if sha256(text.encode()).hexdigest() != sealed["sha256"]:
         raise ValueError(f"{STATE_FILE} is damaged")
-    return sealed["state"]
+    return sealed["state"], sealed["sha256"]

@@ -64,10 +64,11 @@ def parse(argv: Sequence[str], program: str) -> Launch:
 def parse_arguments(model: type[Arguments], argv: Sequence[str], program: str) -> Arguments:
     """The command line of a tool whose arguments are one flat model. Raises UsageError, in one line."""
     fields = model.model_fields.items()
-    positional = [name.upper() for name, field in fields if tyro.conf.Positional in field.metadata]
-    many = any(get_origin(field.annotation) is tuple for name, field in fields if name.upper() in positional)
+    loose = {name.upper(): field for name, field in fields if tyro.conf.Positional in field.metadata}
+    many = any(get_origin(field.annotation) is tuple for field in loose.values())
+    positional, needed = list(loose), sum(field.is_required() for field in loose.values())
     types = {f"--{_kebab(name)}": field.annotation for name, field in fields if name.upper() not in positional}
-    given = _check_arguments(argv, types, positional, many=many)
+    given = _check_arguments(argv, types, positional, needed=needed, many=many)
     with _one_line_errors(given, types):
         return tyro.cli(model, args=list(argv), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
 
@@ -126,13 +127,19 @@ def _one_line_errors(given: Mapping[str, Sequence[str]], types: Mapping[str, Any
 
 
 def _check_arguments(
-    arguments: Sequence[str], types: Mapping[str, Any], positional: Sequence[str] = (), *, many: bool = False
+    arguments: Sequence[str],
+    types: Mapping[str, Any],
+    positional: Sequence[str] = (),
+    *,
+    needed: int = 0,
+    many: bool = False,
 ) -> dict[str, Sequence[str]]:
     """The values given for each flag. Raises UsageError for unknown flags and for too few or too many values.
 
     Args:
         types: of the value of each flag there is; bool flags take none, tuples any number.
         positional: names of the arguments without a flag.
+        needed: how many of them must be there.
         many: the last of them takes any number.
     """
     given: dict[str, Sequence[str]] = {}
@@ -154,7 +161,7 @@ def _check_arguments(
             if not values:
                 raise UsageError(f"{flag}: found no value, expected {_type_words(types[name])}")
             loose += values[1:]
-    if len(loose) < len(positional):
+    if len(loose) < needed:
         raise UsageError(f"{positional[len(loose)]}: found none, expected {' '.join(positional)} on the command line")
     if len(loose) > len(positional) and not many:
         raise UsageError(f"found {loose[len(positional)]!r}, expected a flag there or nothing; --help lists all flags")

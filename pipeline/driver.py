@@ -22,7 +22,6 @@ import numpy as np
 import ray
 from ray.actor import ActorHandle
 
-from actors.collector import CollectionReport
 from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
@@ -35,7 +34,7 @@ from pipeline import media
 from pipeline.checkpoint import Checkpoint, Checkpoints, State
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
-from pipeline.metrics import MetricsLog, append_timings
+from pipeline.metrics import MetricsLog, append_timings, episode_metrics
 from pipeline.progress import Reporter
 from pipeline.result import scores_bytes
 from pipeline.run_dir import METRICS_FILE, RunDirectory
@@ -156,7 +155,7 @@ class Driver:
             stored = [self._workers.store.append.remote(each) for each in chunks]
             await self._arrival(stored, "collected steps to be stored")
             play.chunks, play.collector_states = chunks, self._collector_states
-            play.metrics |= _episode_metrics(await self._arrival(reports, "the collectors' reports"))
+            play.metrics |= episode_metrics(await self._arrival(reports, "the collectors' reports"))
         play.metrics["collection/staleness"] = play.iteration - 1 - version
 
     async def _learn(self, play: Play, group: LearnerGroup) -> None:
@@ -433,7 +432,7 @@ class Driver:
         media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
         checkpoint = self._checkpoints.newest()
         assert checkpoint is not None, "a run with metrics has a commit"
-        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint.state))
+        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint))
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""
@@ -460,16 +459,6 @@ def _shares(num_steps: int, num_collectors: int) -> list[int]:
 
 def _collector_file(index: int) -> str:
     return f"collector-{index}.state"
-
-
-def _episode_metrics(reports: list[CollectionReport]) -> Metrics:
-    returns = [value for report in reports for value in report.episode_returns]
-    lengths = [value for report in reports for value in report.episode_lengths]
-    metrics: Metrics = {"collection/episodes": len(returns)}
-    if returns:
-        metrics["collection/return_mean"] = float(np.mean(returns))
-        metrics["collection/length_mean"] = float(np.mean(lengths))
-    return metrics
 
 
 def _summary(num_iterations: int, metrics: Metrics, seconds: float) -> str:

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - made at run time
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from learners.durable import append_durably, write_durably
+
+if TYPE_CHECKING:
+    from actors.collector import CollectionReport
+
+ACHIEVED = "collection/achieved/"
+"""How the names begin of what counts in how many episodes something was achieved."""
 
 
 class MetricsLog:
@@ -60,3 +67,17 @@ def append_timings(path: Path, iteration: int, seconds: Mapping[str, float]) -> 
     with open(path, "a") as file:
         rounded = {name: round(value, 4) for name, value in seconds.items()}
         file.write(json.dumps({"iteration": iteration, **rounded}) + "\n")
+
+
+def episode_metrics(reports: Sequence[CollectionReport]) -> dict[str, float]:
+    """Of the episodes that ended in an iteration; what they achieved is counted, so that iterations add up."""
+    returns = [value for report in reports for value in report.episode_returns]
+    lengths = [value for report in reports for value in report.episode_lengths]
+    metrics: dict[str, float] = {"collection/episodes": len(returns)}
+    if returns:
+        metrics["collection/return_mean"] = float(np.mean(returns))
+        metrics["collection/length_mean"] = float(np.mean(lengths))
+    achieved = [each for report in reports for each in report.episode_achievements]
+    for name in sorted(set().union(*achieved)):
+        metrics[f"{ACHIEVED}{name}"] = sum(each[name] > 0 for each in achieved)
+    return metrics

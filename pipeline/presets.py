@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from actors.config import AtariConfig, CatchConfig, CollectionConfig, CrafterConfig, EvaluationConfig, GymConfig
+from actors.config import (
+    AtariConfig,
+    CatchConfig,
+    CollectionConfig,
+    CrafterConfig,
+    EvaluationConfig,
+    GymConfig,
+)
 from learners.config import ActorCriticConfig, IrisConfig, PartTraining, TokenizerConfig, TransformerConfig
 from pipeline.config import RunConfig
 
@@ -207,6 +214,9 @@ GYM = RunConfig(
     collection=CollectionConfig(last_iteration=100),
 )
 
+PUBLISHED = (IRIS_ATARI100K,)
+"""How their algorithm is evaluated on their kind of game in the literature."""
+
 PRESETS: dict[str, tuple[str, RunConfig]] = {
     "iris-atari100k": ("The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.", IRIS_ATARI100K),
     "iris-crafter": ("The paper's networks on Crafter, 1 000 000 steps; not a published configuration.", IRIS_CRAFTER),
@@ -217,3 +227,12 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
     "debug-atari": ("The same on an Atari game: to try out sweeps and reports.", DEBUG_ATARI),
     "gym": ("Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.", GYM),
 }
+
+
+def published_like(config: RunConfig) -> RunConfig | None:
+    """The published run of the same algorithm on the same game, as it is evaluated; None where nothing is published."""
+    for published in PUBLISHED:
+        if (published.world_model.kind, published.env.kind) == (config.world_model.kind, config.env.kind):
+            limits = published.env.model_dump(include={"evaluation_max_frames"})
+            return published.model_copy(update={"env": config.env.model_copy(update=limits)})
+    return None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-
-import numpy as np
 
 from learners.agent import AgentConfig
 from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
-from pipeline.checkpoint import Checkpoints, State
+from pipeline.checkpoint import Checkpoint, Checkpoints
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
+from pipeline.evaluation import Episode, Evaluation, protocol_of, read
 from pipeline.run_dir import RunDirectory
 
 
@@ -36,35 +34,28 @@ def is_finished(run: RunDirectory, config: RunConfig) -> bool:
         expected = checkpoint.iteration + (checkpoint.iteration < planned)
         progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
         raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
-    scores = scores_bytes(config, checkpoint.state)
+    scores = scores_bytes(config, checkpoint)
     return run.scores_file.exists() and run.scores_file.read_bytes() == scores
 
 
-def scores_bytes(config: RunConfig, state: State) -> bytes:
+def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:
     """What scores.json holds, of the last commit."""
-    scores = [score for score, _ in state.evaluation]
-    summary = {
-        "preset": config.preset,
-        "game": config.game,
-        "seed": config.seed,
-        "iterations": config.iterations,
-        "steps": state.steps,
-        "lost_steps": sum(state.lost.values()),
-        "protocol": config.evaluation.model_dump(mode="json", include={"epsilon", "temperature", "envs_per_evaluator"}),
-        "score_mean": float(np.mean(scores)),
-        "score_std": float(np.std(scores)),
-        "episodes": [{"score": score, "length": length} for score, length in state.evaluation],
-    }
-    return (json.dumps(summary, indent=1) + "\n").encode()
+    state = checkpoint.state
+    episodes = [
+        Episode(seed=config.seed, index=index, score=score, length=length)
+        for index, (score, length) in enumerate(state.evaluation)
+    ]
+    protocol = protocol_of(config.env, config.evaluation, steps=state.steps, episodes=len(episodes))
+    return Evaluation.of(config, checkpoint, protocol, episodes).to_bytes()
 
 
 def describe_result(run: RunDirectory) -> str:
     """Score, where the pictures are, and what to try next."""
-    scores = json.loads(run.scores_file.read_bytes())
+    scores = read(run.scores_file)
     newest = {kind: max(run.media.glob(pattern), default=None) for kind, pattern in _PICTURES.items()}
     lines = [
-        f"{scores['game']}, seed {scores['seed']}: score {scores['score_mean']:.2f} ± {scores['score_std']:.2f} over "
-        f"{len(scores['episodes'])} episodes after {scores['iterations']} iterations and {scores['steps']} steps",
+        f"{scores.game}, seed {scores.seed}: score {scores.score_mean:.2f} ± {scores.score_std:.2f} over "
+        f"{len(scores.episodes)} episodes after {scores.iterations} iterations and {scores.steps} steps",
         *(f"  {kind:<32}{_relative(path)}" for kind, path in newest.items() if path),
         f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
         f"  {'check every stored byte':<32}python -m pipeline.verify {_relative(run.path)}",

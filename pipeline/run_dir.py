@@ -21,6 +21,7 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
 SCORES_FILE = "scores.json"
+EVALUATION_FILE = "evaluation.json"
 MAX_NAME_LENGTH = 100
 LOCK_FILE = ".lock"
 
@@ -31,6 +32,7 @@ config.json       the whole configuration
 metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoard reads the same from tensorboard/)
 timings.jsonl     where the time of each iteration went, in seconds: in all since the one before, and by phase
 scores.json       the evaluation after the last iteration
+evaluation.json   what `python -m pipeline.evaluate <this directory>` has played since, if anything
 media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, measurements, curves
 replay/           every environment step, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
@@ -174,6 +176,10 @@ class RunDirectory:
     @property
     def scores_file(self) -> Path:
         return self.path / SCORES_FILE
+
+    @property
+    def evaluation_file(self) -> Path:
+        return self.path / EVALUATION_FILE
 
     @property
     def tensorboard(self) -> Path:

@@ -61,7 +61,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
             faults.append(f"config.json: not the configuration of checkpoint {newest.path.name}")
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
-            faults += _differs(run.scores_file, scores_bytes(config, newest.state), newest)
+            faults += _differs(run.scores_file, scores_bytes(config, newest), newest)
     store = ReplayStore(run.replay, run_name(config))
     lost = newest.state.lost if newest else {}
     faults += [f"replay store: {damage}" for damage in store.verify(incomplete=lost)]

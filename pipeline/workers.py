@@ -8,11 +8,14 @@ from functools import partial
 from math import floor
 from typing import Any
 
+import ray
 from ray.actor import ActorHandle
 
 from actors.collector import Collector
+from actors.config import EnvironmentConfig, EvaluationConfig
 from actors.evaluator import Evaluator
 from actors.replay.service import ReplayService
+from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.spawn import Placement, await_reserved, host_of, largest_node, reserve, spawn
 from cluster.supervise import Worker, find_lost
@@ -250,3 +253,24 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, rese
         reservation=reservation,
         start_timeout_s=config.cluster.start_timeout_s,
     )
+
+
+def start_evaluators(
+    cluster: ClusterConfig, agent: AgentConfig, env: EnvironmentConfig, evaluation: EvaluationConfig, most: int
+) -> list[Worker]:
+    """Evaluators alone, one for each CPU of the cluster but `most` at most, which share its GPUs if it has any.
+
+    Raises: ClusterError if the cluster has too little.
+    """
+    count = min(most, int(ray.cluster_resources().get("CPU", 1)))
+    gpus = ray.cluster_resources().get("GPU", 0.0) if cluster.device != "cpu" else 0.0
+    if cluster.device == "cuda" and not gpus:
+        raise ClusterError("--device cuda: found no node with a GPU, expected at least one")
+    share = min(1.0, floor(gpus / count / GPU_UNIT) * GPU_UNIT)
+    group = reserve(cluster, [{"CPU": 1.0, "GPU": share} if share else {"CPU": 1.0}] * count)
+    places = [Placement(group, threads=1, num_gpus=share, bundle=index) for index in range(count)]
+    arguments, device = (Evaluator, env, evaluation, agent), "cuda" if share else "cpu"
+    return [
+        Worker(f"evaluator {index}", partial(spawn, *arguments, seed=0, device=device, placement=place))
+        for index, place in enumerate(places)
+    ]

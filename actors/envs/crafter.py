@@ -52,7 +52,8 @@ class Crafter:
     """One survivor in a 64×64 world seen through a 64×64 frame.
 
     Reward: change of health / 10, plus 1 in a step that unlocks any achievement for the first time in the episode.
-    Death is terminated, in the very step of the limit too; the limit of `max_steps` alone is truncated.
+    Every step tells how often each of the 22 achievements was reached. Death is terminated, in the very step of the
+    limit too; the limit of `max_steps` alone is truncated.
     """
 
     def __init__(self, config: CrafterConfig, seed: int) -> None:
@@ -66,12 +67,6 @@ class Crafter:
     @property
     def action_names(self) -> tuple[str, ...]:
         return tuple(self._env.action_names)
-
-    @property
-    def achievements(self) -> dict[str, int]:
-        """How often each of the 22 achievements was reached in the running or last episode; empty before the first."""
-        player = self._env._player
-        return {} if player is None else dict(player.achievements)
 
     def reset(self) -> NDArray[np.uint8]:
         """Generates the next world, from seed and episode number alone; the first frame (3, 64, 64)."""
@@ -88,7 +83,8 @@ class Crafter:
         frame, reward, done, info = self._env.step(action)
         dead = info["discount"] == 0
         self._running = not done
-        return Step(_channels_first(frame), float(reward), terminated=dead, truncated=bool(done) and not dead)
+        truncated, achievements = bool(done) and not dead, dict(info["achievements"])
+        return Step(_channels_first(frame), float(reward), dead, truncated, achievements)
 
     def get_state(self) -> bytes:
         return pack(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ class Step:
     reward: float  # in the game's own units, not clipped
     terminated: bool  # a real end: death, game over, life loss
     truncated: bool  # ran into a limit
+    achievements: Mapping[str, int] = field(default_factory=dict)
+    """How often each was reached in this episode so far; empty in games that count none."""
 
     @property
     def ended(self) -> bool:

@@ -76,9 +76,9 @@ def strictly_superhuman(games: Sequence[Floats]) -> Floats:
 
 
 AGGREGATES: Mapping[str, Statistic] = {
-    "mean": mean,
-    "median": median,
     "interquartile mean": interquartile_mean,
+    "median": median,
+    "mean": mean,
     "optimality gap": optimality_gap,
 }
 

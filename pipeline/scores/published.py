@@ -19,6 +19,9 @@ from pipeline.scores.aggregates import Reference
 Table = Literal["atari100k", "atari100k_8_games"]
 
 
+PROTOCOL = "as in the paper of each; one number a game, the mean over its runs"
+
+
 class Published(NamedTuple):
     references: Mapping[str, Reference]
     """Of each game."""

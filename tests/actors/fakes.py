@@ -8,6 +8,7 @@ from actors.envs.environment import Step
 
 class Countdown:
     """Episode n of environment e lasts `lengths[n]` steps; frame k is filled with 50·e + 10·n + k, its reward is k + 1.
+    A step is an achievement.
 
     Its only state is where it stands, so it also counts how often it was reset.
     """
@@ -29,7 +30,7 @@ class Countdown:
     def step(self, action: int) -> Step:
         self.step_in_episode += 1
         ended = self.step_in_episode == self._lengths[self.episode]
-        return Step(self._frame(), float(self.step_in_episode), ended, False)
+        return Step(self._frame(), float(self.step_in_episode), ended, False, {"steps": self.step_in_episode})
 
     def get_state(self) -> bytes:
         return bytes([self.episode + 1, self.step_in_episode])

@@ -62,6 +62,7 @@ def test_a_frame_is_stored_with_the_action_taken_there_and_what_it_brought():
     assert chunk.episode_steps.tolist() == [0, 1, 2, 0, 1, 0, 1]
     assert report.episode_returns == (6.0, 3.0)
     assert report.episode_lengths == (3, 2)
+    assert report.episode_achievements == ({"steps": 3}, {"steps": 2})
 
 
 def test_a_return_counts_the_steps_of_earlier_iterations():
@@ -70,6 +71,7 @@ def test_a_return_counts_the_steps_of_earlier_iterations():
     _, report, _ = collector.collect(2, 2, weights(), 0)
     assert report.episode_returns == (6.0,)
     assert report.episode_lengths == (3,)
+    assert report.episode_achievements == ({"steps": 3},)
 
 
 def test_environments_that_wait_take_no_steps_and_the_first_ones_take_the_last():

@@ -38,6 +38,12 @@ def test_scores_do_not_depend_on_who_plays_or_what_was_played_before():
     assert first.play(1, 1, 4, weights())[0] == second.play(1, 1, 4, weights())[0]
 
 
+def test_another_seed_plays_other_episodes_and_the_same_one_the_same():
+    own, other, same = (evaluator().play(1, 0, 4, weights(), seed=seed)[0] for seed in (0, 1, 1))
+    assert own == evaluator().play(1, 0, 4, weights())[0]
+    assert other == same != own
+
+
 def test_a_smaller_last_batch_plays_the_same_episodes():
     whole, _ = evaluator().play(1, 0, 4, weights())
     partial, _ = evaluator().play(1, 0, 2, weights())

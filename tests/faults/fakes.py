@@ -112,7 +112,7 @@ class FakeCollector:
             episodes=(self._index << 32) + taken // EPISODE_STEPS,
             episode_steps=(taken % EPISODE_STEPS).astype(np.int32),
         )
-        return [chunk], CollectionReport((1.0,), (EPISODE_STEPS,)), json.dumps(self._taken).encode()
+        return [chunk], CollectionReport((1.0,), (EPISODE_STEPS,), ({},)), json.dumps(self._taken).encode()
 
     def set_state(self, state: bytes) -> None:
         self._taken = json.loads(state)

@@ -282,6 +282,17 @@ def test_a_file_that_the_last_commit_knows_better_is_found_and_put_right(
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_an_evaluation_of_a_finished_run_gives_its_scores_again(copy: Path):
+    """Played by two processes, where the run had one."""
+    done = run_module("pipeline.evaluate", str(copy), "--protocol", "run", "--evaluators", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("catch, seed 0, iteration 4: score ")
+    assert (copy / "evaluation.json").read_bytes() == (copy / "scores.json").read_bytes()
+    assert verify_main([str(copy)]) == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_without_an_intact_checkpoint_is_not_started_afresh(copy: Path, capsys: pytest.CaptureFixture[str]):
     for path in (copy / "checkpoints").iterdir():
         flip(path / "state.json")

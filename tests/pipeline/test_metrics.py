@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from pipeline.metrics import MetricsLog, append_timings, read_records
+from actors.collector import CollectionReport
+from pipeline.metrics import MetricsLog, append_timings, episode_metrics, read_records
 
 FIRST = {"iteration": 1, "steps": 20, "tokenizer/loss": 1.0765432109876543, "collection/episodes": 2}
 SECOND = {"iteration": 2, "steps": 40, "tokenizer/loss": 1e-30}
@@ -115,3 +116,19 @@ def test_timings_are_a_line_an_iteration_too(tmp_path: Path):
         {"iteration": 1, "collect": 0.1235, "world model": 2.0},
         {"iteration": 2, "collect": 0.0},
     ]
+
+
+def test_episodes_are_averaged_and_what_they_achieved_is_counted():
+    reports = [
+        CollectionReport((1.0, 4.0), (10, 20), ({"coal": 2, "iron": 0}, {"coal": 1, "iron": 0})),
+        CollectionReport((), (), ()),
+        CollectionReport((1.0,), (30,), ({"coal": 0, "iron": 0},)),
+    ]
+    assert episode_metrics(reports) == {
+        "collection/episodes": 3,
+        "collection/return_mean": 2.0,
+        "collection/length_mean": 20.0,
+        "collection/achieved/coal": 2,
+        "collection/achieved/iron": 0,
+    }
+    assert episode_metrics(reports[1:2]) == {"collection/episodes": 0}

@@ -1,0 +1,182 @@
+"""`python -m pipeline.evaluate RUN_DIR`: plays whole episodes with the agent of a run's last commit.
+
+Under the published protocol of its algorithm; the same seed gives the same scores, however many processes play.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from pydantic import NonNegativeInt
+
+from actors.config import EnvironmentConfig, EvaluationConfig
+from cluster.config import ClusterConfig
+from learners.config import Config
+from pipeline.checkpoint import Checkpoints
+from pipeline.cli import command, parse_arguments
+from pipeline.config import RunConfig
+from pipeline.errors import RunFailedError, UsageError
+from pipeline.presets import published_like
+from pipeline.run_dir import RunDirectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from actors.evaluator import EpisodeScore
+    from learners.agent import AgentConfig
+
+
+class Arguments(Config):
+    """Plays whole episodes with the agent of a run's last commit, and writes down what each of them scored."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """What `python -m pipeline.train` wrote."""
+    episodes: NonNegativeInt = 0
+    """Of each seed; 0: as many as the protocol plays after the last iteration."""
+    seeds: tuple[NonNegativeInt, ...] = ()
+    """Of the games and of what the agent draws; default: the run's own, as in its scores.json."""
+    protocol: Literal["published", "run"] = "published"
+    """The published one of the run's algorithm and kind of game, where there is one; or what the run itself was
+    configured to."""
+    evaluators: NonNegativeInt = 0
+    """Processes, of one CPU each; 0: as many as there are CPUs. Changes no result."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of the networks; auto is cuda where the cluster has a GPU."""
+    out: Path | None = None
+    """File to write; default: evaluation.json in the run's directory, which `python -m pipeline.report` reads."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be played."""
+
+    env: EnvironmentConfig
+    evaluation: EvaluationConfig
+    seeds: Sequence[int]
+    episodes: int
+    """Of each seed."""
+
+    @property
+    def batches(self) -> list[tuple[int, int, int]]:
+        """Seed, index and number of episodes of what is played side by side."""
+        size = self.evaluation.envs_per_evaluator
+        firsts = range(0, self.episodes, size)
+        return [(seed, first // size, min(size, self.episodes - first)) for seed in self.seeds for first in firsts]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.evaluate")
+    run = RunDirectory.open(arguments.run_dir)
+    try:
+        return evaluate(run, arguments)
+    finally:
+        run.close()
+
+
+def evaluate(run: RunDirectory, arguments: Arguments) -> int:
+    config = run.config()
+    plan = _plan(config, arguments)
+    checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
+    if checkpoint is None:
+        raise UsageError(f"{run.path}: found no commit, expected at least one iteration to evaluate")
+    # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
+    from learners.durable import write_durably
+    from learners.learner import acting_weights
+    from pipeline.evaluation import Episode, Evaluation, in_words, protocol_of
+    from pipeline.train import agent_config
+
+    agent = agent_config(config)
+    try:
+        weights = acting_weights(agent, str(checkpoint.path))
+    except ValueError as error:
+        raise UsageError(f"{checkpoint.path}: {error}") from error
+    cluster = config.cluster.model_copy(update={"device": arguments.device})
+    scores = _play(plan, agent, weights, checkpoint.iteration, cluster, arguments.evaluators)
+    episodes = [
+        Episode(seed=seed, index=each.episode, score=each.score, length=each.length)
+        for (seed, _, _), batch in scores.items()
+        for each in batch
+    ]
+    amounts = {"steps": checkpoint.state.steps, "episodes": plan.episodes, "seeds": len(plan.seeds)}
+    evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
+    out = arguments.out or run.evaluation_file
+    write_durably(out, evaluation.to_bytes())
+    print(in_words(evaluation.protocol))
+    words = f"score {evaluation.score_mean:.2f} ± {evaluation.score_std:.2f} over {len(episodes)} episodes"
+    print(f"{config.game}, seed {config.seed}, iteration {checkpoint.iteration}: {words}; each of them: {out}")
+    return 0
+
+
+def _plan(config: RunConfig, arguments: Arguments) -> Plan:
+    env, evaluation = config.env, config.evaluation
+    if arguments.protocol == "published":
+        if published := published_like(config):
+            env, evaluation = published.env, published.evaluation
+        else:
+            print(f"no protocol is published for {config.preset} on {config.game}: played as the run itself does")
+    seeds = arguments.seeds or (config.seed,)
+    if repeated := next((seed for seed in seeds if seeds.count(seed) > 1), None):
+        raise UsageError(f"--seeds: found {repeated} twice, expected different seeds")
+    return Plan(env, evaluation, seeds, arguments.episodes or evaluation.final_episodes)
+
+
+def _play(
+    plan: Plan,
+    agent: AgentConfig,
+    weights: NDArray[np.float32],
+    iteration: int,
+    cluster: ClusterConfig,
+    num_evaluators: int,
+) -> dict[tuple[int, int, int], list[EpisodeScore]]:
+    """Batch -> what its episodes scored, in the order of the plan, whoever plays which."""
+    import ray
+
+    from cluster.connect import connect, disconnect
+    from cluster.errors import LostError
+    from cluster.supervise import Worker, arrival
+    from pipeline.progress import Reporter
+    from pipeline.workers import start_evaluators
+
+    waiting = deque(plan.batches)
+    played: dict[tuple[int, int, int], list[EpisodeScore]] = {}
+    reporter, total, losses = Reporter(iteration), plan.episodes * len(plan.seeds), 0
+
+    async def work(worker: Worker, reference: ray.ObjectRef) -> None:
+        nonlocal losses
+        while waiting:
+            seed, index, count = batch = waiting.popleft()
+            call = worker.actor.play.options(num_returns=2).remote(iteration, index, count, reference, seed=seed)
+            try:
+                played[batch] = await arrival(call[0], "evaluation episodes", cluster.call_timeout_s)
+            except LostError as error:
+                waiting.appendleft(batch)
+                if (losses := losses + 1) > cluster.max_losses:
+                    raise RunFailedError(f"{error}; that was loss {losses}: giving up") from error
+                reporter.line(f"{error}; starting the {worker.name} again")
+                worker.replace()
+            reporter.phase(iteration, "evaluate", sum(map(len, played.values())), total)
+
+    async def work_all(workers: Sequence[Worker]) -> None:
+        reference = ray.put(weights)
+        await asyncio.gather(*(work(worker, reference) for worker in workers))
+
+    connect(cluster)
+    try:
+        workers = start_evaluators(cluster, agent, plan.env, plan.evaluation, num_evaluators or len(waiting))
+        asyncio.run(work_all(workers))
+    finally:
+        reporter.close()
+        disconnect()
+    return {batch: played[batch] for batch in plan.batches}
+
+
+if __name__ == "__main__":
+    command(main)

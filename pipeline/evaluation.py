@@ -1,0 +1,109 @@
+"""What an agent scored, how that was measured, and with which weights: the form of scores.json and evaluation.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from actors.config import EnvironmentConfig, EvaluationConfig, Protocol
+from pipeline.checkpoint import Checkpoint
+from pipeline.config import RunConfig
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Episode(_Form):
+    seed: NonNegativeInt
+    """Of the evaluation; the run's own after its last iteration."""
+    index: NonNegativeInt
+    """Within that seed."""
+    score: float
+    """Sum of rewards, in the game's own units."""
+    length: NonNegativeInt
+    """Agent steps."""
+
+
+class Evaluation(_Form):
+    """Whole episodes of one agent, played under one protocol."""
+
+    preset: str
+    game: str
+    seed: NonNegativeInt
+    """Of the run."""
+    iterations: NonNegativeInt
+    """That the agent has learnt."""
+    steps: NonNegativeInt
+    """Environment steps it has learnt from."""
+    lost_steps: NonNegativeInt
+    """How many of them are lost from the replay store, where that was accepted."""
+    checkpoint: str
+    """sha256 of what holds its weights."""
+    protocol: Protocol
+    """Everything besides the weights that the scores depend on, and how much they had learnt."""
+    machine: dict[str, str | int]
+    """That trained it, with versions."""
+    score_mean: float
+    score_std: float
+    """Of the population: divided by the number of episodes."""
+    episodes: list[Episode] = Field(min_length=1)
+
+    @classmethod
+    def of(cls, config: RunConfig, checkpoint: Checkpoint, protocol: Protocol, episodes: Sequence[Episode]) -> Self:
+        scores = [episode.score for episode in episodes]
+        return cls(
+            preset=config.preset,
+            game=config.game,
+            seed=config.seed,
+            iterations=checkpoint.iteration,
+            steps=checkpoint.state.steps,
+            lost_steps=sum(checkpoint.state.lost.values()),
+            checkpoint=checkpoint.hash,
+            protocol=protocol,
+            machine=checkpoint.state.machine,
+            score_mean=float(np.mean(scores)),
+            score_std=float(np.std(scores)),
+            episodes=list(episodes),
+        )
+
+    def to_bytes(self) -> bytes:
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def read(path: Path) -> Evaluation:
+    """Raises: ValueError, in one line, if the file is damaged; OSError."""
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def protocol_of(
+    env: EnvironmentConfig, evaluation: EvaluationConfig, *, steps: int, episodes: int, seeds: int = 1
+) -> Protocol:
+    """How an agent that has learnt from so many steps is evaluated, in words that a table can carry."""
+    return {
+        "environment steps": steps,
+        "episodes": episodes,
+        "evaluation seeds": seeds,
+        "epsilon": evaluation.epsilon,
+        "temperature": evaluation.temperature,
+        "side by side": evaluation.envs_per_evaluator,
+        **env.evaluation_protocol,
+    }
+
+
+def in_words(protocol: Protocol) -> str:
+    """`environment steps 100000, episodes 100, …`."""
+    return ", ".join(f"{name} {_word(value)}" for name, value in protocol.items())
+
+
+def _word(value: str | int | float | bool) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

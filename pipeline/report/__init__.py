@@ -1,0 +1,1 @@
+"""`python -m pipeline.report`: scores of runs beside the published ones, as tables, figures and one page."""

@@ -1,0 +1,271 @@
+"""All numbers of a report, before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.scores.aggregates import (
+    AGGREGATES,
+    Floats,
+    Interval,
+    Reference,
+    Runs,
+    Statistic,
+    estimate,
+    human_normalised,
+    interquartile_mean,
+    mean,
+    median,
+    performance_profile,
+    probability_of_improvement,
+    strictly_superhuman,
+    superhuman,
+)
+from pipeline.scores.crafter import crafter_score, success_rates
+from pipeline.scores.curves import Curve, evaluations, learning_curve, sample_efficiency
+from pipeline.scores.published import PROTOCOL, Published
+from pipeline.scores.results import NOT_STATED, Algorithm
+
+WIDE_BELOW = 5
+"""Runs of a game; with fewer an interval says little."""
+THRESHOLDS = np.linspace(0.0, 8.0, 161)
+"""Of performance profiles, in human-normalised score."""
+OF_MEANS = {"mean": mean, "median": median}
+"""The aggregates that follow from one number a game, the mean over its runs."""
+
+
+class Aggregate(NamedTuple):
+    value: float
+    interval: tuple[float, float] | None
+    """None where there is only one run of every game."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An algorithm in a report."""
+
+    name: str
+    protocol: str
+    scores: Runs
+    """In the games' own units."""
+    normalised: Runs
+    """By a human's; of the games in the aggregates alone."""
+    aggregates: Mapping[str, Aggregate]
+    """Empty where no game has a human's score."""
+
+    @property
+    def superhuman(self) -> tuple[int, int]:
+        """Games at a human's level or above; those above."""
+        games = [scores[None] for scores in self.normalised.values()]
+        return int(superhuman(games)[0]), int(strictly_superhuman(games)[0])
+
+
+class Crafter(NamedTuple):
+    """How the training episodes of an algorithm's runs went."""
+
+    rates: Mapping[str, float]
+    """Achievement -> per cent of episodes, mean over runs."""
+    score: Aggregate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    references: Mapping[str, Reference]
+    entries: Sequence[Entry]
+    """Of runs, ours and others'."""
+    published: Sequence[Entry]
+    """One number a game each; none where no game of the entries is among theirs."""
+    profiles: Mapping[str, tuple[Floats, Floats, Floats]]
+    """Algorithm -> value, low and high at every one of THRESHOLDS."""
+    improvement: Mapping[tuple[str, str], tuple[Interval, int]]
+    """Of the first over the second, and in how many games."""
+    learning: Mapping[str, Mapping[str, Curve]]
+    """Game -> algorithm -> scores in the game's own units."""
+    efficiency: Mapping[str, Curve]
+    """Algorithm -> interquartile mean of human-normalised scores."""
+    crafter: Mapping[str, Crafter]
+    machines: Sequence[str]
+    """What our runs were trained with, in words."""
+    notes: Sequence[str]
+    """What a reader should know before believing anything."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything a figure shows."""
+        return {
+            "algorithms": {each.name: _entry_json(each) for each in self.entries},
+            "published": {each.name: _entry_json(each) for each in self.published},
+            "performance profiles": {
+                "thresholds": THRESHOLDS.round(6).tolist(),
+                **{
+                    name: dict(zip(Interval._fields, map(list, found), strict=True))
+                    for name, found in self.profiles.items()
+                },
+            },
+            "probability of improvement": [
+                {"of": of, "over": over, **interval._asdict(), "games": games}
+                for (of, over), (interval, games) in self.improvement.items()
+            ],
+            "learning curves": {
+                game: {name: _curve_json(curve) for name, curve in curves.items()}
+                for game, curves in self.learning.items()
+            },
+            "sample efficiency": {name: _curve_json(curve) for name, curve in self.efficiency.items()},
+            "crafter": {
+                name: {"score": _aggregate_json(each.score), "success rates": each.rates}
+                for name, each in self.crafter.items()
+            },
+            "machines": list(self.machines),
+            "notes": list(self.notes),
+        }
+
+
+def compare(
+    algorithms: Sequence[Algorithm], published: Published, notes: Sequence[str] = (), *, common_games: bool = False
+) -> Comparison:
+    """Computes everything a report shows.
+
+    Args:
+        notes: to begin with.
+        common_games: aggregates, of published algorithms too, are over the games alone that all algorithms have played;
+            otherwise each is over all of its own.
+    """
+    played = {each.name: [game for game in published.references if game in each.runs] for each in algorithms}
+    common = [game for game in published.references if all(game in games for games in played.values())]
+    if common_games:
+        played = dict.fromkeys(played, common)
+    entries = [_entry(each.name, each.protocol, each.runs, played[each.name], published) for each in algorithms]
+    rated = [each for each in entries if each.normalised]
+    games = common if common_games else list(published.references)
+    known = [
+        _entry(name, PROTOCOL, {game: np.array([score]) for game, score in scores.items()}, games, published, OF_MEANS)
+        for name, scores in published.scores.items()
+        if rated
+    ]
+    notes = [*notes, *(note for each in algorithms for note in _warnings(each, published))]
+    if len({tuple(each.normalised) for each in (*rated, *known)}) > 1:
+        notes.append("aggregates are over different games: --common-games compares on those that all have played")
+    return Comparison(
+        references=published.references,
+        entries=entries,
+        published=known,
+        profiles={each.name: performance_profile(each.normalised, THRESHOLDS) for each in rated},
+        improvement=dict(_improvements(rated)),
+        learning=_learning_curves(algorithms),
+        efficiency=dict(_sample_efficiency(algorithms, played, published)),
+        crafter=dict(_crafter(algorithms)),
+        machines=sorted(
+            {_words(each.machine) for algorithm in algorithms for each in algorithm.results if each.machine}
+        ),
+        notes=notes,
+    )
+
+
+def _entry(
+    name: str,
+    protocol: str,
+    scores: Runs,
+    games: Sequence[str],
+    published: Published,
+    statistics: Mapping[str, Statistic] = AGGREGATES,
+) -> Entry:
+    normalised = {game: human_normalised(scores[game], published.references[game]) for game in games}
+    found = {key: _aggregate(normalised, statistic) for key, statistic in statistics.items()} if normalised else {}
+    return Entry(name, protocol, scores, normalised, found)
+
+
+def _aggregate(runs: Runs, statistic: Statistic) -> Aggregate:
+    value, low, high = estimate(runs, statistic)
+    return Aggregate(value, (low, high) if max(map(len, runs.values())) > 1 else None)
+
+
+def _warnings(algorithm: Algorithm, published: Published) -> Iterator[str]:
+    name, runs = algorithm.name, algorithm.runs
+    known = {game: scores for game, scores in runs.items() if game in published.references}
+    if algorithm.protocol == NOT_STATED:
+        yield f"{name}: its protocol is not stated"
+    if deviations := algorithm.results[0].deviations:
+        yield f"{name}: not evaluated as published: {', '.join(deviations)}"
+    if other := sorted(runs.keys() - known.keys()):
+        yield f"{name}: not in the aggregates, no human score is known: {', '.join(other)}"
+    missing = [game for game in published.references if game not in known]
+    if known and missing:
+        yield f"{name}: {len(missing)} of {len(published.references)} games missing: {', '.join(missing)}"
+    if min(map(len, runs.values())) < WIDE_BELOW:
+        words = "intervals are wide" if max(map(len, runs.values())) > 1 else "no intervals"
+        yield f"{name}: runs a game: {runs_a_game(runs)}, {words}"
+
+
+def runs_a_game(runs: Runs) -> str:
+    """`5`, or `3 to 5`."""
+    counts = sorted(map(len, runs.values()))
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
+def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], tuple[Interval, int]]]:
+    for one, two in combinations(entries, 2):
+        if common := [game for game in one.normalised if game in two.normalised]:
+            yield (one.name, two.name), (probability_of_improvement(one.normalised, two.normalised), len(common))
+
+
+def _learning_curves(algorithms: Sequence[Algorithm]) -> dict[str, dict[str, Curve]]:
+    found: dict[str, dict[str, Curve]] = {}
+    for algorithm in algorithms:
+        for game in algorithm.runs:
+            points = [evaluations(each.metrics) for each in algorithm.results if each.game == game]
+            if all(points) and len((curve := learning_curve(points)).steps) > 1:
+                found.setdefault(game, {})[algorithm.name] = curve
+    return found
+
+
+def _sample_efficiency(
+    algorithms: Sequence[Algorithm], played: Mapping[str, Sequence[str]], published: Published
+) -> Iterator[tuple[str, Curve]]:
+    for algorithm in algorithms:
+        games = {
+            game: [evaluations(each.metrics) for each in algorithm.results if each.game == game]
+            for game in played[algorithm.name]
+        }
+        if games and all(points for runs in games.values() for points in runs):
+            curve = sample_efficiency(games, published.references, interquartile_mean)
+            if len(curve.steps) > 1:
+                yield algorithm.name, curve
+
+
+def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
+    for algorithm in algorithms:
+        runs = [rates for each in algorithm.results if (rates := success_rates(each.metrics))]
+        if runs:
+            score = _aggregate({"crafter": np.array([crafter_score(rates) for rates in runs])}, mean)
+            names = dict.fromkeys(name for rates in runs for name in rates)
+            yield (
+                algorithm.name,
+                Crafter({name: float(np.mean([rates.get(name, 0.0) for rates in runs])) for name in names}, score),
+            )
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "protocol": entry.protocol,
+        "runs": {game: len(scores) for game, scores in entry.scores.items()},
+        "games in the aggregates": len(entry.normalised),
+        **{name: _aggregate_json(each) for name, each in entry.aggregates.items()},
+        **({"superhuman": entry.superhuman[0], "strictly superhuman": entry.superhuman[1]} if entry.normalised else {}),
+    }
+
+
+def _aggregate_json(aggregate: Aggregate) -> dict[str, float]:
+    low_and_high = zip(("low", "high"), aggregate.interval or (), strict=False)
+    return {"value": aggregate.value, **dict(low_and_high)}
+
+
+def _curve_json(curve: Curve) -> dict[str, list[float]]:
+    return {name: [float(each) for each in values] for name, values in curve._asdict().items()}
+
+
+def _words(machine: Mapping[str, str | int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in machine.items())

@@ -1,0 +1,36 @@
+"""Crafter's score: how often the episodes of training reach each of the 22 achievements.
+
+Source: Hafner, "Benchmarking the Spectrum of Agent Capabilities", ICLR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.metrics import ACHIEVED
+
+EPISODES = "collection/episodes"
+
+
+def success_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Achievement -> per cent of all training episodes that ended in which it was reached; None if none are counted.
+
+    Args:
+        records: the lines of metrics.jsonl.
+    """
+    counts: dict[str, int] = {}
+    episodes = 0
+    for record in records:
+        episodes += record.get(EPISODES, 0)
+        for name, count in record.items():
+            if name.startswith(ACHIEVED):
+                counts[name.removeprefix(ACHIEVED)] = counts.get(name.removeprefix(ACHIEVED), 0) + count
+    return {name: 100.0 * count / episodes for name, count in counts.items()} or None
+
+
+def crafter_score(rates: Mapping[str, float]) -> float:
+    """exp(mean over achievements of ln(1 + s)) − 1, in per cent, where s is a success rate in per cent."""
+    return float(np.expm1(np.mean(np.log1p(list(rates.values())))))

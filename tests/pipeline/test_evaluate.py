@@ -1,0 +1,105 @@
+"""Which episodes are played, under which protocol, and that who plays them may die.
+
+That a run's own protocol gives its own scores again is shown in test_end_to_end.py.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.config import ALE_MAX_FRAMES, AtariConfig
+from cluster import connect
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError
+from cluster.spawn import Placement, spawn
+from cluster.supervise import Worker
+from pipeline import evaluate, workers
+from pipeline.errors import RunFailedError, UsageError
+from pipeline.evaluate import Arguments, Plan, main
+from pipeline.presets import CATCH, DEMO, IRIS_ATARI100K
+from pipeline.run_dir import RunDirectory
+from tests.learners.fakes import TINY_AGENT
+from tests.pipeline.fakes import Player
+from tests.pipeline.scores.runs import write_run
+
+EVALUATION = DEMO.evaluation.model_copy(update={"envs_per_evaluator": 4})
+PLAN = Plan(DEMO.env, EVALUATION, seeds=(3, 5), episodes=10)
+
+
+def test_episodes_are_played_in_batches_of_the_size_that_is_part_of_the_protocol():
+    assert PLAN.batches == [(3, 0, 4), (3, 1, 4), (3, 2, 2), (5, 0, 4), (5, 1, 4), (5, 2, 2)]
+
+
+def test_the_published_protocol_is_that_of_the_paper_on_the_runs_own_game():
+    plan = evaluate._plan(DEMO, Arguments(run_dir=Path("run")))
+    assert isinstance(plan.env, AtariConfig)
+    assert (plan.env.game, plan.env.evaluation_max_frames) == (DEMO.game, ALE_MAX_FRAMES)
+    assert plan.evaluation == IRIS_ATARI100K.evaluation
+    assert (plan.episodes, plan.evaluation.temperature, plan.evaluation.epsilon) == (100, 0.5, 0.0)
+    assert plan.seeds == (DEMO.seed,)
+
+
+def test_the_runs_own_protocol_is_played_on_request_and_where_none_is_published(capsys: pytest.CaptureFixture[str]):
+    plan = evaluate._plan(DEMO, Arguments(run_dir=Path("run"), protocol="run", episodes=7, seeds=(1, 2)))
+    assert (plan.env, plan.evaluation, plan.episodes, plan.seeds) == (DEMO.env, DEMO.evaluation, 7, (1, 2))
+    assert capsys.readouterr().out == ""
+    assert evaluate._plan(CATCH, Arguments(run_dir=Path("run"))).evaluation == CATCH.evaluation
+    words = "no protocol is published for catch on catch: played as the run itself does\n"
+    assert capsys.readouterr().out == words
+
+
+def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
+    run = write_run(tmp_path, "Pong", 0)
+    RunDirectory.open(run).close()
+    with pytest.raises(UsageError, match="--seeds: found 4 twice, expected different seeds"):
+        main([str(run), "--seeds", "4", "1", "4"])
+    with pytest.raises(UsageError, match="found no commit, expected at least one iteration to evaluate"):
+        main([str(run)])
+    with pytest.raises(UsageError, match="found no run there"):
+        main([str(tmp_path)])
+    assert not (run / "evaluation.json").exists()
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path, deaths: int
+) -> dict[Any, Any]:
+    """The plan, played by two fakes who die so often."""
+    (tmp_path / "deaths").mkdir()
+    for death in range(deaths):
+        (tmp_path / "deaths" / str(death)).touch()
+    start = partial(spawn, Player, str(tmp_path / "deaths"), EVALUATION.envs_per_evaluator, placement=placement)
+    monkeypatch.setattr(workers, "start_evaluators", lambda *_: [Worker(f"evaluator {i}", start) for i in range(2)])
+    monkeypatch.setattr(connect, "connect", lambda config: None)
+    monkeypatch.setattr(connect, "disconnect", lambda: None)
+    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.float32), 9, cluster, 2)
+
+
+@pytest.mark.ray
+def test_every_episode_is_played_once_whoever_dies(
+    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path
+):
+    played = play(monkeypatch, cluster, placement, tmp_path, deaths=cluster.max_losses)
+    assert list(played) == PLAN.batches
+    scores = [each.score for batch in played.values() for each in batch]
+    assert scores == [1000.0 * seed + index for seed in (3, 5) for index in range(10)]
+    assert not list((tmp_path / "deaths").iterdir())
+
+
+@pytest.mark.ray
+def test_who_dies_too_often_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path
+):
+    with pytest.raises(RunFailedError, match=r"evaluation episodes.*; that was loss 4: giving up"):
+        play(monkeypatch, cluster, placement, tmp_path, deaths=cluster.max_losses + 20)
+
+
+@pytest.mark.ray
+def test_a_gpu_that_is_not_there_is_one_line(cluster: ClusterConfig):
+    config = cluster.model_copy(update={"device": "cuda"})
+    with pytest.raises(ClusterError, match="--device cuda: found no node with a GPU"):
+        workers.start_evaluators(config, TINY_AGENT, DEMO.env, DEMO.evaluation, 1)
