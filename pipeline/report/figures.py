@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 from pipeline.report.comparison import THRESHOLDS, Aggregate, Comparison, Entry
@@ -121,7 +122,7 @@ def _aggregates(rated: Sequence[Entry], published: Sequence[Entry]) -> Figure:
     shown = {name: [entry for entry in (*rated, *published) if name in entry.aggregates] for name in AGGREGATES}
     shown = {name: entries for name, entries in shown.items() if entries}
     heights = [len(entries) * _pitch(map(_entry_label, entries)) + 0.36 for entries in shown.values()]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.5), layout=ConstrainedLayoutEngine(h_pad=0.08))
     axes = figure.subplots(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axis, (name, entries) in zip(axes, shown.items(), strict=True):
         better = "less is better" if name == "optimality gap" else "more is better"
@@ -130,6 +131,7 @@ def _aggregates(rated: Sequence[Entry], published: Sequence[Entry]) -> Figure:
             is_ours = entry in rated
             colour, marker = (_colour(rated.index(entry)), _marker(rated.index(entry))) if is_ours else (PUBLISHED, "D")
             _point(axis, row, entry.aggregates[name], colour, marker, size=6 if is_ours else 4)
+        axis.locator_params(axis="x", nbins=5)
         _rows(axis, [_entry_label(entry) for entry in entries])
     return figure
 
@@ -137,7 +139,7 @@ def _aggregates(rated: Sequence[Entry], published: Sequence[Entry]) -> Figure:
 def _point(axis: Axes, row: int, aggregate: Aggregate, colour: str, marker: str, size: float) -> None:
     if aggregate.interval:
         axis.plot(aggregate.interval, (row, row), color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt")
-    axis.plot(aggregate.value, row, color=colour, marker=marker, markersize=size, linestyle="none")
+    axis.plot(aggregate.value, row, color=colour, marker=marker, markersize=size, linestyle="none", clip_on=False)
 
 
 def _profiles(comparison: Comparison) -> Figure:
@@ -225,6 +227,7 @@ def _efficiency(comparison: Comparison) -> Figure:
     for name, curve in comparison.efficiency.items():
         _band(axis, curve, names.index(name), name)
     axis.set(xlabel="environment steps", ylabel="interquartile mean")
+    axis.locator_params(axis="x", nbins=5)
     _legend(figure, axis)
     return figure
 

@@ -223,7 +223,10 @@ def test_identity_changes_with_what_is_played():
     assert other.identity() != DEBUG.identity()
 
 
-@pytest.mark.parametrize("module", ["pipeline.presets", "pipeline.cli", "pipeline.run_dir"])
+@pytest.mark.parametrize(
+    "module",
+    [*("pipeline.presets", "pipeline.cli", "pipeline.run_dir"), "pipeline.evaluate", "pipeline.report.__main__"],
+)
 def test_the_command_line_loads_neither_torch_nor_numpy_nor_ray_nor_gymnasium(module: str):
     heavy = "{'torch', 'numpy', 'ray', 'gymnasium'}"
     code = f"import sys, {module}; print(sorted({heavy} & sys.modules.keys()))"
