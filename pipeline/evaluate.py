@@ -6,6 +6,7 @@ Under the published protocol of its algorithm; the same seed gives the same scor
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     config = run.config()
     plan = _plan(config, arguments)
+    out = arguments.out or run.evaluation_file
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError(f"--out: found no directory {out.parent} that can be written to, expected one")
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     if checkpoint is None:
         raise UsageError(f"{run.path}: found no commit, expected at least one iteration to evaluate")
@@ -107,7 +111,6 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     ]
     amounts = {"steps": checkpoint.state.steps, "episodes": plan.episodes, "seeds": len(plan.seeds)}
     evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
-    out = arguments.out or run.evaluation_file
     write_durably(out, evaluation.to_bytes())
     print(in_words(evaluation.protocol))
     words = f"score {evaluation.score_mean:.2f} ± {evaluation.score_std:.2f} over {len(episodes)} episodes"

@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, words, PROGRAM)
     if not (arguments.directories or arguments.scores):
         raise UsageError("found nothing to report, expected directories of runs or --scores FILE.csv")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UsageError(f"--out: found a file at {arguments.out}, expected a directory or nothing")
     # What follows loads numpy and matplotlib, which a mistyped flag and --help should not wait for.
     from pipeline.report.comparison import compare
     from pipeline.report.figures import draw
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (figures / f"{drawing.name}.svg").write_bytes(drawing.svg)
         (figures / f"{drawing.name}.png").write_bytes(drawing.png)
     for name, text in files.items():
-        (arguments.out / name).write_text(text)
+        (arguments.out / name).write_text(text, encoding="utf-8")
     for note in comparison.notes:
         print(f"note: {note}")
     print(f"{len(results)} runs of {len(algorithms)} algorithms: {arguments.out / 'report.html'}")

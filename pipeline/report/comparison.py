@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.scores.aggregates import (
     AGGREGATES,
-    Floats,
-    Interval,
+    Band,
+    Estimate,
     Reference,
     Runs,
     Statistic,
@@ -39,13 +39,7 @@ OF_MEANS = {"mean": mean, "median": median}
 """The aggregates that follow from one number a game, the mean over its runs."""
 
 
-class Aggregate(NamedTuple):
-    value: float
-    interval: tuple[float, float] | None
-    """None where there is only one run of every game."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """An algorithm in a report."""
 
@@ -55,7 +49,7 @@ class Entry:
     """In the games' own units."""
     normalised: Runs
     """By a human's; of the games in the aggregates alone."""
-    aggregates: Mapping[str, Aggregate]
+    aggregates: Mapping[str, Estimate]
     """Empty where no game has a human's score."""
 
     @property
@@ -70,7 +64,7 @@ class Crafter(NamedTuple):
 
     rates: Mapping[str, float]
     """Achievement -> per cent of episodes, mean over runs."""
-    score: Aggregate
+    score: Estimate
 
 
 @dataclass(frozen=True)
@@ -80,9 +74,9 @@ class Comparison:
     """Of runs, ours and others'."""
     published: Sequence[Entry]
     """One number a game each; none where no game of the entries is among theirs."""
-    profiles: Mapping[str, tuple[Floats, Floats, Floats]]
-    """Algorithm -> value, low and high at every one of THRESHOLDS."""
-    improvement: Mapping[tuple[str, str], tuple[Interval, int]]
+    profiles: Mapping[str, Band]
+    """Of every algorithm, at THRESHOLDS."""
+    improvement: Mapping[tuple[str, str], tuple[Estimate, int]]
     """Of the first over the second, and in how many games."""
     learning: Mapping[str, Mapping[str, Curve]]
     """Game -> algorithm -> scores in the game's own units."""
@@ -101,13 +95,10 @@ class Comparison:
             "published": {each.name: _entry_json(each) for each in self.published},
             "performance profiles": {
                 "thresholds": THRESHOLDS.round(6).tolist(),
-                **{
-                    name: dict(zip(Interval._fields, map(list, found), strict=True))
-                    for name, found in self.profiles.items()
-                },
+                **{name: _json(found) for name, found in self.profiles.items()},
             },
             "probability of improvement": [
-                {"of": of, "over": over, **interval._asdict(), "games": games}
+                {"of": of, "over": over, **_json(interval), "games": games}
                 for (of, over), (interval, games) in self.improvement.items()
             ],
             "learning curves": {
@@ -116,8 +107,7 @@ class Comparison:
             },
             "sample efficiency": {name: _curve_json(curve) for name, curve in self.efficiency.items()},
             "crafter": {
-                name: {"score": _aggregate_json(each.score), "success rates": each.rates}
-                for name, each in self.crafter.items()
+                name: {"score": _json(each.score), "success rates": each.rates} for name, each in self.crafter.items()
             },
             "machines": list(self.machines),
             "notes": list(self.notes),
@@ -174,13 +164,8 @@ def _entry(
     statistics: Mapping[str, Statistic] = AGGREGATES,
 ) -> Entry:
     normalised = {game: human_normalised(scores[game], published.references[game]) for game in games}
-    found = {key: _aggregate(normalised, statistic) for key, statistic in statistics.items()} if normalised else {}
+    found = {key: estimate(normalised, statistic) for key, statistic in statistics.items()} if normalised else {}
     return Entry(name, protocol, scores, normalised, found)
-
-
-def _aggregate(runs: Runs, statistic: Statistic) -> Aggregate:
-    value, low, high = estimate(runs, statistic)
-    return Aggregate(value, (low, high) if max(map(len, runs.values())) > 1 else None)
 
 
 def _warnings(algorithm: Algorithm, published: Published) -> Iterator[str]:
@@ -206,7 +191,7 @@ def runs_a_game(runs: Runs) -> str:
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
 
 
-def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], tuple[Interval, int]]]:
+def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], tuple[Estimate, int]]]:
     for one, two in combinations(entries, 2):
         if common := [game for game in one.normalised if game in two.normalised]:
             yield (one.name, two.name), (probability_of_improvement(one.normalised, two.normalised), len(common))
@@ -240,7 +225,7 @@ def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
     for algorithm in algorithms:
         runs = [rates for each in algorithm.results if (rates := success_rates(each.metrics))]
         if runs:
-            score = _aggregate({"crafter": np.array([crafter_score(rates) for rates in runs])}, mean)
+            score = estimate({"crafter": np.array([crafter_score(rates) for rates in runs])}, mean)
             names = dict.fromkeys(name for rates in runs for name in rates)
             yield (
                 algorithm.name,
@@ -253,18 +238,18 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "protocol": entry.protocol,
         "runs": {game: len(scores) for game, scores in entry.scores.items()},
         "games in the aggregates": len(entry.normalised),
-        **{name: _aggregate_json(each) for name, each in entry.aggregates.items()},
+        **{name: _json(each) for name, each in entry.aggregates.items()},
         **({"superhuman": entry.superhuman[0], "strictly superhuman": entry.superhuman[1]} if entry.normalised else {}),
     }
 
 
-def _aggregate_json(aggregate: Aggregate) -> dict[str, float]:
-    low_and_high = zip(("low", "high"), aggregate.interval or (), strict=False)
-    return {"value": aggregate.value, **dict(low_and_high)}
+def _curve_json(curve: Curve) -> dict[str, Any]:
+    return {"steps": curve.steps, **_json(curve.band)}
 
 
-def _curve_json(curve: Curve) -> dict[str, list[float]]:
-    return {name: [float(each) for each in values] for name, values in curve._asdict().items()}
+def _json(found: Estimate | Band) -> dict[str, Any]:
+    values = zip(("value", "low", "high"), (found.value, *(found.interval or ())), strict=False)
+    return {name: np.asarray(each).tolist() for name, each in values}
 
 
 def _words(machine: Mapping[str, str | int]) -> str:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
-from pipeline.report.comparison import THRESHOLDS, Aggregate, Comparison, Entry
-from pipeline.scores.aggregates import AGGREGATES
+from pipeline.report.comparison import THRESHOLDS, Comparison, Entry
+from pipeline.scores.aggregates import AGGREGATES, Estimate
 from pipeline.scores.curves import Curve
 
 WIDTH = 4.4
@@ -136,18 +136,19 @@ def _aggregates(rated: Sequence[Entry], published: Sequence[Entry]) -> Figure:
     return figure
 
 
-def _point(axis: Axes, row: int, aggregate: Aggregate, colour: str, marker: str, size: float) -> None:
-    if aggregate.interval:
-        axis.plot(aggregate.interval, (row, row), color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt")
-    axis.plot(aggregate.value, row, color=colour, marker=marker, markersize=size, linestyle="none", clip_on=False)
+def _point(axis: Axes, row: int, found: Estimate, colour: str, marker: str, size: float) -> None:
+    if found.interval:
+        axis.plot(found.interval, (row, row), color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt")
+    axis.plot(found.value, row, color=colour, marker=marker, markersize=size, linestyle="none", clip_on=False)
 
 
 def _profiles(comparison: Comparison) -> Figure:
     figure, axis = _single(2.2, comparison.profiles)
     highest = max(scores.max() for entry in comparison.entries for scores in entry.normalised.values())
-    for index, (name, (value, low, high)) in enumerate(comparison.profiles.items()):
+    for index, (name, (value, interval)) in enumerate(comparison.profiles.items()):
         axis.step(THRESHOLDS, value, where="post", color=_colour(index), linestyle=_line(index), label=_short(name))
-        axis.fill_between(THRESHOLDS, low, high, step="post", color=_colour(index), alpha=0.2, linewidth=0)
+        if interval:
+            axis.fill_between(THRESHOLDS, *interval, step="post", color=_colour(index), alpha=0.2, linewidth=0)
     axis.set(xlabel="human-normalised score τ", ylabel="share with score > τ", ylim=(0, 1.03))
     axis.set_xlim(0, float(np.clip(1.05 * highest, 1.0, THRESHOLDS[-1])))
     _legend(figure, axis)
@@ -159,7 +160,7 @@ def _improvement(comparison: Comparison) -> Figure:
     labels = [f"{_short(of)}\nover {_short(over)},\n{_games_words(games)}" for of, over, games in pairs]
     figure, axis = _single(0.5 + _pitch(labels) * len(labels))
     for row, (interval, _) in enumerate(comparison.improvement.values()):
-        _point(axis, row, Aggregate(interval.value, (interval.low, interval.high)), COLOURS[0], "o", 6)
+        _point(axis, row, interval, COLOURS[0], "o", 6)
     axis.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
     axis.set(xlim=(-0.02, 1.02), xlabel="probability that the first scores higher")
     _rows(axis, labels)
@@ -234,8 +235,10 @@ def _efficiency(comparison: Comparison) -> Figure:
 
 def _band(axis: Axes, curve: Curve, index: int, name: str) -> None:
     style: Any = {"color": _colour(index), "linestyle": _line(index), "marker": _marker(index)}
-    axis.plot(curve.steps, curve.value, markersize=3, label=_short(name), **style)
-    axis.fill_between(curve.steps, curve.low, curve.high, color=_colour(index), alpha=0.2, linewidth=0)
+    value, interval = curve.band
+    axis.plot(curve.steps, value, markersize=3, label=_short(name), **style)
+    if interval:
+        axis.fill_between(curve.steps, *interval, color=_colour(index), alpha=0.2, linewidth=0)
 
 
 def _crafter(comparison: Comparison) -> Figure:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.report.comparison import Aggregate, Comparison, runs_a_game
-from pipeline.scores.aggregates import AGGREGATES
+from pipeline.report.comparison import Comparison, Entry, runs_a_game
+from pipeline.scores.aggregates import AGGREGATES, Estimate
 
 LESS_IS_BETTER = "optimality gap"
 BOOTSTRAP = "In brackets: 95 % stratified bootstrap intervals over runs, 2 000 resamples."
@@ -102,47 +102,54 @@ def _columns(table: Table, published: str) -> list[str]:
 
 
 def _game(game: str, comparison: Comparison) -> Row:
-    means = [entry.scores[game].mean() if game in entry.scores else None for entry in comparison.entries]
-    known = [entry.scores[game].mean() if game in entry.scores else None for entry in comparison.published]
-    best = max((mean for mean in (*means, *known) if mean is not None), default=None)
-
-    def cells(values: Sequence[float | None]) -> list[Cell]:
-        return [Cell("") if value is None else Cell(f"{value:.1f}", value == best) for value in values]
-
-    reference = comparison.references.get(game, ()) if comparison.published else ()
-    between = [Cell(f"{value:.1f}") for value in reference] or [Cell("")] * (2 * bool(comparison.published))
-    return Row(game, [*cells(means), *between, *cells(known)])
+    values = [entry.scores[game].mean() if game in entry.scores else None for entry in _entries(comparison)]
+    reference = [f"{value:.1f}" for value in comparison.references.get(game, ())] or ["", ""]
+    return _row(game, comparison, ["" if value is None else f"{value:.1f}" for value in values], values, reference)
 
 
 def _summary(comparison: Comparison) -> Iterator[Row]:
-    entries = [*comparison.entries, *comparison.published]
+    entries = _entries(comparison)
     same_games = len({tuple(entry.normalised) for entry in entries if entry.normalised}) == 1
-
-    def row(label: str, texts: Mapping[str, str], values: Mapping[str, float]) -> Row:
-        choose: Callable[..., float] = min if label == LESS_IS_BETTER else max
-        best = choose(values.values()) if same_games and values else None
-        own, known = (
-            [Cell(texts.get(entry.name, ""), values.get(entry.name) == best and best is not None) for entry in some]
-            for some in (comparison.entries, comparison.published)
-        )
-        return Row(label, [*own, Cell(""), Cell(""), *known])
-
     for name in AGGREGATES:
-        found = {entry.name: entry.aggregates[name] for entry in entries if name in entry.aggregates}
-        texts = {key: _words(each) for key, each in found.items()}
-        yield row(name, texts, {key: each.value for key, each in found.items()})
-    rated = [entry for entry in entries if entry.normalised]
-    superhuman = {entry.name: entry.superhuman for entry in rated}
-    texts = {name: str(at) if at == above else f"{at} ({above} strictly)" for name, (at, above) in superhuman.items()}
-    yield row("superhuman games", texts, {name: float(counts[0]) for name, counts in superhuman.items()})
-    yield row("of games", {entry.name: str(len(entry.normalised)) for entry in rated}, {})
-    ours = [entry for entry in comparison.entries if entry.normalised]
-    yield row("runs a game", {entry.name: runs_a_game(entry.normalised) for entry in ours}, {})
+        found = [entry.aggregates.get(name) for entry in entries]
+        values = [each.value if each and same_games else None for each in found]
+        choose = min if name == LESS_IS_BETTER else max
+        yield _row(name, comparison, [_words(each) if each else "" for each in found], values, choose=choose)
+    counts = [entry.superhuman if entry.normalised else None for entry in entries]
+    values = [float(each[0]) if each and same_games else None for each in counts]
+    yield _row("superhuman games", comparison, [_superhuman(*each) if each else "" for each in counts], values)
+    yield _row("of games", comparison, [str(len(entry.normalised) or "") for entry in entries])
+    runs = [runs_a_game(entry.normalised) if entry.normalised else "" for entry in comparison.entries]
+    yield _row("runs a game", comparison, [*runs, *[""] * len(comparison.published)])
 
 
-def _words(aggregate: Aggregate) -> str:
-    interval = f" ({aggregate.interval[0]:.3f} to {aggregate.interval[1]:.3f})" if aggregate.interval else ""
-    return f"{aggregate.value:.3f}{interval}"
+def _entries(comparison: Comparison) -> list[Entry]:
+    return [*comparison.entries, *comparison.published]
+
+
+def _row(
+    label: str,
+    comparison: Comparison,
+    texts: Sequence[str],
+    values: Sequence[float | None] = (),
+    reference: Sequence[str] = ("", ""),
+    choose: Callable[..., float | None] = max,
+) -> Row:
+    """Texts of all entries, with the best of their values in bold; the reference stands before the published ones."""
+    best = choose((value for value in values if value is not None), default=None)
+    are_best = [value is not None and value == best for value in values] or [False] * len(texts)
+    cells = [Cell(text, is_best) for text, is_best in zip(texts, are_best, strict=True)]
+    ours, between = len(comparison.entries), [Cell(text) for text in reference] if comparison.published else []
+    return Row(label, [*cells[:ours], *between, *cells[ours:]])
+
+
+def _words(found: Estimate) -> str:
+    words = f" ({found.interval[0]:.3f} to {found.interval[1]:.3f})" if found.interval else ""
+    return f"{found.value:.3f}{words}"
+
+
+def _superhuman(at_least: int, above: int) -> str:
+    return str(at_least) if at_least == above else f"{at_least} ({above} strictly)"
 
 
 _MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}

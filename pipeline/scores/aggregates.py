@@ -32,10 +32,19 @@ class Reference(NamedTuple):
     human: float
 
 
-class Interval(NamedTuple):
+class Estimate(NamedTuple):
+    """A value, and how sure it is."""
+
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
+    """None where every game has one run, from which nothing follows about others."""
+
+
+class Band(NamedTuple):
+    """The same of several values, each (T,)."""
+
+    value: Floats
+    interval: tuple[Floats, Floats] | None
 
 
 def human_normalised(scores: ArrayLike, reference: Reference) -> Floats:
@@ -83,15 +92,16 @@ AGGREGATES: Mapping[str, Statistic] = {
 }
 
 
-def estimate(runs: Runs, statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def estimate(runs: Runs, statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """A statistic and its stratified bootstrap interval: the runs of every game are drawn anew, with replacement.
 
     The interval lies between percentiles of the resamples; a game of one run adds nothing to its width.
     """
-    rng = np.random.default_rng(seed)
     value = float(statistic([scores[None] for scores in runs.values()])[0])
-    low, high = _percentiles(statistic(resampled(runs, resamples, rng)))
-    return Interval(value, float(low), float(high))
+    if not _vary(runs):
+        return Estimate(value, None)
+    low, high = _percentiles(statistic(resampled(runs, resamples, np.random.default_rng(seed))))
+    return Estimate(value, (float(low), float(high)))
 
 
 def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floats]:
@@ -99,21 +109,20 @@ def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floa
     return [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in runs.values()]
 
 
-def performance_profile(
-    runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Floats, Floats, Floats]:
-    """Share of runs × games above each threshold τ (T,), and a pointwise interval: value, low, high, each (T,)."""
+def performance_profile(runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Band:
+    """Share of runs × games above each threshold τ (T,), and a pointwise interval."""
 
     def above(games: Sequence[Floats]) -> Floats:
         pooled = np.concatenate(games, axis=1)  # (R, N)
         return np.stack([(pooled > threshold).mean(axis=1) for threshold in thresholds], axis=1)  # (R, T)
 
     value = above([scores[None] for scores in runs.values()])[0]
-    low, high = _percentiles(above(resampled(runs, resamples, np.random.default_rng(seed))))
-    return value, low, high
+    if not _vary(runs):
+        return Band(value, None)
+    return Band(value, _percentiles(above(resampled(runs, resamples, np.random.default_rng(seed)))))
 
 
-def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """That a run of ours beats one of theirs in a game that both played, mean over those games; a tie is half a win.
 
     Raises: ValueError if they have no game in common.
@@ -128,9 +137,16 @@ def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RES
 
     first, second = ({game: runs[game] for game in common} for runs in (ours, theirs))
     value = better([scores[None] for scores in first.values()], [scores[None] for scores in second.values()])
+    if not (_vary(first) or _vary(second)):
+        return Estimate(float(value[0]), None)
     rng = np.random.default_rng(seed)
     low, high = _percentiles(better(resampled(first, resamples, rng), resampled(second, resamples, rng)))
-    return Interval(float(value[0]), float(low), float(high))
+    return Estimate(float(value[0]), (float(low), float(high)))
+
+
+def _vary(runs: Runs) -> bool:
+    """Whether some game has several runs."""
+    return any(len(scores) > 1 for scores in runs.values())
 
 
 def _by_game(games: Sequence[Floats]) -> Floats:
@@ -138,6 +154,8 @@ def _by_game(games: Sequence[Floats]) -> Floats:
     return np.stack([game.mean(axis=1) for game in games])
 
 
-def _percentiles(values: Floats) -> Floats:
+def _percentiles(values: Floats) -> tuple[Floats, Floats]:
+    """Between which CONFIDENCE of all resamples (R, …) lie."""
     outside = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    return np.percentile(values, [outside, 100.0 - outside], axis=0)
+    low, high = np.percentile(values, [outside, 100.0 - outside], axis=0)
+    return low, high

@@ -7,19 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.scores.aggregates import Floats, Reference, Statistic, estimate, human_normalised, mean
+from pipeline.scores.aggregates import Band, Reference, Statistic, estimate, human_normalised, mean
 
 Points = Mapping[int, float]
 """Environment steps -> mean score of the evaluation after them."""
 
 
 class Curve(NamedTuple):
-    """A value after so many steps, and its bootstrap interval; all (T,)."""
+    """Values after so many steps (T,)."""
 
     steps: Sequence[int]
-    value: Floats
-    low: Floats
-    high: Floats
+    band: Band
 
 
 def evaluations(records: Iterable[Mapping[str, Any]]) -> Points:
@@ -50,5 +48,7 @@ def _curve(games: Mapping[str, Sequence[Points]], statistic: Statistic) -> Curve
     steps = sorted(set.intersection(*(set(run) for runs in games.values() for run in runs)))
     at = [{game: np.array([run[step] for run in runs]) for game, runs in games.items()} for step in steps]
     found = [estimate(each, statistic) for each in at]
-    value, low, high = np.array(found, dtype=np.float64).reshape(-1, 3).T
-    return Curve(steps, value, low, high)
+    value, intervals = np.array([each.value for each in found]), [each.interval for each in found]
+    known = [each for each in intervals if each]
+    low, high = np.array(known).reshape(-1, 2).T
+    return Curve(steps, Band(value, (low, high) if len(known) == len(steps) else None))

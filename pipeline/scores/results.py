@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,8 @@ COLUMNS = ("algorithm", "game", "seed", "score")
 PROTOCOL_COLUMN = "protocol"
 """May follow the others."""
 NOT_STATED = "not stated"
+LARGEST = 1e12
+"""That a score may be; a sum of larger ones could be infinite."""
 OTHER_GAMES = ("crafter", "catch")
 """That a file may name beside those of Atari 100k."""
 
@@ -114,7 +115,7 @@ def read_csv(path: Path) -> list[Result]:
     Raises: UsageError at the first line that is wrong.
     """
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet's begins with a byte order mark
             lines = csv.DictReader(file)
             columns = tuple(lines.fieldnames or ())
             if columns not in (COLUMNS, (*COLUMNS, PROTOCOL_COLUMN)):
@@ -243,8 +244,8 @@ def _result_in(line: Mapping[str, str], path: Path, number: int) -> Result:
         if None in line.values() or None in line:
             raise ValueError(f"found {len([each for each in line.values() if each])} values, expected one a column")
         score = float(line["score"])
-        if not math.isfinite(score):
-            raise ValueError(f"found a score of {line['score']}, expected a number")
+        if not abs(score) <= LARGEST:  # nor is NaN
+            raise ValueError(f"found a score of {line['score']}, expected a number of at most {LARGEST:g}")
         if not line["algorithm"].strip():
             raise ValueError("found no name of an algorithm, expected one")
         protocol = line.get(PROTOCOL_COLUMN) or NOT_STATED

@@ -115,7 +115,17 @@ def test_files_alone_make_a_report_and_nothing_makes_none(tmp_path: Path):
     (write_run(tmp_path / "runs", "Pong", 0) / "scores.json").unlink()
     with pytest.raises(UsageError, match="found no finished run, expected at least one; left out, not finished: "):
         main([str(tmp_path / "runs"), "--out", str(tmp_path / "none")])
+    with pytest.raises(UsageError, match=r"--out: found a file at .*others\.csv, expected a directory or nothing"):
+        main(["--out", str(others), "--scores", str(others)])
     assert not (tmp_path / "none").exists()
+
+
+def test_a_name_like_a_published_one_is_another_algorithm(tmp_path: Path):
+    others = write_csv(tmp_path / "others.csv", *lines_of("iris", factor=0.5))
+    assert main(["--out", str(tmp_path / "out"), "--scores", str(others)]) == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    means = dict(zip(cells(table, "game"), cells(table, "mean"), strict=True))
+    assert means["iris"] < means["iris (published)"] == "1.046"
 
 
 MEANS = [("algorithms", "all"), ("algorithms", "some"), ("published", "iris")]

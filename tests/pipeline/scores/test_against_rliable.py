@@ -54,20 +54,20 @@ def test_intervals(name: str):
         {"ours": matrix}, lambda x: np.array([RLIABLE[name](x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)
     )
     low, high = intervals["ours"][:, 0]
-    assert abs(found.low - low) < TOLERANCE * (high - low)
-    assert abs(found.high - high) < TOLERANCE * (high - low)
+    assert found.interval == pytest.approx((low, high), abs=TOLERANCE * (high - low))
 
 
 def test_performance_profiles():
     matrix, thresholds = scores(1), np.array([0.0, 0.3, 0.6, 1.0, 2.0, 5.0])
-    value, low, high = performance_profile(by_game(matrix), thresholds, resamples=OURS)
+    value, interval = performance_profile(by_game(matrix), thresholds, resamples=OURS)
     runs: Any = {"ours": matrix}
     profiles, intervals = library.create_performance_profile(runs, thresholds, reps=RESAMPLES)
     assert value == pytest.approx(profiles["ours"], abs=1e-9)
     width = intervals["ours"][1] - intervals["ours"][0]
     step = 1.0 / matrix.size  # a share is a whole number of runs × games
-    assert (np.abs(low - intervals["ours"][0]) <= TOLERANCE * width + step).all()
-    assert (np.abs(high - intervals["ours"][1]) <= TOLERANCE * width + step).all()
+    assert interval
+    for ours, theirs in zip(interval, intervals["ours"], strict=True):
+        assert (np.abs(ours - theirs) <= TOLERANCE * width + step).all()
 
 
 def test_probability_of_improvement():
@@ -83,5 +83,4 @@ def test_probability_of_improvement():
         random_state=np.random.RandomState(0),
     )
     low, high = intervals["pair"][:, 0]
-    assert abs(found.low - low) < 0.3 * (high - low)  # of 100 resamples: rliable takes 16 ms each
-    assert abs(found.high - high) < 0.3 * (high - low)
+    assert found.interval == pytest.approx((low, high), abs=0.3 * (high - low))  # theirs of 100, 16 ms each

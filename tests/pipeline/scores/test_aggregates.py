@@ -54,9 +54,15 @@ def test_an_interval_is_of_one_seed_and_holds_its_value():
     assert estimate(RUNS, aggregates.mean, seed=3) == estimate(RUNS, aggregates.mean, seed=3)
     found = estimate(RUNS, aggregates.mean)
     # Pong and Krull alone vary: 0, 0.5, 1 and 2, 3, 4 with weights 1, 2, 1, so the mean is 0.875 … 1.625.
-    assert found == (1.25, 0.875, 1.625)
-    alone = estimate({game: scores[:1] for game, scores in RUNS.items()}, aggregates.mean)
-    assert alone.low == alone.value == alone.high
+    assert found == (1.25, (0.875, 1.625))
+
+
+def test_where_every_game_has_one_run_nothing_has_an_interval():
+    alone = {game: scores[:1] for game, scores in RUNS.items()}
+    assert estimate(alone, aggregates.mean) == (0.875, None)
+    assert performance_profile(alone, np.array([0.5])).interval is None
+    assert probability_of_improvement(alone, alone) == (0.5, None)
+    assert probability_of_improvement(alone, RUNS).interval is not None
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
@@ -65,12 +71,16 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     for experiment in range(300):
         runs = {str(game): rng.normal(game, 1.0, size=10) for game in range(6)}
         found = estimate(runs, aggregates.mean, resamples=500, seed=experiment)
-        covered += found.low <= 2.5 <= found.high
+        assert found.interval
+        low, high = found.interval
+        covered += low <= 2.5 <= high
     assert 0.88 <= covered / 300 <= 0.98
 
 
 def test_a_profile_counts_what_is_above_each_threshold():
-    value, low, high = performance_profile(RUNS, np.array([-1.0, 0.0, 0.5, 1.0, 3.0, 4.0]))
+    value, interval = performance_profile(RUNS, np.array([-1.0, 0.0, 0.5, 1.0, 3.0, 4.0]))
+    assert interval
+    low, high = interval
     assert value.tolist() == [1.0, 7 / 8, 5 / 8, 2 / 8, 1 / 8, 0.0]
     assert (low <= value).all()
     assert (value <= high).all()

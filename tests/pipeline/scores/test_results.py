@@ -77,6 +77,7 @@ def test_steps_that_were_lost_are_told(tmp_path: Path):
     [
         ("a,Pong,0,nan", "line 2: found a score of nan, expected a number"),
         ("a,Pong,0,inf", "line 2: found a score of inf"),
+        ("a,Pong,0,-1e308", "line 2: found a score of -1e308, expected a number of at most 1e+12"),
         ("a,Pong,zero,1", "line 2: invalid literal"),
         ("a,Pnog,0,1", "line 2: unknown Atari game: found 'Pnog', nearest name 'Pong'"),
         ("a,Pong,0", "line 2: found 3 values, expected one a column"),
@@ -104,6 +105,12 @@ def test_other_columns_and_no_table_are_one_line(tmp_path: Path, content: bytes,
     (tmp_path / "others.csv").write_bytes(content)
     with pytest.raises(UsageError, match=words):
         read_csv(tmp_path / "others.csv")
+
+
+def test_a_spreadsheets_table_can_be_read(tmp_path: Path):
+    """It begins with a byte order mark and ends its lines in two characters."""
+    (tmp_path / "others.csv").write_bytes(b"\xef\xbb\xbfalgorithm,game,seed,score\r\na,Pong,0,1\r\n")
+    assert [each.algorithm for each in read_csv(tmp_path / "others.csv")] == ["a"]
 
 
 def test_no_file_is_one_line(tmp_path: Path):
