@@ -113,8 +113,7 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
     write_durably(out, evaluation.to_bytes())
     print(in_words(evaluation.protocol))
-    words = f"score {evaluation.score_mean:.2f} ± {evaluation.score_std:.2f} over {len(episodes)} episodes"
-    print(f"{config.game}, seed {config.seed}, iteration {checkpoint.iteration}: {words}; each of them: {out}")
+    print(f"{evaluation.summary}; each of them: {out}")
     return 0
 
 

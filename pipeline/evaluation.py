@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from actors.config import EnvironmentConfig, EvaluationConfig, Protocol
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import RunConfig
+from pipeline.run_dir import METRICS_FILE
+from pipeline.scores.crafter import crafter_score, success_rates
 
 
 class _Form(BaseModel):
@@ -52,6 +55,8 @@ class Evaluation(_Form):
     score_std: float
     """Of the population: divided by the number of episodes."""
     episodes: list[Episode] = Field(min_length=1)
+    success_rates: dict[str, float]
+    """Achievement -> per cent of all episodes of its training in which it was reached; empty in games without any."""
 
     @classmethod
     def of(cls, config: RunConfig, checkpoint: Checkpoint, protocol: Protocol, episodes: Sequence[Episode]) -> Self:
@@ -69,7 +74,16 @@ class Evaluation(_Form):
             score_mean=float(np.mean(scores)),
             score_std=float(np.std(scores)),
             episodes=list(episodes),
+            success_rates=success_rates(map(json.loads, checkpoint.read(METRICS_FILE).splitlines())),
         )
+
+    @property
+    def summary(self) -> str:
+        """For people, in one line."""
+        score = f"score {self.score_mean:.2f} ± {self.score_std:.2f} over {len(self.episodes)} episodes"
+        crafter = f"; Crafter score in training {crafter_score(self.success_rates):.2f} %" if self.success_rates else ""
+        learnt = f"after {self.iterations} iterations and {self.steps} steps"
+        return f"{self.game}, seed {self.seed}: {score} {learnt}{crafter}"
 
     def to_bytes(self) -> bytes:
         return (self.model_dump_json(indent=1) + "\n").encode()

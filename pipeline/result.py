@@ -51,11 +51,9 @@ def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:
 
 def describe_result(run: RunDirectory) -> str:
     """Score, where the pictures are, and what to try next."""
-    scores = read(run.scores_file)
     newest = {kind: max(run.media.glob(pattern), default=None) for kind, pattern in _PICTURES.items()}
     lines = [
-        f"{scores.game}, seed {scores.seed}: score {scores.score_mean:.2f} ± {scores.score_std:.2f} over "
-        f"{len(scores.episodes)} episodes after {scores.iterations} iterations and {scores.steps} steps",
+        read(run.scores_file).summary,
         *(f"  {kind:<32}{_relative(path)}" for kind, path in newest.items() if path),
         f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
         f"  {'check every stored byte':<32}python -m pipeline.verify {_relative(run.path)}",

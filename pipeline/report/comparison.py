@@ -26,7 +26,7 @@ from pipeline.scores.aggregates import (
     strictly_superhuman,
     superhuman,
 )
-from pipeline.scores.crafter import crafter_score, success_rates
+from pipeline.scores.crafter import crafter_score
 from pipeline.scores.curves import Curve, evaluations, learning_curve, sample_efficiency
 from pipeline.scores.published import PROTOCOL, Published
 from pipeline.scores.results import NOT_STATED, Algorithm
@@ -223,7 +223,7 @@ def _sample_efficiency(
 
 def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
     for algorithm in algorithms:
-        runs = [rates for each in algorithm.results if (rates := success_rates(each.metrics))]
+        runs = [each.success_rates for each in algorithm.results if each.success_rates]
         if runs:
             score = estimate({"crafter": np.array([crafter_score(rates) for rates in runs])}, mean)
             names = dict.fromkeys(name for rates in runs for name in rates)

@@ -15,8 +15,8 @@ from pipeline.metrics import ACHIEVED
 EPISODES = "collection/episodes"
 
 
-def success_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Achievement -> per cent of all training episodes that ended in which it was reached; None if none are counted.
+def success_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Achievement -> per cent of all training episodes that ended in which it was reached; empty if none are counted.
 
     Args:
         records: the lines of metrics.jsonl.
@@ -28,7 +28,7 @@ def success_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float] | No
         for name, count in record.items():
             if name.startswith(ACHIEVED):
                 counts[name.removeprefix(ACHIEVED)] = counts.get(name.removeprefix(ACHIEVED), 0) + count
-    return {name: 100.0 * count / episodes for name, count in counts.items()} or None
+    return {name: 100.0 * count / episodes for name, count in counts.items()}
 
 
 def crafter_score(rates: Mapping[str, float]) -> float:

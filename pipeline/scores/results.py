@@ -51,6 +51,8 @@ class Result:
     machine: Mapping[str, str | int] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, Any]] = ()
     """Of every iteration."""
+    success_rates: Mapping[str, float] = field(default_factory=dict)
+    """Achievement -> per cent of training episodes."""
     deviations: Sequence[str] = ()
     """From the protocol that is published for its algorithm and game; none where there is no such."""
 
@@ -98,15 +100,6 @@ def read_runs(directories: Sequence[Path]) -> tuple[list[Result], list[str]]:
             if isinstance(found := _result_of(run, notes), Result):
                 results[run.resolve()] = found
     return list(results.values()), list(dict.fromkeys(notes))
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """What a run measured of itself, an iteration each. Raises: UsageError if metrics.jsonl is damaged."""
-    path = run / METRICS_FILE
-    try:
-        return read_records(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: damaged ({error}); the command that trained the run mends it") from error
 
 
 def read_csv(path: Path) -> list[Result]:
@@ -202,7 +195,8 @@ def _result_of(run: Path, notes: list[str]) -> Result | None:
         source=run,
         settings={name: each for name, each in _flat(config.identity()) if not name.startswith(_NOT_SETTINGS)},
         machine=found.machine,
-        metrics=read_metrics(run),
+        metrics=_read_metrics(run),
+        success_rates=found.success_rates,
         deviations=_deviations(config, found.protocol),
     )
 
@@ -229,6 +223,15 @@ def _read(path: Path) -> Evaluation:
     except (ValueError, OSError) as error:
         mends = "pipeline.evaluate" if path.name == EVALUATION_FILE else "the command that trained the run"
         raise UsageError(f"{path}: damaged ({error}); {mends} writes it anew") from error
+
+
+def _read_metrics(run: Path) -> list[dict[str, Any]]:
+    """What a run measured of itself, an iteration each. Raises: UsageError if metrics.jsonl is damaged."""
+    path = run / METRICS_FILE
+    try:
+        return read_records(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: damaged ({error}); the command that trained the run mends it") from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -62,7 +62,7 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
         main([str(run)])
     with pytest.raises(UsageError, match="found no run there"):
         main([str(tmp_path)])
-    with pytest.raises(UsageError, match="--out: found no directory .*none that can be written to"):
+    with pytest.raises(UsageError, match=r"--out: found no directory .*none that can be written to"):
         main([str(run), "--out", str(tmp_path / "none" / "evaluation.json")])
     assert not (run / "evaluation.json").exists()
 

@@ -40,8 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         for game in ("Pong", "Krull"):
             write_run(directory / "runs", game, seed, 10.0 + seed, metrics=evaluations)
-    crafter = {"iteration": 1, "steps": 20, "collection/episodes": 2, "collection/achieved/collect_coal": 1}
-    write_run(directory / "runs", "crafter", 0, 2.1, preset="builder", metrics=[crafter])
+    write_run(directory / "runs", "crafter", 0, 2.1, preset="builder", success_rates={"collect_coal": 50.0})
     name = "an-agent-whose-name-nobody-would-want-to-have-to-read-aloud" * 2
     lines = [f"{name},{game},{seed},{score + seed}" for game, score in load().scores["iris"].items() for seed in (0, 1)]
     others = write_csv(directory / "others.csv", *lines)

@@ -165,9 +165,8 @@ def test_the_table_of_8_games_has_newer_algorithms(tmp_path: Path):
 
 
 def test_crafter_has_its_score_and_no_atari_beside_it(tmp_path: Path):
-    metrics = [{"iteration": 1, "steps": 20, "collection/episodes": 2, "collection/achieved/collect_coal": 1}]
-    write_run(tmp_path / "runs", "crafter", 0, 2.1, metrics=metrics)
-    write_run(tmp_path / "runs", "crafter", 1, 2.1, metrics=[{**metrics[0], "collection/achieved/collect_coal": 2}])
+    write_run(tmp_path / "runs", "crafter", 0, 2.1, success_rates={"collect_coal": 50.0})
+    write_run(tmp_path / "runs", "crafter", 1, 2.1, success_rates={"collect_coal": 100.0})
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     found = content(tmp_path / "out")
     assert found["crafter"]["p"]["success rates"] == {"collect_coal": 75.0}

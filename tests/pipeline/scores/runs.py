@@ -50,6 +50,7 @@ def evaluation(config: RunConfig, score: float, episodes: int = EPISODES, checkp
         machine={"device": "cpu", "torch": "2.13.0"},
         score_mean=score,
         score_std=0.0,
+        success_rates={},
         episodes=[Episode(seed=config.seed, index=index, score=score, length=9) for index in range(episodes)],
     )
 

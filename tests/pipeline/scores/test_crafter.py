@@ -15,7 +15,7 @@ def test_success_is_over_all_training_episodes():
         {"collection/episodes": 1, "collection/achieved/coal": 1, "collection/achieved/iron": 0},
     ]
     assert success_rates(records) == {"coal": 50.0, "iron": 0.0}
-    assert success_rates([{"collection/episodes": 3}]) is None
+    assert success_rates([{"collection/episodes": 3}]) == {}
 
 
 def test_the_score_is_a_geometric_mean_that_zeros_do_not_ruin():
