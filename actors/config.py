@@ -103,7 +103,7 @@ class GymConfig(Config):
 
     @property
     def evaluation_protocol(self) -> Protocol:
-        return {"environment": self.id}
+        return {"environment": "as registered with Gymnasium"}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.gym import Gym

@@ -1,6 +1,6 @@
 """`python -m pipeline.evaluate RUN_DIR`: plays whole episodes with the agent of a run's last commit.
 
-Under the published protocol of its algorithm; the same seed gives the same scores, however many processes play.
+Under the published protocol of its algorithm. On a CPU the same seed gives the same scores, whoever plays.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Arguments(Config):
     """The published one of the run's algorithm and kind of game, where there is one; or what the run itself was
     configured to."""
     evaluators: NonNegativeInt = 0
-    """Processes, of one CPU each; 0: as many as there are CPUs. Changes no result."""
+    """Processes, of one CPU each, at most one for as many episodes as are played side by side; 0: as many as there are
+    CPUs. Changes no result."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of the networks; auto is cuda where the cluster has a GPU."""
     out: Path | None = None
@@ -86,11 +87,15 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     config = run.config()
     plan = _plan(config, arguments)
     out = arguments.out or run.evaluation_file
-    if not os.access(out.parent, os.W_OK):
-        raise UsageError(f"--out: found no directory {out.parent} that can be written to, expected one")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UsageError(f"--out: found no file {out} that can be written, expected one")
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     if checkpoint is None:
         raise UsageError(f"{run.path}: found no commit, expected at least one iteration to evaluate")
+    if checkpoint.state.identity != config.identity_hash():
+        raise UsageError(f"{run.config_file}: not the configuration of checkpoint {checkpoint.path.name}")
+    for reason in checkpoint.passed_over:
+        print(f"passed over: {reason}")
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
     from learners.durable import write_durably
     from learners.learner import acting_weights
@@ -109,7 +114,8 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
         for (seed, _, _), batch in scores.items()
         for each in batch
     ]
-    amounts = {"steps": checkpoint.state.steps, "episodes": plan.episodes, "seeds": len(plan.seeds)}
+    learnt = {"steps": checkpoint.state.steps, "iterations": checkpoint.iteration}
+    amounts = {**learnt, "episodes": plan.episodes, "seeds": len(plan.seeds)}
     evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
     write_durably(out, evaluation.to_bytes())
     print(in_words(evaluation.protocol))
@@ -121,7 +127,8 @@ def _plan(config: RunConfig, arguments: Arguments) -> Plan:
     env, evaluation = config.env, config.evaluation
     if arguments.protocol == "published":
         if published := published_like(config):
-            env, evaluation = published.env, published.evaluation
+            limits = published.env.model_dump(include={"evaluation_max_frames"})
+            env, evaluation = env.model_copy(update=limits), published.evaluation
         else:
             print(f"no protocol is published for {config.preset} on {config.game}: played as the run itself does")
     seeds = arguments.seeds or (config.seed,)
@@ -172,7 +179,7 @@ def _play(
 
     connect(cluster)
     try:
-        workers = start_evaluators(cluster, agent, plan.env, plan.evaluation, num_evaluators or len(waiting))
+        workers = start_evaluators(cluster, agent, plan.env, plan.evaluation, num_evaluators, len(waiting))
         asyncio.run(work_all(workers))
     finally:
         reporter.close()

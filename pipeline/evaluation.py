@@ -100,13 +100,16 @@ def read(path: Path) -> Evaluation:
 
 
 def protocol_of(
-    env: EnvironmentConfig, evaluation: EvaluationConfig, *, steps: int, episodes: int, seeds: int = 1
+    env: EnvironmentConfig, evaluation: EvaluationConfig, *, steps: int, iterations: int, episodes: int, seeds: int = 1
 ) -> Protocol:
-    """How an agent that has learnt from so many steps is evaluated, in words that a table can carry."""
+    """How an agent is evaluated that has learnt from so many steps in so many iterations."""
+    learnt: Protocol = {"environment steps": steps, "iterations": iterations}
+    return {**learnt, "episodes": episodes, "evaluation seeds": seeds, **conditions(env, evaluation)}
+
+
+def conditions(env: EnvironmentConfig, evaluation: EvaluationConfig) -> Protocol:
+    """Under which an episode is played."""
     return {
-        "environment steps": steps,
-        "episodes": episodes,
-        "evaluation seeds": seeds,
         "epsilon": evaluation.epsilon,
         "temperature": evaluation.temperature,
         "side by side": evaluation.envs_per_evaluator,

@@ -230,9 +230,9 @@ PRESETS: dict[str, tuple[str, RunConfig]] = {
 
 
 def published_like(config: RunConfig) -> RunConfig | None:
-    """The published run of the same algorithm on the same game, as it is evaluated; None where nothing is published."""
+    """The published run of the same algorithm on the same game; None where nothing is published."""
     for published in PUBLISHED:
         if (published.world_model.kind, published.env.kind) == (config.world_model.kind, config.env.kind):
-            limits = published.env.model_dump(include={"evaluation_max_frames"})
-            return published.model_copy(update={"env": config.env.model_copy(update=limits)})
+            game = config.env.model_dump(include={"game"})
+            return published.model_copy(update={"env": published.env.model_copy(update=game)})
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 import ray
@@ -256,21 +256,43 @@ def start_workers(config: RunConfig, run: RunDirectory, agent: AgentConfig, rese
 
 
 def start_evaluators(
-    cluster: ClusterConfig, agent: AgentConfig, env: EnvironmentConfig, evaluation: EvaluationConfig, most: int
+    cluster: ClusterConfig,
+    agent: AgentConfig,
+    env: EnvironmentConfig,
+    evaluation: EvaluationConfig,
+    count: int,
+    most: int,
 ) -> list[Worker]:
-    """Evaluators alone, one for each CPU of the cluster but `most` at most, which share its GPUs if it has any.
+    """Evaluators alone: `count`, or as many as there are CPUs, but `most` at most. They share all GPUs there are.
 
     Raises: ClusterError if the cluster has too little.
     """
-    count = min(most, int(ray.cluster_resources().get("CPU", 1)))
-    gpus = ray.cluster_resources().get("GPU", 0.0) if cluster.device != "cpu" else 0.0
-    if cluster.device == "cuda" and not gpus:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if cluster.device == "cuda" and not any(node.get("GPU") for node in nodes):
         raise ClusterError("--device cuda: found no node with a GPU, expected at least one")
-    share = min(1.0, floor(gpus / count / GPU_UNIT) * GPU_UNIT)
-    group = reserve(cluster, [{"CPU": 1.0, "GPU": share} if share else {"CPU": 1.0}] * count)
-    places = [Placement(group, threads=1, num_gpus=share, bundle=index) for index in range(count)]
+    num_gpus = [0 if cluster.device == "cpu" else int(node.get("GPU", 0)) for node in nodes]
+    wanted = min(count or most, most)
+    room, share = evaluator_shares([int(node.get("CPU", 0)) for node in nodes], num_gpus, wanted)
+    if count and wanted > room:
+        raise ClusterError(f"--evaluators: found {count}, expected at most {room}, for which the cluster has room")
+    group = reserve(cluster, [{"CPU": 1.0, "GPU": share} if share else {"CPU": 1.0}] * room)
+    places = [Placement(group, threads=1, num_gpus=share, bundle=index) for index in range(room)]
     arguments, device = (Evaluator, env, evaluation, agent), "cuda" if share else "cpu"
     return [
         Worker(f"evaluator {index}", partial(spawn, *arguments, seed=0, device=device, placement=place))
         for index, place in enumerate(places)
     ]
+
+
+def evaluator_shares(num_cpus: Sequence[int], num_gpus: Sequence[int], most: int) -> tuple[int, float]:
+    """How many evaluators nodes with so many CPUs and GPUs have room for, and how much of a GPU is each one's.
+
+    Where there are GPUs, the nodes without one stay idle: a batch there would last many times as long.
+    """
+    if not any(num_gpus):
+        return min(most, sum(num_cpus)), 0.0
+    places = [(cpus, gpus) for cpus, gpus in zip(num_cpus, num_gpus, strict=True) if gpus]
+    count = min(most, sum(cpus for cpus, _ in places))
+    per_gpu = ceil(count / sum(gpus for _, gpus in places))
+    count = min(count, sum(min(cpus, gpus * per_gpu) for cpus, gpus in places))
+    return count, floor(1.0 / per_gpu / GPU_UNIT) * GPU_UNIT

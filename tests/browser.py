@@ -79,6 +79,8 @@ class Browser:
                     parameters = message.get("params", {})
                     if message.get("method") == "Network.requestWillBeSent":
                         page.requests.append(parameters["request"]["url"])
+                    elif message.get("method") == "Runtime.consoleAPICalled":
+                        page.complaints.append(str(parameters["args"]))
                     elif message.get("method") == "Log.entryAdded":
                         page.complaints.append(parameters["entry"]["text"])
                     elif message.get("method") == "Runtime.exceptionThrown":

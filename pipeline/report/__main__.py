@@ -6,23 +6,18 @@ Writes `report.html` (everything on one page), `figures/` (PNG and SVG), `table.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from learners.config import Config
 from pipeline.cli import command, parse_arguments
 from pipeline.errors import UsageError
-
-if TYPE_CHECKING:
-    from pipeline.scores.results import Algorithm
 
 PROGRAM = "python -m pipeline.report"
 
@@ -50,15 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, words, PROGRAM)
     if not (arguments.directories or arguments.scores):
         raise UsageError("found nothing to report, expected directories of runs or --scores FILE.csv")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UsageError(f"--out: found a file at {arguments.out}, expected a directory or nothing")
+    if any(path.resolve() == (arguments.out / "scores.csv").resolve() for path in arguments.scores):
+        raise UsageError(f"--out: found one of --scores where scores.csv would be written, {arguments.out}")
     # What follows loads numpy and matplotlib, which a mistyped flag and --help should not wait for.
     from pipeline.report.comparison import compare
-    from pipeline.report.figures import draw
+    from pipeline.report.figures import NAMES, draw
     from pipeline.report.page import page
     from pipeline.report.tables import latex, markdown
+    from pipeline.scores.finished_runs import read_runs
     from pipeline.scores.published import load
-    from pipeline.scores.results import join, read_csv, read_runs
+    from pipeline.scores.results import join
+    from pipeline.scores.score_files import read_csv, to_csv
 
     results, notes = read_runs(arguments.directories)
     for path in arguments.scores:
@@ -67,37 +64,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"found no finished run, expected at least one; {'; '.join(notes)}")
     algorithms = join(results, split=arguments.split)
     comparison = compare(algorithms, load(arguments.published), notes, common_games=arguments.common_games)
+    figures = arguments.out / "figures"
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: found no directory at {arguments.out}, nor can one be made ({error})") from error
     drawings = draw(comparison)
     files = {
-        "scores.csv": _scores_csv(algorithms),
+        "scores.csv": to_csv(algorithms),
         "aggregates.json": json.dumps(comparison.to_json(), indent=1, allow_nan=False) + "\n",
         "table.md": markdown(comparison),
         "table.tex": latex(comparison),
         "report.html": page(comparison, drawings, shlex.join([*PROGRAM.split(), *words])),
     }
-    figures = arguments.out / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        for kind in ("svg", "png"):
+            (figures / f"{name}.{kind}").unlink(missing_ok=True)
     for drawing in drawings:
         (figures / f"{drawing.name}.svg").write_bytes(drawing.svg)
         (figures / f"{drawing.name}.png").write_bytes(drawing.png)
     for name, text in files.items():
-        (arguments.out / name).write_text(text, encoding="utf-8")
+        (arguments.out / name).write_bytes(_bytes(text))
     for note in comparison.notes:
-        print(f"note: {note}")
+        print(f"note: {_bytes(note).decode()}")
     print(f"{len(results)} runs of {len(algorithms)} algorithms: {arguments.out / 'report.html'}")
     return 0
 
 
-def _scores_csv(algorithms: Sequence[Algorithm]) -> str:
-    from pipeline.scores.results import COLUMNS, PROTOCOL_COLUMN
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, PROTOCOL_COLUMN])
-    for algorithm in algorithms:
-        for each in sorted(algorithm.results, key=lambda each: (each.game, each.seed)):
-            writer.writerow((algorithm.name, each.game, each.seed, repr(each.score), each.protocol))
-    return text.getvalue()
+def _bytes(text: str) -> bytes:
+    """Names of directories may hold what is no text."""
+    return text.encode(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.errors import UsageError
 from pipeline.scores.aggregates import (
     AGGREGATES,
     Band,
@@ -27,13 +28,13 @@ from pipeline.scores.aggregates import (
     superhuman,
 )
 from pipeline.scores.crafter import crafter_score
-from pipeline.scores.curves import Curve, evaluations, learning_curve, sample_efficiency
+from pipeline.scores.curves import Curve, Points, learning_curve, sample_efficiency
 from pipeline.scores.published import PROTOCOL, Published
 from pipeline.scores.results import NOT_STATED, Algorithm
 
-WIDE_BELOW = 5
-"""Runs of a game; with fewer an interval says little."""
-THRESHOLDS = np.linspace(0.0, 8.0, 161)
+ENOUGH_RUNS = 10
+"""Of a game; with fewer an interval covers less than it says."""
+THRESHOLDS = np.linspace(0.0, 8.0, 401)
 """Of performance profiles, in human-normalised score."""
 OF_MEANS = {"mean": mean, "median": median}
 """The aggregates that follow from one number a game, the mean over its runs."""
@@ -83,6 +84,8 @@ class Comparison:
     efficiency: Mapping[str, Curve]
     """Algorithm -> interquartile mean of human-normalised scores."""
     crafter: Mapping[str, Crafter]
+    points_protocols: Mapping[str, str]
+    """How the points of an algorithm's curves were evaluated."""
     machines: Sequence[str]
     """What our runs were trained with, in words."""
     notes: Sequence[str]
@@ -95,7 +98,7 @@ class Comparison:
             "published": {each.name: _entry_json(each) for each in self.published},
             "performance profiles": {
                 "thresholds": THRESHOLDS.round(6).tolist(),
-                **{name: _json(found) for name, found in self.profiles.items()},
+                "algorithms": {name: _json(found) for name, found in self.profiles.items()},
             },
             "probability of improvement": [
                 {"of": of, "over": over, **_json(interval), "games": games}
@@ -109,6 +112,7 @@ class Comparison:
             "crafter": {
                 name: {"score": _json(each.score), "success rates": each.rates} for name, each in self.crafter.items()
             },
+            "protocols of curves": dict(self.points_protocols),
             "machines": list(self.machines),
             "notes": list(self.notes),
         }
@@ -121,13 +125,17 @@ def compare(
 
     Args:
         notes: to begin with.
-        common_games: aggregates, of published algorithms too, are over the games alone that all algorithms have played;
-            otherwise each is over all of its own.
+        common_games: aggregates, of published algorithms too, are over the games alone that all algorithms have played
+            which have played any of the table; otherwise each is over all of its own.
+
+    Raises: UsageError if there is no such game.
     """
     played = {each.name: [game for game in published.references if game in each.runs] for each in algorithms}
-    common = [game for game in published.references if all(game in games for games in played.values())]
+    common = [game for game in published.references if all(game in games for games in played.values() if games)]
     if common_games:
-        played = dict.fromkeys(played, common)
+        if not common or not any(played.values()):
+            raise UsageError("--common-games: found no game that all algorithms have played, expected at least one")
+        played = {name: common if games else [] for name, games in played.items()}
     entries = [_entry(each.name, each.protocol, each.runs, played[each.name], published) for each in algorithms]
     rated = [each for each in entries if each.normalised]
     games = common if common_games else list(published.references)
@@ -139,6 +147,8 @@ def compare(
     notes = [*notes, *(note for each in algorithms for note in _warnings(each, published))]
     if len({tuple(each.normalised) for each in (*rated, *known)}) > 1:
         notes.append("aggregates are over different games: --common-games compares on those that all have played")
+    if len({each.protocol for each in rated}) > 1:
+        notes.append("algorithms are evaluated under different protocols")
     return Comparison(
         references=published.references,
         entries=entries,
@@ -148,6 +158,7 @@ def compare(
         learning=_learning_curves(algorithms),
         efficiency=dict(_sample_efficiency(algorithms, played, published)),
         crafter=dict(_crafter(algorithms)),
+        points_protocols={each.name: each.points_protocol for each in algorithms if each.points_protocol},
         machines=sorted(
             {_words(each.machine) for algorithm in algorithms for each in algorithm.results if each.machine}
         ),
@@ -176,13 +187,17 @@ def _warnings(algorithm: Algorithm, published: Published) -> Iterator[str]:
     if deviations := algorithm.results[0].deviations:
         yield f"{name}: not evaluated as published: {', '.join(deviations)}"
     if other := sorted(runs.keys() - known.keys()):
-        yield f"{name}: not in the aggregates, no human score is known: {', '.join(other)}"
+        yield f"{name}: not in the aggregates, nor in the published table: {', '.join(other)}"
     missing = [game for game in published.references if game not in known]
     if known and missing:
         yield f"{name}: {len(missing)} of {len(published.references)} games missing: {', '.join(missing)}"
-    if min(map(len, runs.values())) < WIDE_BELOW:
-        words = "intervals are wide" if max(map(len, runs.values())) > 1 else "no intervals"
+    if (fewest := min(map(len, runs.values()))) < ENOUGH_RUNS:
+        words = "too few for intervals one can rely on: they are too narrow" if fewest > 1 else "no intervals"
         yield f"{name}: runs a game: {runs_a_game(runs)}, {words}"
+    if algorithm.points_protocol is None and any(each.points for each in algorithm.results):
+        yield f"{name}: no learning curves, its runs were evaluated in different ways while they learnt"
+    if 0 < (silent := sum(not each.success_rates for each in algorithm.results)) < len(algorithm.results):
+        yield f"{name}: not in its rates of achievements, no episode of training ended: {silent} runs"
 
 
 def runs_a_game(runs: Runs) -> str:
@@ -201,7 +216,7 @@ def _learning_curves(algorithms: Sequence[Algorithm]) -> dict[str, dict[str, Cur
     found: dict[str, dict[str, Curve]] = {}
     for algorithm in algorithms:
         for game in algorithm.runs:
-            points = [evaluations(each.metrics) for each in algorithm.results if each.game == game]
+            points = _points(algorithm, game)
             if all(points) and len((curve := learning_curve(points)).steps) > 1:
                 found.setdefault(game, {})[algorithm.name] = curve
     return found
@@ -211,14 +226,17 @@ def _sample_efficiency(
     algorithms: Sequence[Algorithm], played: Mapping[str, Sequence[str]], published: Published
 ) -> Iterator[tuple[str, Curve]]:
     for algorithm in algorithms:
-        games = {
-            game: [evaluations(each.metrics) for each in algorithm.results if each.game == game]
-            for game in played[algorithm.name]
-        }
+        games = {game: _points(algorithm, game) for game in played[algorithm.name]}
         if games and all(points for runs in games.values() for points in runs):
             curve = sample_efficiency(games, published.references, interquartile_mean)
             if len(curve.steps) > 1:
                 yield algorithm.name, curve
+
+
+def _points(algorithm: Algorithm, game: str) -> list[Points]:
+    """Of every run; empty ones where they must not be averaged."""
+    comparable = algorithm.points_protocol is not None
+    return [each.points if comparable else {} for each in algorithm.results if each.game == game]
 
 
 def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
@@ -236,7 +254,8 @@ def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
 def _entry_json(entry: Entry) -> dict[str, Any]:
     return {
         "protocol": entry.protocol,
-        "runs": {game: len(scores) for game, scores in entry.scores.items()},
+        "scores": {game: scores.tolist() for game, scores in entry.scores.items()},
+        "human-normalised": {game: scores.tolist() for game, scores in entry.normalised.items()},
         "games in the aggregates": len(entry.normalised),
         **{name: _json(each) for name, each in entry.aggregates.items()},
         **({"superhuman": entry.superhuman[0], "strictly superhuman": entry.superhuman[1]} if entry.normalised else {}),

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.report.comparison import Comparison
 from pipeline.report.figures import Drawing
-from pipeline.report.tables import BOOTSTRAP, protocols, table_of
+from pipeline.report.tables import IN_BRACKETS, protocols, table_of
 
 
 def page(comparison: Comparison, drawings: Sequence[Drawing], command: str) -> str:
@@ -21,7 +21,7 @@ def page(comparison: Comparison, drawings: Sequence[Drawing], command: str) -> s
         table=table_of(comparison),
         protocols=list(protocols(comparison)),
         drawings=[(drawing, b64encode(drawing.svg).decode()) for drawing in drawings],
-        bootstrap=BOOTSTRAP,
+        in_brackets=IN_BRACKETS,
         command=command,
         version=version("iris-ray"),
     )

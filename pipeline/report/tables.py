@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.report.comparison import Comparison, Entry, runs_a_game
-from pipeline.scores.aggregates import AGGREGATES, Estimate
+from pipeline.scores.aggregates import AGGREGATES, LESS_IS_BETTER, METHOD, Estimate
 
-LESS_IS_BETTER = "optimality gap"
-BOOTSTRAP = "In brackets: 95 % stratified bootstrap intervals over runs, 2 000 resamples."
+IN_BRACKETS = f"In brackets: {METHOD}."
 
 
 class Cell(NamedTuple):
@@ -37,13 +36,13 @@ def table_of(comparison: Comparison) -> Table:
     algorithms = [*comparison.entries, *comparison.published]
     others = sorted({game for entry in algorithms for game in entry.scores} - set(comparison.references))
     known = list(comparison.references) if comparison.published else []
-    groups = [("runs", [entry.name for entry in comparison.entries])] if comparison.entries else []
+    groups = [("runs", [entry.name for entry in comparison.entries])]
     if known:
         groups += [("reference", ["random", "human"]), ("published", [entry.name for entry in comparison.published])]
     return Table(
         groups,
         [_game(game, comparison) for game in [*known, *others]],
-        list(_summary(comparison)) if known else [],
+        [*(_summary(comparison) if known else []), *_crafter(comparison)],
     )
 
 
@@ -53,8 +52,8 @@ def markdown(comparison: Comparison) -> str:
     lines = ["| game | " + " | ".join(columns) + " |", "|:--|" + "--:|" * len(columns)]
     for row in [*table.games, *table.summary]:
         cells = [f"**{cell.text}**" if cell.is_best else cell.text for cell in row.cells]
-        lines.append("| " + " | ".join([row.label, *cells]) + " |")
-    lines += ["", f"Scores are means over runs, the best in bold. {BOOTSTRAP if table.summary else ''}".strip(), ""]
+        lines.append("| " + " | ".join([escape(row.label), *cells]) + " |")
+    lines += ["", _caption(table), ""]
     lines += [f"- **{escape(name)}**: {escape(protocol)}" for name, protocol in protocols(comparison)]
     if comparison.notes:
         lines += ["", *(f"- Note: {escape(note)}." for note in comparison.notes)]
@@ -85,14 +84,22 @@ def latex(comparison: Comparison) -> str:
             lines.append(" & ".join([escape(row.label), *cells]) + r" \\")
         if rows is table.games and table.summary:
             lines.append(r"\midrule")
-    lines += [r"\bottomrule", r"\end{tabular}", f"% Scores are means over runs, the best in bold. {BOOTSTRAP}"]
+    lines += [r"\bottomrule", r"\end{tabular}", f"% {_caption(table)}"]
     lines += [f"% {_one_line(name)}: {_one_line(protocol)}" for name, protocol in protocols(comparison)]
     return "\n".join([*lines, *(f"% Note: {_one_line(note)}" for note in comparison.notes), ""])
+
+
+def _caption(table: Table) -> str:
+    return f"Scores are means over runs, the best in bold. {IN_BRACKETS if table.summary else ''}".strip()
 
 
 def protocols(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """How the numbers of each column were obtained."""
     yield from ((entry.name, entry.protocol) for entry in comparison.entries)
+    curves = {name for each in (*comparison.learning.values(), comparison.efficiency) for name in each}
+    yield from (
+        (f"{name}, curves", comparison.points_protocols[name]) for name in comparison.points_protocols if name in curves
+    )
     if comparison.published:
         yield "published", comparison.published[0].protocol
 
@@ -121,6 +128,13 @@ def _summary(comparison: Comparison) -> Iterator[Row]:
     yield _row("of games", comparison, [str(len(entry.normalised) or "") for entry in entries])
     runs = [runs_a_game(entry.normalised) if entry.normalised else "" for entry in comparison.entries]
     yield _row("runs a game", comparison, [*runs, *[""] * len(comparison.published)])
+
+
+def _crafter(comparison: Comparison) -> Iterator[Row]:
+    if comparison.crafter:
+        found = [comparison.crafter.get(entry.name) for entry in comparison.entries]
+        texts = [_words(each.score) if each else "" for each in found]
+        yield _row("Crafter score in training, %", comparison, [*texts, *[""] * len(comparison.published)])
 
 
 def _entries(comparison: Comparison) -> list[Entry]:

@@ -21,6 +21,8 @@ Statistic = Callable[[Sequence[Floats]], Floats]
 """Of games, each (R, n) -> (R,)."""
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
+METHOD = f"{100 * CONFIDENCE:.0f} % stratified bootstrap intervals over runs, {RESAMPLES:,} resamples"
+"""In words; not where some game has one run only."""
 TRIMMED = 0.25
 """At either end, by the interquartile mean."""
 
@@ -37,7 +39,7 @@ class Estimate(NamedTuple):
 
     value: float
     interval: tuple[float, float] | None
-    """None where every game has one run, from which nothing follows about others."""
+    """None where some game has one run only, from which nothing follows about others."""
 
 
 class Band(NamedTuple):
@@ -90,12 +92,13 @@ AGGREGATES: Mapping[str, Statistic] = {
     "mean": mean,
     "optimality gap": optimality_gap,
 }
+LESS_IS_BETTER = "optimality gap"
 
 
 def estimate(runs: Runs, statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """A statistic and its stratified bootstrap interval: the runs of every game are drawn anew, with replacement.
 
-    The interval lies between percentiles of the resamples; a game of one run adds nothing to its width.
+    The interval lies between percentiles of the resamples. Of few runs a game it is too narrow.
     """
     value = float(statistic([scores[None] for scores in runs.values()])[0])
     if not _vary(runs):
@@ -137,7 +140,7 @@ def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RES
 
     first, second = ({game: runs[game] for game in common} for runs in (ours, theirs))
     value = better([scores[None] for scores in first.values()], [scores[None] for scores in second.values()])
-    if not (_vary(first) or _vary(second)):
+    if not (_vary(first) and _vary(second)):
         return Estimate(float(value[0]), None)
     rng = np.random.default_rng(seed)
     low, high = _percentiles(better(resampled(first, resamples, rng), resampled(second, resamples, rng)))
@@ -145,8 +148,8 @@ def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RES
 
 
 def _vary(runs: Runs) -> bool:
-    """Whether some game has several runs."""
-    return any(len(scores) > 1 for scores in runs.values())
+    """Whether every game has several runs."""
+    return all(len(scores) > 1 for scores in runs.values())
 
 
 def _by_game(games: Sequence[Floats]) -> Floats:

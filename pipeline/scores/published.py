@@ -20,6 +20,7 @@ Table = Literal["atari100k", "atari100k_8_games"]
 
 
 PROTOCOL = "as in the paper of each; one number a game, the mean over its runs"
+"""Of all of them; how they differ is not part of the tables."""
 
 
 class Published(NamedTuple):

@@ -62,8 +62,9 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
         main([str(run)])
     with pytest.raises(UsageError, match="found no run there"):
         main([str(tmp_path)])
-    with pytest.raises(UsageError, match=r"--out: found no directory .*none that can be written to"):
-        main([str(run), "--out", str(tmp_path / "none" / "evaluation.json")])
+    for out in (tmp_path / "none" / "evaluation.json", tmp_path):
+        with pytest.raises(UsageError, match=rf"--out: found no file {out} that can be written, expected one"):
+            main([str(run), "--out", str(out)])
     assert not (run / "evaluation.json").exists()
 
 
@@ -104,4 +105,34 @@ def test_who_dies_too_often_is_given_up(
 def test_a_gpu_that_is_not_there_is_one_line(cluster: ClusterConfig):
     config = cluster.model_copy(update={"device": "cuda"})
     with pytest.raises(ClusterError, match="--device cuda: found no node with a GPU"):
-        workers.start_evaluators(config, TINY_AGENT, DEMO.env, DEMO.evaluation, 1)
+        workers.start_evaluators(config, TINY_AGENT, DEMO.env, DEMO.evaluation, 0, 1)
+
+
+@pytest.mark.ray
+def test_more_processes_than_there_are_cpus_are_one_line(cluster: ClusterConfig):
+    words = r"--evaluators: found 999, expected at most \d+, for which the cluster has room"
+    with pytest.raises(ClusterError, match=words):
+        workers.start_evaluators(cluster, TINY_AGENT, DEMO.env, DEMO.evaluation, 999, 1000)
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "num_gpus", "most", "count", "each"),
+    [
+        ([16], [0], 13, 13, 0),  # no GPU
+        ([4, 4], [0, 0], 13, 8, 0),
+        ([16], [1], 13, 13, 13),  # 13 share a GPU
+        ([16], [2], 13, 13, 7),  # 7 on one, 6 on the other
+        ([16], [4], 13, 13, 4),
+        ([16], [8], 13, 13, 2),
+        ([16], [8], 5, 5, 1),
+        ([64, 4], [0, 1], 13, 4, 4),  # nodes without a GPU stay idle
+        ([2, 16], [4, 1], 13, 5, 3),  # 2 beside four GPUs, 3 on one
+    ],
+)
+def test_evaluators_share_gpus_so_that_every_share_fits_on_one(
+    num_cpus: list[int], num_gpus: list[int], most: int, count: int, each: int
+):
+    found, share = workers.evaluator_shares(num_cpus, num_gpus, most)
+    assert found == count
+    assert share == (pytest.approx(1 / each, abs=workers.GPU_UNIT) if each else 0)
+    assert share * each <= 1

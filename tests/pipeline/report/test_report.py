@@ -7,13 +7,16 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.report.__main__ import main
+from pipeline.report.looks import LABEL_LETTERS, looks_of
+from pipeline.run_dir import RunDirectory
 from pipeline.scores.published import load
-from tests.pipeline.scores.runs import write_csv, write_run
+from tests.pipeline.scores.runs import evaluation, write_csv, write_run
 
 FILES = {"report.html", "table.md", "table.tex", "aggregates.json", "scores.csv", "figures"}
 
@@ -51,7 +54,8 @@ def test_runs_stand_beside_the_scores_of_others_and_the_published_ones(
     found = content(out)
     ours, theirs = found["algorithms"]["p"], found["algorithms"]["iris again"]
     assert ours["mean"] == {"value": 0.5, "low": 0.0, "high": 1.0}
-    assert (ours["runs"], ours["superhuman"], ours["games in the aggregates"]) == ({"Pong": 2}, 0, 1)
+    assert (ours["scores"], ours["superhuman"]) == ({"Pong": [pong.human, pong.random]}, 0)
+    assert (ours["human-normalised"], ours["games in the aggregates"]) == ({"Pong": [1.0, 0.0]}, 1)
     assert theirs["mean"] == {"value": pytest.approx(1.046, abs=0.0005)}  # one run a game: no interval
     assert (theirs["superhuman"], theirs["strictly superhuman"]) == (10, 9)
     assert found["published"]["iris"]["mean"] == theirs["mean"]
@@ -81,8 +85,8 @@ def test_runs_stand_beside_the_scores_of_others_and_the_published_ones(
     notes = [line.removeprefix("note: ") for line in capsys.readouterr().out.splitlines()[:-1]]
     assert notes == found["notes"]
     assert f"left out, not finished: {unfinished}" in notes
-    assert "tiny: not in the aggregates, no human score is known: catch" in notes
-    assert "p: runs a game: 2, intervals are wide" in notes
+    assert "tiny: not in the aggregates, nor in the published table: catch" in notes
+    assert "p: runs a game: 2, too few for intervals one can rely on: they are too narrow" in notes
     assert "iris again: runs a game: 1, no intervals" in notes
     assert "iris again: its protocol is not stated" in notes
     assert "aggregates are over different games: --common-games compares on those that all have played" in notes
@@ -94,9 +98,14 @@ def test_runs_stand_beside_the_scores_of_others_and_the_published_ones(
 
 def test_the_protocol_of_every_number_stands_beside_it(tmp_path: Path):
     write_run(tmp_path / "runs", "Pong", 0)
+    points = [{"iteration": i, "steps": 20 * i, "evaluation/score_mean": 1.0} for i in (1, 2)]
+    write_run(tmp_path / "runs", "Krull", 0, metrics=points)
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    curves = content(tmp_path / "out")["protocols of curves"]["p"]
+    assert curves.startswith("episodes 2, episodes of the last 3, epsilon 0.0, temperature 0.5")
+    assert f"p, curves**: {curves}" in (tmp_path / "out" / "table.md").read_text()
     protocol = content(tmp_path / "out")["algorithms"]["p"]["protocol"]
-    assert protocol.startswith("environment steps 60, episodes 3, evaluation seeds 1, epsilon 0.0, temperature 0.5")
+    assert protocol.startswith("environment steps 60, iterations 3, episodes 3, evaluation seeds 1, epsilon 0.0")
     assert content(tmp_path / "out")["published"]["iris"]["protocol"].startswith("as in the paper of each")
     for name in ("table.md", "table.tex", "report.html", "scores.csv"):
         assert protocol in (tmp_path / "out" / name).read_text()
@@ -112,10 +121,12 @@ def test_files_alone_make_a_report_and_nothing_makes_none(tmp_path: Path):
         main(["--out", str(tmp_path / "none")])
     with pytest.raises(UsageError, match="--out"):
         main(["--scores", str(others)])
+    with pytest.raises(UsageError, match=r"--out: found one of --scores where scores.csv would be written"):
+        main(["--out", str(tmp_path / "out"), "--scores", str(tmp_path / "out" / "scores.csv")])
     (write_run(tmp_path / "runs", "Pong", 0) / "scores.json").unlink()
     with pytest.raises(UsageError, match="found no finished run, expected at least one; left out, not finished: "):
         main([str(tmp_path / "runs"), "--out", str(tmp_path / "none")])
-    with pytest.raises(UsageError, match=r"--out: found a file at .*others\.csv, expected a directory or nothing"):
+    with pytest.raises(UsageError, match=r"--out: found no directory at .*others\.csv, nor can one be made"):
         main(["--out", str(others), "--scores", str(others)])
     assert not (tmp_path / "none").exists()
 
@@ -146,6 +157,39 @@ def test_common_games_are_those_that_all_have_played(tmp_path: Path):
     assert cells(table, "mean")[1].startswith("**")  # the same games: there is a best one
 
 
+def test_no_common_game_is_one_line_and_who_plays_no_atari_does_not_count(tmp_path: Path):
+    others = write_csv(tmp_path / "others.csv", "a,Pong,0,1", "b,Krull,0,1", "c,catch,0,1")
+    with pytest.raises(UsageError, match="--common-games: found no game that all algorithms have played"):
+        main(["--out", str(tmp_path / "out"), "--scores", str(others), "--common-games"])
+    others = write_csv(tmp_path / "others.csv", "a,Pong,0,1", "b,Pong,0,1", "b,Krull,0,1", "c,catch,0,1")
+    assert main(["--out", str(tmp_path / "out"), "--scores", str(others), "--common-games"]) == 0
+    found = content(tmp_path / "out")["algorithms"].values()
+    assert [list(each["human-normalised"]) for each in found] == [["Pong"], ["Pong"], []]
+
+
+def test_different_protocols_side_by_side_are_told_and_split_runs_are_named_by_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = write_run(tmp_path / "runs", "Pong", 0)
+    config = RunDirectory.open(run).config()
+    write_run(tmp_path / "runs", "Pong", 1, protocol=evaluation(config, 1.0, episodes=100).protocol)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--split"]) == 0
+    assert list(content(tmp_path / "out")["algorithms"]) == ["p [episodes 3]", "p [episodes 100]"]
+    assert "note: algorithms are evaluated under different protocols" in capsys.readouterr().out
+
+
+def test_curves_whose_points_were_evaluated_differently_are_left_out(tmp_path: Path):
+    points = [{"iteration": i, "steps": 20 * i, "evaluation/score_mean": 1.0} for i in (1, 2)]
+    runs = [write_run(tmp_path / "runs", "Pong", seed, metrics=points) for seed in (0, 1)]
+    config = RunDirectory.open(runs[1]).config()
+    hotter = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"temperature": 5.0})})
+    (runs[1] / "config.json").write_text(hotter.model_dump_json())
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    found = content(tmp_path / "out")
+    assert (found["learning curves"], found["sample efficiency"], found["protocols of curves"]) == ({}, {}, {})
+    assert "p: no learning curves, its runs were evaluated in different ways while they learnt" in found["notes"]
+
+
 def test_the_best_is_bold_and_aggregates_of_different_games_have_none(tmp_path: Path):
     others = write_csv(tmp_path / "others.csv", *lines_of("double", factor=2.0), "one,Pong,0,15", "two,Pong,0,15")
     assert main(["--out", str(tmp_path / "out"), "--scores", str(others)]) == 0
@@ -165,6 +209,8 @@ def test_the_table_of_8_games_has_newer_algorithms(tmp_path: Path):
 
 
 def test_crafter_has_its_score_and_no_atari_beside_it(tmp_path: Path):
+    pong = write_csv(tmp_path / "others.csv", "a,Pong,0,1")
+    assert main(["--out", str(tmp_path / "out"), "--scores", str(pong)]) == 0
     write_run(tmp_path / "runs", "crafter", 0, 2.1, success_rates={"collect_coal": 50.0})
     write_run(tmp_path / "runs", "crafter", 1, 2.1, success_rates={"collect_coal": 100.0})
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
@@ -172,7 +218,9 @@ def test_crafter_has_its_score_and_no_atari_beside_it(tmp_path: Path):
     assert found["crafter"]["p"]["success rates"] == {"collect_coal": 75.0}
     assert found["crafter"]["p"]["score"] == pytest.approx({"value": 75.0, "low": 50.0, "high": 100.0})
     assert found["published"] == {}
-    assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"crafter"}
+    assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"crafter"}  # Pong's are gone
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert cells(table, "Crafter score in training, %")[1] == "75.000 (50.000 to 100.000)"
     assert "muzero" not in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -197,6 +245,8 @@ def test_names_of_others_are_text_everywhere(tmp_path: Path):
         csv.writer(file).writerows([("algorithm", "game", "seed", "score"), (NASTY, "Pong", 0, 1), ("b", "Pong", 0, 2)])
     assert main(["--out", str(tmp_path / "out"), "--scores", str(tmp_path / "others.csv")]) == 0
     page, table, tex = ((tmp_path / "out" / name).read_text() for name in ("report.html", "table.md", "table.tex"))
+    for path in (tmp_path / "out" / "figures").glob("*.svg"):
+        ElementTree.parse(path)  # raises if it is not well-formed
     assert "<script>" not in page
     assert "x &lt;script&gt;alert(1)&lt;/script&gt; &amp; 50%" in page
     assert len(re.findall(r"(?<!\\)\|", table.splitlines()[0])) == len(re.findall(r"\|", table.splitlines()[1]))
@@ -205,3 +255,12 @@ def test_names_of_others_are_text_everywhere(tmp_path: Path):
         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{} \& 50\% of \$5 a|b\_c \#1"
         r" \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
     ) in head
+
+
+def test_every_algorithm_has_a_label_of_its_own():
+    beginning = "a name that is the same for all of them and longer than three lines of any label, namely number "
+    looks = looks_of([f"{beginning}{index}" for index in range(9)])
+    labels = [look.label for look in looks.values()]
+    assert len(set(labels)) == 9
+    assert all(len(line) <= LABEL_LETTERS + 5 for label in labels for line in label.splitlines())
+    assert len({(look.colour, look.line, look.marker) for look in looks.values()}) == 9

@@ -37,7 +37,7 @@ def write_run(
 
 
 def evaluation(config: RunConfig, score: float, episodes: int = EPISODES, checkpoint: str = "c0ffee") -> Evaluation:
-    protocol = protocol_of(config.env, config.evaluation, steps=60, episodes=episodes)
+    protocol = protocol_of(config.env, config.evaluation, steps=60, iterations=config.iterations, episodes=episodes)
     return Evaluation(
         preset=config.preset,
         game=config.game,
