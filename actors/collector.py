@@ -10,7 +10,6 @@ Legend: B environments of this collector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,23 +17,12 @@ from numpy.typing import NDArray
 
 from actors.config import CollectionConfig, EnvironmentConfig
 from actors.lockstep import Lockstep
+from actors.reports import CollectionReport
 from learners.agent import Agent, AgentConfig
 from learners.experience import Chunk
 from learners.streams import Streams
 
 MAX_CHUNK_STEPS = 200
-
-
-@dataclass(frozen=True)
-class CollectionReport:
-    """What happened in one iteration of one collector; an episode of the store may be one life of a game."""
-
-    episode_returns: tuple[float, ...]
-    """Of the episodes that ended in this iteration, in the game's own units."""
-    episode_lengths: tuple[int, ...]
-    """Agent steps."""
-    episode_achievements: tuple[Mapping[str, int], ...]
-    """How often each was reached; empty in games that count none."""
 
 
 class Collector:

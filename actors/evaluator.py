@@ -6,28 +6,17 @@ index, weights) alone, so it does not matter which evaluator plays it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from actors.config import EnvironmentConfig, EvaluationConfig
 from actors.lockstep import Lockstep
+from actors.reports import EpisodeScore
 from learners.agent import Agent, AgentConfig
 from learners.streams import Streams
 
 MAX_RECORDED_FRAMES = 600
-
-
-@dataclass(frozen=True)
-class EpisodeScore:
-    episode: int
-    """Index within the evaluation."""
-    score: float
-    """Sum of rewards, in the game's own units."""
-    length: int
-    """Agent steps."""
 
 
 class Evaluator:

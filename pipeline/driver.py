@@ -22,8 +22,8 @@ import numpy as np
 import ray
 from ray.actor import ActorHandle
 
-from actors.evaluator import EpisodeScore
 from actors.replay.damage import DamagedSegmentError
+from actors.reports import EpisodeScore
 from cluster.errors import ClusterError, LostError
 from cluster.gauges import Gauges
 from cluster.supervise import arrival

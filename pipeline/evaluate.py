@@ -18,6 +18,7 @@ import tyro
 from pydantic import NonNegativeInt
 
 from actors.config import EnvironmentConfig, EvaluationConfig
+from actors.reports import EpisodeScore
 from cluster.config import ClusterConfig
 from learners.config import Config
 from pipeline.checkpoint import Checkpoints
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from actors.evaluator import EpisodeScore
     from learners.agent import AgentConfig
 
 

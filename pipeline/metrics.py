@@ -10,17 +10,15 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - made at run time
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from actors.reports import CollectionReport
 from learners.durable import append_durably, write_durably
-
-if TYPE_CHECKING:
-    from actors.collector import CollectionReport
 
 ACHIEVED = "collection/achieved/"
 """How the names begin of what counts in how many episodes something was achieved."""

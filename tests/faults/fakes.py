@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.collector import CollectionReport
-from actors.evaluator import EpisodeScore
+from actors.reports import CollectionReport, EpisodeScore
 from learners.durable import write_durably
 from learners.experience import Chunk
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,12 @@ AT_DISK_CALLS = [
         ]
     )
 ]
+
+
+def test_stand_ins_start_without_torch():
+    """Every process that is replaced would load it anew, which takes longer than all the rest."""
+    code = "import sys, tests.faults.fakes; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_happened_to(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.evaluator import EpisodeScore
+from actors.reports import EpisodeScore
 
 
 class Player:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from actors.collector import CollectionReport
+from actors.reports import CollectionReport
 from pipeline.metrics import MetricsLog, append_timings, episode_metrics, read_records
 
 FIRST = {"iteration": 1, "steps": 20, "tokenizer/loss": 1.0765432109876543, "collection/episodes": 2}

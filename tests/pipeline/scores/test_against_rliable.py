@@ -40,7 +40,7 @@ def by_game(matrix: np.ndarray) -> aggregates.Runs:
 
 @pytest.mark.parametrize("name", AGGREGATES)
 def test_aggregates(name: str):
-    for runs, games in ((5, 26), (3, 7), (1, 26), (4, 1)):
+    for runs, games in ((5, 26), (3, 5), (3, 7), (1, 26), (4, 1)):
         matrix = scores(runs * games, runs, games)
         found = estimate(by_game(matrix), AGGREGATES[name], resamples=1).value
         assert found == pytest.approx(RLIABLE[name](matrix), abs=1e-9)

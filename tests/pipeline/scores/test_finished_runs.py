@@ -80,6 +80,13 @@ def test_links_are_followed_once(tmp_path: Path):
     assert len(read_runs([tmp_path / "runs"])[0]) == 1
 
 
+def test_nothing_is_looked_for_within_a_run(tmp_path: Path):
+    run = write_run(tmp_path, "Pong", 0)
+    (run / "media").mkdir()
+    (run / "media" / "config.json").write_text("{}")
+    assert len(read_runs([tmp_path])[0]) == 1
+
+
 def test_another_frame_skip_is_not_as_published():
     paper = evaluation(IRIS_ATARI100K, 1.0).protocol | {"environment steps": 100_000, "episodes": 100}
     assert _deviations(IRIS_ATARI100K, paper) == []
