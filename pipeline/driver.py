@@ -36,7 +36,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings, episode_metrics
 from pipeline.progress import Reporter
-from pipeline.result import scores_bytes
+from pipeline.result import finish
 from pipeline.run_dir import METRICS_FILE, RunDirectory
 from pipeline.schedule import Turns, play_all
 from pipeline.stop import StopSignals
@@ -427,12 +427,8 @@ class Driver:
 
     def _finish(self) -> None:
         """Curves and the final score."""
-        if not self._metrics.records:
-            return
-        media.save_curves(self._run.media / "curves.png", self._metrics.records, list(self.config.trainings))
-        checkpoint = self._checkpoints.newest()
-        assert checkpoint is not None, "a run with metrics has a commit"
-        write_durably(self._run.scores_file, scores_bytes(self.config, checkpoint))
+        if checkpoint := self._checkpoints.newest():
+            finish(self._run, self.config, checkpoint)
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from learners.agent import AgentConfig
+from learners.durable import write_durably
 from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoint, Checkpoints
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Episode, Evaluation, protocol_of, read
-from pipeline.run_dir import RunDirectory
+from pipeline.run_dir import METRICS_FILE, RunDirectory
 
 
 def describe_networks(agent: AgentConfig) -> str:
@@ -22,20 +24,33 @@ def describe_networks(agent: AgentConfig) -> str:
     return "\n".join(f"{part.name:<14}{count_parameters(part.module):>12,} parameters" for part in parts)
 
 
-def is_finished(run: RunDirectory, config: RunConfig) -> bool:
-    """Whether the last iteration is committed and its scores are written, as they were.
+def last_commit(run: RunDirectory, config: RunConfig) -> Checkpoint | None:
+    """That of the last iteration; None if it is still to come.
 
     Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then.
     """
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     if checkpoint is None or checkpoint.iteration < config.iterations:
-        return False
+        return None
     if (planned := checkpoint.state.iterations) != config.iterations:
         expected = checkpoint.iteration + (checkpoint.iteration < planned)
         progress = f"iteration {checkpoint.iteration} of {planned} is committed in {run.path}"
         raise UsageError(f"--iterations: found {config.iterations}, expected at least {expected}: {progress}")
-    scores = scores_bytes(config, checkpoint)
-    return run.scores_file.exists() and run.scores_file.read_bytes() == scores
+    return checkpoint
+
+
+def finish(run: RunDirectory, config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Writes what follows from the last commit, where it is not there or not as it was: metrics, scores, curves."""
+    files = {run.metrics_file: checkpoint.read(METRICS_FILE), run.scores_file: scores_bytes(config, checkpoint)}
+    differing = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+    for path in differing:
+        write_durably(path, files[path])
+    if differing or not run.curves_file.exists():
+        from pipeline import media  # matplotlib, which a finished run needs no more
+
+        run.media.mkdir(exist_ok=True)
+        records = [json.loads(line) for line in files[run.metrics_file].splitlines()]
+        media.save_curves(run.curves_file, records, list(config.trainings))
 
 
 def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:

@@ -182,6 +182,10 @@ class RunDirectory:
         return self.path / EVALUATION_FILE
 
     @property
+    def curves_file(self) -> Path:
+        return self.media / "curves.png"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

@@ -34,7 +34,9 @@ def train(launch: Launch) -> int:
         return 0
     run = RunDirectory.claim(launch.run_dir or default_run_dir(config), config)
     try:
-        if not result.is_finished(run, config):
+        if checkpoint := result.last_commit(run, config):
+            result.finish(run, config, checkpoint)
+        else:
             agent = agent_config(config)
             check_perceptual_weights(config)
             if code := _train(launch, run, agent):

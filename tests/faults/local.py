@@ -21,7 +21,7 @@ from cluster.supervise import Worker
 from learners import durable
 from pipeline.config import RunConfig
 from pipeline.driver import Driver
-from pipeline.result import is_finished
+from pipeline.result import finish, last_commit
 from pipeline.run_dir import RunDirectory, run_name
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest
@@ -89,7 +89,9 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
     with local_processes():
         run = RunDirectory.claim(path, config)
         try:
-            if not is_finished(run, config):
+            if checkpoint := last_commit(run, config):
+                finish(run, config, checkpoint)
+            else:
                 run.begin(config)
 
                 def worker(name: str, cls: type, *args: object) -> Worker:

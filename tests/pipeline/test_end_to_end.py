@@ -17,9 +17,12 @@ from typing import Self
 import pytest
 from safetensors.torch import load_file
 
+from cluster import connect
+from cluster.config import ClusterConfig
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import parse
 from pipeline.config import RunConfig
+from pipeline.evaluate import main as evaluate_main
 from pipeline.metrics import read_records
 from pipeline.verify import main as verify_main
 
@@ -275,18 +278,20 @@ def test_a_file_that_the_last_commit_knows_better_is_found_and_put_right(
     assert verify_main([str(copy)]) == 1
     fault = f"  DAMAGED        {name}: found {len(whole) - 1} bytes that differ from checkpoint 000004 at 9"
     assert fault in capsys.readouterr().out.splitlines()
-    if name == "scores.json":
-        assert run_module("pipeline.train", *RUN, "--run-dir", str(copy)).returncode == 0
-        assert (copy / name).read_bytes() == whole
+    assert run_module("pipeline.train", *RUN, "--run-dir", str(copy)).returncode == 0
+    assert (copy / name).read_bytes() == whole
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_an_evaluation_of_a_finished_run_gives_its_scores_again(copy: Path):
+def test_an_evaluation_of_a_finished_run_gives_its_scores_again(
+    copy: Path, cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """Played by two processes, where the run had one."""
-    done = run_module("pipeline.evaluate", str(copy), "--protocol", "run", "--evaluators", "2")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("catch, seed 0: score ")
+    monkeypatch.setattr(connect, "connect", lambda config: None)
+    monkeypatch.setattr(connect, "disconnect", lambda: None)
+    assert evaluate_main([str(copy), "--protocol", "run", "--evaluators", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("catch, seed 0: score ")
     assert (copy / "evaluation.json").read_bytes() == (copy / "scores.json").read_bytes()
     assert verify_main([str(copy)]) == 0
 

@@ -115,6 +115,9 @@ def test_files_alone_make_a_report_and_nothing_makes_none(tmp_path: Path):
     others = write_csv(tmp_path / "others.csv", *lines_of("a", seeds=2), *lines_of("b", "spr", 2))
     assert main(["--out", str(tmp_path / "out"), "--scores", str(others)]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    gaps = cells((tmp_path / "out" / "table.md").read_text(), "optimality gap")[1:3]
+    smallest = min(gaps, key=lambda cell: float(cell.strip("*").split()[0]))
+    assert [cell for cell in gaps if cell.startswith("**")] == [smallest]
     with pytest.raises(
         UsageError, match=r"found nothing to report, expected directories of runs or --scores FILE\.csv"
     ):
