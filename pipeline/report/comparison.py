@@ -51,7 +51,7 @@ class Entry:
     normalised: Runs
     """By a human's; of the games in the aggregates alone."""
     aggregates: Mapping[str, Estimate]
-    """Empty where no game has a human's score."""
+    """Empty where none of its games is in the published table."""
 
     @property
     def superhuman(self) -> tuple[int, int]:

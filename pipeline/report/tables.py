@@ -29,7 +29,7 @@ class Table(NamedTuple):
     games: Sequence[Row]
     """Scores in the games' own units, means over runs."""
     summary: Sequence[Row]
-    """Human-normalised."""
+    """Aggregates of human-normalised scores, and Crafter's score."""
 
 
 def table_of(comparison: Comparison) -> Table:

@@ -17,12 +17,13 @@ from typing import Self
 import pytest
 from safetensors.torch import load_file
 
-from cluster import connect
-from cluster.config import ClusterConfig
+from actors.config import CatchConfig
+from actors.reports import EpisodeScore
+from pipeline import evaluate
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import parse
 from pipeline.config import RunConfig
-from pipeline.evaluate import main as evaluate_main
+from pipeline.errors import UsageError
 from pipeline.metrics import read_records
 from pipeline.verify import main as verify_main
 
@@ -284,16 +285,42 @@ def test_a_file_that_the_last_commit_knows_better_is_found_and_put_right(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_an_evaluation_of_a_finished_run_gives_its_scores_again(
-    copy: Path, cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_an_evaluation_of_a_finished_run_gives_its_scores_again(copy: Path):
     """Played by two processes, where the run had one."""
-    monkeypatch.setattr(connect, "connect", lambda config: None)
-    monkeypatch.setattr(connect, "disconnect", lambda: None)
-    assert evaluate_main([str(copy), "--protocol", "run", "--evaluators", "2"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("catch, seed 0: score ")
+    done = run_module("pipeline.evaluate", str(copy), "--protocol", "run", "--evaluators", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("catch, seed 0: score ")
     assert (copy / "evaluation.json").read_bytes() == (copy / "scores.json").read_bytes()
     assert verify_main([str(copy)]) == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_evaluation_is_of_the_newest_intact_checkpoint_and_says_so(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flip(copy / "checkpoints" / "000004" / "world_model.safetensors")
+    monkeypatch.setattr(
+        evaluate, "_play", lambda plan, *_: {batch: [EpisodeScore(0, 2.0, 9)] for batch in plan.batches}
+    )
+    assert evaluate.main([str(copy), "--episodes", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "passed over: checkpoint 000004: world_model.safetensors is damaged" in printed
+    assert "score 2.00 ± 0.00 over 1 episodes after 3 iterations and 60 steps" in printed
+    flip(copy / "checkpoints" / "000003" / "state.json")
+    flip(copy / "checkpoints" / "000002" / "state.json")
+    with pytest.raises(UsageError, match="no intact checkpoint among 3"):
+        evaluate.main([str(copy)])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_evaluation_under_another_configuration_than_the_checkpoints_is_refused(copy: Path):
+    """The networks would be the same, the game another."""
+    config = RunConfig.model_validate_json((copy / "config.json").read_bytes())
+    (copy / "config.json").write_text(config.model_copy(update={"env": CatchConfig(rows=5)}).model_dump_json())
+    with pytest.raises(UsageError, match=r"config\.json: not the configuration of checkpoint 000004"):
+        evaluate.main([str(copy)])
 
 
 @pytest.mark.ray
