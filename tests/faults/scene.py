@@ -23,7 +23,6 @@ from actors.replay.store import ReplayStore
 from cluster.config import ClusterConfig
 from cluster.spawn import Placement, reserve, spawn
 from cluster.supervise import Worker
-from learners import durable
 from learners.agent import AgentConfig
 from learners.learner import Learner
 from pipeline import media
@@ -36,6 +35,7 @@ from pipeline.run_dir import RunDirectory, run_name
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest, verify
 from pipeline.workers import LearnerGroup, Reservation, Workers, learner_groups
+from tests.faults import victim_side
 from tests.faults.fakes import FakeCollector, FakeEvaluator, FakeLearner
 
 KINDS = ("store", "learner", "collector", "evaluator")
@@ -151,14 +151,16 @@ class Injector(Reporter):
             return
         assert self.victims is not None
         victim = self.victims(fault.kind, fault.iteration)
-        pid: Any = ray.get(victim.__ray_call__.remote(_pid), timeout=CALL_TIMEOUT_S)
+        pid: Any = ray.get(victim.__ray_call__.remote(victim_side.pid), timeout=CALL_TIMEOUT_S)
 
         def struck() -> None:
             fault.hit = self._phase
             self._unrecovered.append((fault, time.monotonic()))
 
         if fault.disk_call:
-            ray.get(victim.__ray_call__.remote(_die_at, fault.disk_call, fault.count), timeout=CALL_TIMEOUT_S)
+            ray.get(
+                victim.__ray_call__.remote(victim_side.die_at, fault.disk_call, fault.count), timeout=CALL_TIMEOUT_S
+            )
             Timer(0.0, _when_dead, (pid, struck)).start()
         elif fault.delay_s:
             Timer(fault.delay_s, lambda: (struck(), os.kill(pid, signal.SIGKILL))).start()
@@ -174,32 +176,11 @@ class Injector(Reporter):
             os.kill(os.getpid(), signal.SIGKILL)
 
         if fault.disk_call:
-            _die_at(None, fault.disk_call, fault.count, die)
+            victim_side.die_at(None, fault.disk_call, fault.count, die)
         elif fault.delay_s:
             Timer(fault.delay_s, die).start()
         else:
             die()
-
-
-def _pid(_: object) -> int:
-    return os.getpid()
-
-
-def _kill_this_process() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _die_at(_: object, disk_call: str, count: int, die: Callable[[], None] = _kill_this_process) -> None:
-    """Within the victim: it dies when it makes the call for the `count`-th time from now on, before the effect."""
-    original, left = getattr(durable, disk_call), [count]
-
-    def call(*args: object) -> object:
-        left[0] -= 1
-        if not left[0]:
-            die()
-        return original(*args)
-
-    setattr(durable, disk_call, call)
 
 
 def _when_dead(pid: int, then: Callable[[], None]) -> None:
