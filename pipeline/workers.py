@@ -273,6 +273,8 @@ def start_evaluators(
     num_gpus = [0 if cluster.device == "cpu" else int(node.get("GPU", 0)) for node in nodes]
     wanted = min(count or most, most)
     room, share = evaluator_shares([int(node.get("CPU", 0)) for node in nodes], num_gpus, wanted)
+    if not room:
+        raise ClusterError("found no CPU to evaluate on, beside a GPU if there is one; expected at least one")
     if count and wanted > room:
         raise ClusterError(f"--evaluators: found {count}, expected at most {room}, for which the cluster has room")
     group = reserve(cluster, [{"CPU": 1.0, "GPU": share} if share else {"CPU": 1.0}] * room)
@@ -287,12 +289,13 @@ def start_evaluators(
 def evaluator_shares(num_cpus: Sequence[int], num_gpus: Sequence[int], most: int) -> tuple[int, float]:
     """How many evaluators nodes with so many CPUs and GPUs have room for, and how much of a GPU is each one's.
 
-    Where there are GPUs, the nodes without one stay idle: a batch there would last many times as long.
+    Where there are GPUs, the nodes without one stay idle, so that one kind of device computes a whole evaluation.
     """
     if not any(num_gpus):
         return min(most, sum(num_cpus)), 0.0
     places = [(cpus, gpus) for cpus, gpus in zip(num_cpus, num_gpus, strict=True) if gpus]
-    count = min(most, sum(cpus for cpus, _ in places))
+    if not (count := min(most, sum(cpus for cpus, _ in places))):
+        return 0, 0.0
     per_gpu = ceil(count / sum(gpus for _, gpus in places))
     count = min(count, sum(min(cpus, gpus * per_gpu) for cpus, gpus in places))
     return count, floor(1.0 / per_gpu / GPU_UNIT) * GPU_UNIT

@@ -127,6 +127,7 @@ def test_more_processes_than_there_are_cpus_are_one_line(cluster: ClusterConfig)
         ([16], [8], 5, 5, 1),
         ([64, 4], [0, 1], 13, 4, 4),  # nodes without a GPU stay idle
         ([2, 16], [4, 1], 13, 5, 3),  # 2 beside four GPUs, 3 on one
+        ([0, 16], [1, 0], 13, 0, 0),  # no CPU beside the GPU
     ],
 )
 def test_evaluators_share_gpus_so_that_every_share_fits_on_one(

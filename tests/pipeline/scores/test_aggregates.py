@@ -72,7 +72,7 @@ def test_where_a_game_has_one_run_nothing_has_an_interval():
 def test_an_interval_covers_the_truth_about_as_often_as_it_says_unless_runs_are_few(
     games: int, num_runs: int, least: float, most: float
 ):
-    """Of 300 experiments, nominally 95 per cent. With 5 runs of 26 games it is 88, with 2 runs 80."""
+    """Nominally 95 per cent. Of 2 000 experiments: 93 with 10 runs of 6 games, 92 with 5 of 26, 83 with 2 of 26."""
     rng, covered = np.random.default_rng(0), 0
     for experiment in range(300):
         runs = {str(game): rng.normal(game, 1.0, size=num_runs) for game in range(games)}
@@ -80,7 +80,6 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says_unless_runs_are_
         assert found.interval
         low, high = found.interval
         covered += low <= (games - 1) / 2 <= high
-    print(covered / 300)
     assert least <= covered / 300 <= most
 
 
