@@ -102,6 +102,11 @@ class GymConfig(Config):
     """Gymnasium id, `module:Name-v0` to import the module that registers it."""
 
     @property
+    def module(self) -> str:
+        """That building the environment imports by name; "" if the id names none."""
+        return self.id.rpartition(":")[0]
+
+    @property
     def evaluation_protocol(self) -> Protocol:
         return {"environment": "as registered with Gymnasium"}
 

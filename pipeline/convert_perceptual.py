@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from learners.durable import TEMPORARY_SUFFIX, write_durably
+from learners.durable import write_durably
 from learners.perceptual import VGG16, check_weights
 
 HELP = """\
@@ -74,7 +74,6 @@ def convert(vgg: Path, heads: Path, out: Path) -> str:
     try:
         write_durably(out, data)
     except OSError as error:
-        out.with_name(out.name + TEMPORARY_SUFFIX).unlink(missing_ok=True)
         raise RefusedFileError(f"{out}: cannot be written ({error.strerror})") from error
     return hashlib.sha256(data).hexdigest()
 

@@ -32,6 +32,7 @@ from learners.part_trainer import BatchTooLargeError, DivergedError
 from learners.ranks import RankLostError
 from pipeline import media
 from pipeline.checkpoint import Checkpoint, Checkpoints, State
+from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import MetricsLog, append_timings, episode_metrics
@@ -256,6 +257,7 @@ class Driver:
         head = {name: play.metrics.pop(name) for name in ("iteration", "steps")}
         metrics = head | play.inspected | play.metrics
         with self._stop.deferred():
+            self._run.check_lock()
             self._metrics.append(metrics)
             if play.directory:
                 with self._phase(play, "commit", 1):
@@ -291,6 +293,7 @@ class Driver:
             machine=self._machine(),
         )
         self._checkpoints.commit(directory, state, hashes)
+        leave_mark(self._run)
         self.committed, self._losses = play.iteration, 0
 
     async def _save_failure(self, play: Play, error: Exception) -> str:
@@ -333,6 +336,7 @@ class Driver:
         self._collector_states: list[bytes] = []
         self._weights: dict[int, Any] = {}  # references to the acting ones, by iteration
         if checkpoint:
+            leave_mark(self._run)
             await self._restore(checkpoint)
             self._reporter.line(f"resuming after iteration {self.committed} ({checkpoint.state.steps} steps)")
             before, now = checkpoint.state.machine, self._machine()
@@ -393,8 +397,10 @@ class Driver:
     def _choose_checkpoint(self, stored: Mapping[int, int]) -> tuple[Checkpoint | None, dict[int, int]]:
         """What to go back to, and how many steps of which iterations are to be done without.
 
-        Raises: UsageError if no checkpoint is intact, or each counts on steps that are lost and that is not accepted.
+        Raises: UsageError if no checkpoint is intact, all are gone, or each counts on steps that are lost and that is
+            not accepted.
         """
+        check_commits(self._run.path, self.config)
 
         def refusal(state: State) -> str | None:
             for iteration in range(1, state.iteration + 1):

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from pydantic import NonNegativeInt
 
-from actors.config import EnvironmentConfig, EvaluationConfig
+from actors.config import EnvironmentConfig, EvaluationConfig, GymConfig
 from actors.reports import EpisodeScore
 from cluster.config import ClusterConfig
 from learners.config import Config
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import command, parse_arguments
+from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.presets import published_like
@@ -52,6 +53,8 @@ class Arguments(Config):
     CPUs. Changes no result."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of the networks; auto is cuda where the cluster has a GPU."""
+    allow_module: tuple[str, ...] = ()
+    """Modules that may be imported because config.json names them (env.id "module:Name-v0"): that runs their code."""
     out: Path | None = None
     """File to write; default: evaluation.json in the run's directory, which `python -m pipeline.report` reads."""
 
@@ -85,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     config = run.config()
+    check_modules(config, arguments.allow_module)
+    check_commits(run.path, config)
     plan = _plan(config, arguments)
     out = arguments.out or run.evaluation_file
     if out.is_dir() or not os.access(out.parent, os.W_OK):
@@ -121,6 +126,13 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     print(in_words(evaluation.protocol))
     print(f"{evaluation.summary}; each of them: {out}")
     return 0
+
+
+def check_modules(config: RunConfig, allowed: Sequence[str]) -> None:
+    """Raises UsageError if playing what a run's files describe imports a module that the user has not named."""
+    if isinstance(config.env, GymConfig) and (module := config.env.module) and module not in allowed:
+        words = f"config.json names the module {module!r}, whose code would run; expected {module} if it may"
+        raise UsageError(f"--allow-module: found {' '.join(allowed) or 'none'}, but {words}")
 
 
 def _plan(config: RunConfig, arguments: Arguments) -> Plan:

@@ -18,7 +18,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from actors.reports import CollectionReport
-from learners.durable import append_durably, write_durably
+from learners.durable import append_durably, open_to_append, write_durably
 
 ACHIEVED = "collection/achieved/"
 """How the names begin of what counts in how many episodes something was achieved."""
@@ -62,9 +62,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def append_timings(path: Path, iteration: int, seconds: Mapping[str, float]) -> None:
-    with open(path, "a") as file:
-        rounded = {name: round(value, 4) for name, value in seconds.items()}
-        file.write(json.dumps({"iteration": iteration, **rounded}) + "\n")
+    rounded = {name: round(value, 4) for name, value in seconds.items()}
+    with open_to_append(path) as file:
+        file.write((json.dumps({"iteration": iteration, **rounded}) + "\n").encode())
 
 
 def episode_metrics(reports: Sequence[CollectionReport]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from learners.durable import write_durably
 from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoint, Checkpoints
+from pipeline.commit_mark import check_commits, leave_mark, traces_of_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Episode, Evaluation, protocol_of, read
@@ -27,9 +28,15 @@ def describe_networks(agent: AgentConfig) -> str:
 def last_commit(run: RunDirectory, config: RunConfig) -> Checkpoint | None:
     """That of the last iteration; None if it is still to come.
 
-    Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then.
+    Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then, if all
+        commits are gone, or if more was played without a commit than `config` allows.
     """
+    if run.config_file.exists():
+        check_commits(run.path, run.config())
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
+    if checkpoint is None and (traces := traces_of_commits(run.path, config)):
+        words = f"found {' and '.join(traces)} without a commit, under a later first one than is asked for now"
+        raise UsageError(f"{run.path}: {words}; expected --checkpoint.every and --iterations as before")
     if checkpoint is None or checkpoint.iteration < config.iterations:
         return None
     if (planned := checkpoint.state.iterations) != config.iterations:
@@ -41,6 +48,7 @@ def last_commit(run: RunDirectory, config: RunConfig) -> Checkpoint | None:
 
 def finish(run: RunDirectory, config: RunConfig, checkpoint: Checkpoint) -> None:
     """Writes what follows from the last commit, where it is not there or not as it was: metrics, scores, curves."""
+    leave_mark(run)
     files = {run.metrics_file: checkpoint.read(METRICS_FILE), run.scores_file: scores_bytes(config, checkpoint)}
     differing = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
     for path in differing:

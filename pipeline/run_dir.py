@@ -9,11 +9,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from cluster.config import PROBE
-from learners.durable import TEMPORARY_SUFFIX, write_durably
+from learners.directory_lock import LOCK_FILE, DirectoryLock, InUseError
+from learners.durable import remove_durably, unfinished, write_durably
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 
@@ -22,8 +22,10 @@ METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
 SCORES_FILE = "scores.json"
 EVALUATION_FILE = "evaluation.json"
+MARK_FILE = "committed.txt"
+CHECKPOINTS = "checkpoints"
+REPLAY = "replay"
 MAX_NAME_LENGTH = 100
-LOCK_FILE = ".lock"
 
 README = """\
 A run of iris-ray. Running the same command again resumes it; `python -m pipeline.verify <this directory>` checks it.
@@ -36,6 +38,7 @@ evaluation.json   what `python -m pipeline.evaluate <this directory>` has played
 media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, measurements, curves
 replay/           every environment step, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
+committed.txt     says that there are commits: without one of them in checkpoints/, no command goes on
 failures/         if a loss was not finite: the weights before that step, and which batch it was
 """
 
@@ -73,15 +76,16 @@ def run_name(config: RunConfig) -> str:
 
 
 class RunDirectory:
-    """Holds the lock of a run directory until `close`."""
+    """Holds a lock of a run directory until `close`: `claim` gives it to write, `open` to read."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    def __init__(self, path: Path, *locks: DirectoryLock) -> None:
         self.path = path
-        self._lock = lock
+        self._locks = locks
 
     @classmethod
     def claim(cls, path: Path, config: RunConfig) -> Self:
-        """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`.
+        """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`, but
+        files go that an earlier start left unfinished.
 
         Raises: UsageError if it is not writable, in use, not a run, or of another configuration (with the difference).
         """
@@ -95,21 +99,33 @@ class RunDirectory:
             raise UsageError(f"run directory {path}: found no permission to write, expected a writable directory")
         if foreign := _foreign_entry(path):  # before the lock file is made: nothing is touched there
             raise UsageError(f"run directory {path}: found {foreign!r} and no run, expected a run or nothing")
-        run = cls._lock_directory(path)
+        try:
+            run = cls(path, DirectoryLock.to_write(path))
+        except InUseError as error:
+            raise UsageError(f"run directory {error}") from error
+        except OSError as error:
+            raise UsageError(f"run directory {path}: cannot be locked ({error.strerror}: {error.filename})") from error
         try:
             run._check_claim(config)
-        except UsageError:
+            remove_durably(leftover for name in _WHOLE_FILES for leftover in unfinished(path, name))
+        except BaseException:
             run.close()
             raise
         return run
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Locks the directory of an existing run. Raises UsageError if it is none, or in use."""
+        """Of an existing run, in which nothing is changed; others may read it, too.
+
+        Raises: UsageError if there is none, or somebody is writing into it: a run, or a replay store that outlives one.
+        """
         path = path.absolute()
         if not (path / CONFIG_FILE).is_file():
             raise UsageError(f"{path}: found no run there, expected a directory with config.json")
-        return cls._lock_directory(path)
+        try:
+            return cls(path, DirectoryLock.to_read(path), DirectoryLock.to_read(path / REPLAY))
+        except InUseError as error:
+            raise UsageError(f"run directory {error}") from error
 
     def begin(self, config: RunConfig) -> list[str]:
         """Writes what a run needs from its first moment; settings that changed since the last start, in words."""
@@ -120,12 +136,18 @@ class RunDirectory:
         self.checkpoints.mkdir(exist_ok=True)
         return list(_differences(known.model_dump(mode="json"), config.model_dump(mode="json"), "{} was {!r}, is {!r}"))
 
+    def check_lock(self) -> None:
+        """Raises OSError if this process is not the only one that may write any more."""
+        for lock in self._locks:
+            lock.check()
+
     def close(self) -> None:
         """Gives the directory back; one in which nothing began is removed."""
-        if os.listdir(self.path) == [self._lock_file.name]:
-            self._lock_file.unlink()
+        if os.listdir(self.path) == [LOCK_FILE]:
+            (self.path / LOCK_FILE).unlink()
             self.path.rmdir()
-        self._lock.release()
+        for lock in self._locks:
+            lock.release()
 
     def config(self) -> RunConfig:
         """What config.json holds. Raises UsageError if it is damaged."""
@@ -136,17 +158,6 @@ class RunDirectory:
             where = ".".join(str(part) for part in first["loc"])
             raise UsageError(f"{self.config_file}: {where}: {first['msg']}") from error
 
-    @classmethod
-    def _lock_directory(cls, path: Path) -> Self:
-        lock = FileLock(path / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(f"run directory {path} is in use by another process") from error
-        except OSError as error:
-            raise UsageError(f"run directory {path}: cannot be locked ({error.strerror})") from error
-        return cls(path, lock)
-
     def _check_claim(self, config: RunConfig) -> None:
         if not self.config_file.exists():
             return
@@ -156,10 +167,6 @@ class RunDirectory:
                 f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
                 " choose another --run-dir or the same settings"
             )
-
-    @property
-    def _lock_file(self) -> Path:
-        return self.path / LOCK_FILE
 
     @property
     def config_file(self) -> Path:
@@ -190,12 +197,16 @@ class RunDirectory:
         return self.path / "tensorboard"
 
     @property
+    def mark_file(self) -> Path:
+        return self.path / MARK_FILE
+
+    @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def replay(self) -> Path:
-        return self.path / "replay"
+        return self.path / REPLAY
 
     @property
     def failures(self) -> Path:
@@ -206,11 +217,33 @@ class RunDirectory:
         return self.path / "media"
 
 
+_WHOLE_FILES = (CONFIG_FILE, "README.txt", METRICS_FILE, SCORES_FILE, EVALUATION_FILE, MARK_FILE)
+"""That are replaced as a whole: a crash may leave one unfinished, under a name of its own."""
+_CONFIG_HEAD = b'{\n  "preset": "'
+"""How the first file of every run begins."""
+
+
 def _foreign_entry(path: Path) -> str | None:
     """Something in the directory that no run has put there; None if it is a run, or one that never began, or empty."""
-    names = sorted(name for name in os.listdir(path) if not name.startswith(PROBE))
-    ours = {LOCK_FILE, CONFIG_FILE + TEMPORARY_SUFFIX}
-    return None if CONFIG_FILE in names else next((name for name in names if name not in ours), None)
+    names = sorted(os.listdir(path))
+    return None if CONFIG_FILE in names else next((name for name in names if not _is_ours(path / name)), None)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is what a run leaves that was killed before it began: a lock, the look of a node, half a config.json.
+
+    The name alone does not tell.
+    """
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name == LOCK_FILE:
+        return path.stat().st_size == 0
+    if path.name.startswith(PROBE):
+        return path.stat().st_size == 0 or path.read_bytes() == path.name.rpartition("-")[2].encode()
+    if path in unfinished(path.parent, CONFIG_FILE):
+        with open(path, "rb") as file:
+            return file.read(len(_CONFIG_HEAD)) == _CONFIG_HEAD[: path.stat().st_size]
+    return False
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], words: str, prefix: str = "") -> Iterator[str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
+from pipeline.errors import UsageError
 from pipeline.run_dir import METRICS_FILE, SCORES_FILE, TIMINGS_FILE
 
 RECENT = 20
@@ -27,23 +29,35 @@ class RunStatus:
     is_finished: bool
     total_seconds: float
     """Of all iterations that count."""
+    fault: str
+    """Why it cannot go on, if it has lost its commits."""
 
     @classmethod
     def of(cls, run_dir: Path, config: RunConfig) -> Self | None:
         """None if the run has not finished an iteration, or its directory cannot be seen from here."""
         metrics, timings = _lines(run_dir / METRICS_FILE), _lines(run_dir / TIMINGS_FILE)
-        if not metrics:
+        fault = _fault(run_dir, config)
+        if not metrics and not fault:
             return None
         seconds = {line["iteration"]: line["total"] for line in timings}  # of the last time it was played
         recent = list(seconds.values())[-RECENT:]
         scores = [line[name] for line in metrics if (name := "evaluation/score_mean") in line]
         return cls(
-            iteration=metrics[-1]["iteration"],
+            iteration=metrics[-1]["iteration"] if metrics else 0,
             iteration_seconds=sum(recent) / len(recent) if recent else None,
             score=scores[-1] if scores else None,
             is_finished=_final_iteration(run_dir / SCORES_FILE) == config.iterations,
             total_seconds=sum(seconds.values()),
+            fault=fault,
         )
+
+
+def _fault(run_dir: Path, config: RunConfig) -> str:
+    try:
+        check_commits(run_dir, config)
+        return ""
+    except (UsageError, OSError) as error:
+        return str(error)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -100,6 +100,8 @@ class RunState:
         last = self.attempts[-1] if self.attempts else None
         if last and last.is_active:
             return "running" if last.status == "running" else "pending"
+        if self.status and self.status.fault:
+            return "failed"
         # A directory that cannot be seen from here leaves only the job's own word.
         seen = self.planned.run_dir.parent.exists()
         if (self.status and self.status.is_finished) or (last and last.status == "succeeded" and not seen):
@@ -193,7 +195,6 @@ class Sweep:
         table = Table("run", "state", "iteration", "steps/s", "score", "restarts", "left", "cause of death", box=None)
         for state in self._states:
             config, status = state.planned.config, state.status
-            failures = state.failures
             speed = _speed(state)
             left = (config.iterations - status.iteration) * (status.iteration_seconds or 0.0) if status else None
             table.add_row(
@@ -204,9 +205,15 @@ class Sweep:
                 "" if status is None or status.score is None else f"{status.score:.2f}",
                 str(max(0, len(state.attempts) - 1)),
                 "" if left is None or state.phase == "finished" else _duration(left),
-                self._causes[failures[-1].id] if failures and state.phase != "finished" else "",
+                self._cause(state),
             )
         return table
+
+    def _cause(self, state: RunState) -> str:
+        """Why a run does not go on."""
+        if state.status and state.status.fault:
+            return state.status.fault
+        return self._causes[state.failures[-1].id] if state.failures and state.phase != "finished" else ""
 
     def _submit_what_fits(self) -> None:
         active = sum(state.is_active for state in self._states)
@@ -225,6 +232,8 @@ class Sweep:
         """Whether it is to be submitted, now or after a rest."""
         if any(job.status == "stopped" and self._is_news(job) for each in self._states for job in each.attempts[-1:]):
             return False  # someone wants the sweep to end
+        if state.status and state.status.fault:
+            return False
         if state.phase == "failed":
             return len(self._failures(state)) <= self._manifest.retries
         return state.phase == "waiting" or (state.phase == "stopped" and self._again)
@@ -268,6 +277,7 @@ def plan(manifest: Manifest) -> str:
         status = RunStatus.of(run.run_dir, run.config)
         iteration = status.iteration if status else 0
         words = f"{iteration}/{run.config.iterations} iterations done" if iteration else ""
+        words = status.fault if status and status.fault else words
         lines.append(f"  {run.name:<40} {words}".rstrip())
         if status and status.is_finished:
             seconds.setdefault(run.config.preset, []).append(status.total_seconds)

@@ -1,6 +1,7 @@
 """`python -m pipeline.verify RUN_DIR [--digest]`: checks every stored byte of a run and counts its steps.
 
-Exit code 0 if all checksums hold and the steps found are the steps planned, 1 if not, 2 if RUN_DIR is no run.
+Changes nothing there. Exit code 0 if all checksums hold and the steps found are the steps planned, 1 if not, 2 if
+RUN_DIR is no run, is in use, or has lost all its commits.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def verify(run: RunDirectory, digest: bool) -> int:
     from actors.replay.store import ReplayStore
     from pipeline.checkpoint import Checkpoints, load
+    from pipeline.commit_mark import check_commits
     from pipeline.result import scores_bytes
 
     config = run.config()
+    check_commits(run.path, config)
     faults = []
     newest = None
     checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
@@ -62,7 +65,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
             faults += _differs(run.scores_file, scores_bytes(config, newest), newest)
-    store = ReplayStore(run.replay, run_name(config))
+    store = ReplayStore(run.replay, run_name(config), read_only=True)
     lost = newest.state.lost if newest else {}
     faults += [f"replay store: {damage}" for damage in store.verify(incomplete=lost)]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))
@@ -104,7 +107,7 @@ def logical_digest(run: RunDirectory, config: RunConfig) -> str:
     newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     hashed = sha256()
     if newest:
-        store = ReplayStore(run.replay, run_name(config))
+        store = ReplayStore(run.replay, run_name(config), read_only=True)
         for chunk in store.chunks(1, newest.iteration):
             hashed.update(step_bytes(chunk))
         for name, file_hash in sorted(newest.files.items()):

@@ -119,6 +119,10 @@ class Manifest:
         entries = list(entries)
         header = _Header(format=FORMAT, version=VERSION, run=self.run_id, generation=generation, entries=len(entries))
         durable.write_durably(self.path, b"".join(_line(line) for line in (header, *entries)))
+        self.assume(entries, generation)
+
+    def assume(self, entries: Iterable[Entry], generation: int) -> None:
+        """What `rewrite` leaves in memory."""
         self.entries, self.generation = {entry.file: entry for entry in entries}, generation
         self.problem, self.is_torn = None, False
 

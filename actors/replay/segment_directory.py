@@ -28,13 +28,15 @@ _MAX_OPEN_FILES = 1024
 class SegmentDirectory:
     """Directory of one store. A change that raised is finished or undone before anything else happens."""
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, *, read_only: bool = False) -> None:
         """Opens or creates. Raises ValueError for another run's manifest or an unknown version."""
         self.path = path
         self.run_id = run_id
+        self._read_only = read_only
         self._is_stale = False
         self._open_files: OrderedDict[str, SegmentFile] = OrderedDict()  # least recently used first
-        durable.make_directory(path)
+        if not read_only:
+            durable.make_directory(path)
         self._load()
 
     @property
@@ -116,6 +118,7 @@ class SegmentDirectory:
     @contextmanager
     def _changing(self, *, is_repair: bool = False) -> Iterator[None]:
         """What is in memory counts only if the change succeeds; otherwise the disk is read anew."""
+        assert not self._read_only, f"{self.path} was opened to be read"
         damage = None if is_repair else self.damage()
         if damage:
             raise DamagedSegmentError(damage)
@@ -128,7 +131,13 @@ class SegmentDirectory:
         was_interrupted, self._is_stale = self._is_stale, True
         self._open_files.clear()
         self._manifest = manifest = Manifest(self.path, self.run_id)
-        if manifest.problem and not manifest.entries and not self._unlisted():
+        is_new = bool(manifest.problem) and not manifest.entries and not self._unlisted()
+        if self._read_only:
+            if is_new or (manifest.is_torn and not manifest.problem):
+                manifest.assume(self._intact(manifest.generation + 1)[0], manifest.generation)
+            self._is_stale = False
+            return
+        if is_new:
             manifest.rewrite([], manifest.generation)
         if manifest.problem is None:
             if manifest.is_torn:
@@ -145,22 +154,33 @@ class SegmentDirectory:
 
     def _rebuild(self, generation: int) -> None:
         """Rewrites the manifest from its intact lines and from the intact files it does not name."""
-        entries = list(self._manifest.entries.values())
+        entries, damaged = self._intact(generation)
+        for damage in damaged:
+            self._shelter(damage)
+        self._manifest.rewrite(entries, generation)
+
+    def _intact(self, generation: int) -> tuple[list[Entry], list[Damage]]:
+        """What the manifest's intact lines and the intact files it does not name say is stored; damage to the others.
+
+        Args:
+            generation: of the files that it does not name.
+        """
+        entries, damaged = list(self._manifest.entries.values()), []
         stored = _Steps(chunk for entry in entries for chunk in entry.chunks)
         for file in self._unlisted():
             try:
                 found = describe(self.path, self.run_id, file, generation)
             except DamagedSegmentError as error:
-                self._shelter(error.damage)
+                damaged.append(error.damage)
                 continue
             if not stored.overlap(found.chunks):
                 stored.add(found.chunks)
                 entries.append(found)
-        self._manifest.rewrite(entries, generation)
+        return entries, damaged
 
     def _unlisted(self) -> list[str]:
         """Data files that the manifest does not name."""
-        names = sorted(path.name for path in self.path.iterdir() if SEGMENT_NAME.fullmatch(path.name))
+        names = sorted(path.name for path in self.path.glob("*") if SEGMENT_NAME.fullmatch(path.name))
         return [name for name in names if name not in self._manifest.entries and not (self.path / name).is_dir()]
 
     def _remove_leftovers(self) -> None:

@@ -5,32 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from actors.replay.store import ReplayStore, StoreState
+from learners.directory_lock import DirectoryLock, InUseError
 from learners.durable import make_directory
 from learners.experience import Chunk
 
-LOCK_FILE = ".lock"
 LOCK_TIMEOUT_S = 100.0
 """A process that outlives its killed driver or node is ended by Ray, within seconds where the machine is not busy."""
 
 
 class ReplayService:
-    """Durability only: who samples, mirrors the chunks. While one is open, no other process can open the store."""
+    """Durability only: who samples, mirrors the chunks. While one is open, no other process can open the store.
+
+    Calls that change something raise InUseError if another process has come to hold the store's lock file.
+    """
 
     def __init__(self, directory: str, run_id: str) -> None:
         """Raises ValueError, in one line, if the store cannot be opened."""
         make_directory(Path(directory))
-        self._lock = FileLock(Path(directory) / LOCK_FILE)
         try:
-            self._lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as error:
-            raise ValueError(f"{directory} is in use by another process, for {LOCK_TIMEOUT_S:g} s now") from error
+            self._lock = DirectoryLock.to_write(Path(directory), LOCK_TIMEOUT_S)
+        except InUseError as error:
+            raise ValueError(f"{error}, for {LOCK_TIMEOUT_S:g} s now") from error
         self._store = ReplayStore(directory, run_id)
 
     def append(self, chunks: Sequence[Chunk]) -> StoreState:
         """Makes the chunks durable, then acknowledges with the counts of the store."""
+        self._lock.check()
         for chunk in chunks:
             self._store.append(chunk)
         return self._store.state()
@@ -41,6 +42,7 @@ class ReplayService:
 
     def truncate(self, last_iteration: int) -> StoreState:
         """Drops the steps of all later iterations."""
+        self._lock.check()
         self._store.truncate(last_iteration)
         return self._store.state()
 
@@ -50,6 +52,7 @@ class ReplayService:
 
     def repair(self) -> list[str]:
         """Puts whatever is damaged into quarantine; what was wrong, a line each. The steps it held are gone."""
+        self._lock.check()
         found = []
         while damage := next((each for each in self._store.verify() if each.file), None):
             self._store.quarantine(damage)
@@ -58,4 +61,5 @@ class ReplayService:
 
     def seal(self, last_iteration: int) -> None:
         """Joins small files of iterations that no kept checkpoint precedes."""
+        self._lock.check()
         self._store.seal(last_iteration)

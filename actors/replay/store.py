@@ -1,7 +1,7 @@
 """The durable memory of a run: every acknowledged step, on disk, in logical order (iteration, environment, start).
 
 A store is a directory: `manifest.jsonl`, the files it names, `chunk-*.arrow` (one appended chunk) and `segment-*.arrow`
-(many, joined by `seal`), and `quarantine/`, what was damaged. One process opens it at a time.
+(many, joined by `seal`), and `quarantine/`, what was damaged. One process opens it to write at a time.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ class ReplayStore:
     After an exception the store is as before the call or as after it, and the call may be made again.
     """
 
-    def __init__(self, directory: Path | str, run_id: str, *, seal_steps: int = 8192) -> None:
+    def __init__(self, directory: Path | str, run_id: str, *, seal_steps: int = 8192, read_only: bool = False) -> None:
         """Opens the store or creates it; what a crash left unfinished is finished or undone.
 
         Args:
             run_id: up to 100 letters, digits, dots, dashes and underscores; stored with every file.
             seal_steps: a sealed segment has at least this many steps.
+            read_only: changes nothing on the disk and shows what opening to write would make of it; a directory that
+                is missing is an empty store. Whatever changes something fails an assertion.
 
         Raises: ValueError for another run's store, an unknown format version or an impossible argument. Damage raises
             nothing here: `verify` lists it, reading or changing what is damaged raises DamagedSegmentError.
@@ -65,7 +67,7 @@ class ReplayStore:
             raise ValueError(f"seal_steps: found {seal_steps}, expected at least 1")
         self._run_id = run_id
         self._seal_steps = seal_steps
-        self._files = SegmentDirectory(Path(directory).absolute(), run_id)
+        self._files = SegmentDirectory(Path(directory).absolute(), run_id, read_only=read_only)
         self._turns: defaultdict[tuple[int, int], dict[int, tuple[ChunkRecord, Entry]]] = defaultdict(dict)
         self._generation_of_turns = -1
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.config import Protocol
+from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Evaluation, conditions, protocol_of, read
@@ -28,7 +29,7 @@ def read_runs(directories: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
     A run's result is what `pipeline.evaluate` has written about its last commit, else its own last evaluation.
 
-    Raises: UsageError if there is no run in one of them, or a file is damaged.
+    Raises: UsageError if there is no run in one of them, a file is damaged, or a run has lost all its commits.
     """
     runs: dict[Path, Path] = {}
     for root in directories:
@@ -57,6 +58,7 @@ def _runs_below(root: Path) -> Iterator[Path]:
 def _result_of(run: Path, notes: list[str]) -> Result | None:
     """None, and a note why, if it is not finished, or was made longer since it was."""
     config = _read_config(run / CONFIG_FILE)
+    check_commits(run, config)
     if not (run / SCORES_FILE).is_file() or (found := _read(run / SCORES_FILE, config)).iterations != config.iterations:
         notes.append(f"left out, not finished: {run}")
         return None

@@ -49,9 +49,11 @@ class InProcess:
 class NoLock:
     """A process that was killed holds no lock; one that only pretends would."""
 
-    def __init__(self, path: Path) -> None: ...
+    @classmethod
+    def to_write(cls, directory: Path, timeout_s: float) -> NoLock:
+        return cls()
 
-    def acquire(self, timeout: float) -> None: ...
+    def check(self) -> None: ...
 
 
 async def has_arrived(value: Any, what: str, timeout_s: float) -> Any:
@@ -65,7 +67,7 @@ def local_processes() -> Iterator[None]:
     with (
         patch("pipeline.driver.arrival", has_arrived),
         patch("pipeline.driver.ray", SimpleNamespace(put=lambda value: value)),
-        patch("actors.replay.service.FileLock", NoLock),
+        patch("actors.replay.service.DirectoryLock", NoLock),
         patch.object(fakes, "WORK_S", 0.0),
         patch.object(os, "fsync", lambda descriptor: None),  # no power is lost but where a test says so
         without_pictures(),

@@ -5,6 +5,7 @@ That a run's own protocol gives its own scores again is shown in test_end_to_end
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,15 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
     RunDirectory.open(run).close()
     with pytest.raises(UsageError, match="--seeds: found 4 twice, expected different seeds"):
         main([str(run), "--seeds", "4", "1", "4"])
+    for out in (tmp_path / "none" / "evaluation.json", tmp_path):
+        with pytest.raises(UsageError, match=rf"--out: found no file {out} that can be written, expected one"):
+            main([str(run), "--out", str(out)])
+    (run / "scores.json").unlink()  # as if it had been killed before its first commit
+    shutil.rmtree(run / "checkpoints")
     with pytest.raises(UsageError, match="found no commit, expected at least one iteration to evaluate"):
         main([str(run)])
     with pytest.raises(UsageError, match="found no run there"):
         main([str(tmp_path)])
-    for out in (tmp_path / "none" / "evaluation.json", tmp_path):
-        with pytest.raises(UsageError, match=rf"--out: found no file {out} that can be written, expected one"):
-            main([str(run), "--out", str(out)])
     assert not (run / "evaluation.json").exists()
 
 

@@ -151,7 +151,7 @@ def test_a_run_that_began_explains_itself(begun: Path):
     assert entries == {".lock", "README.txt", "config.json", "media/", "checkpoints/"}
     listed = {line.split()[0] for line in (begun / "README.txt").read_text().splitlines()[2:]}
     run = RunDirectory.open(begun)
-    parts = [run.config_file, run.metrics_file, run.timings_file, run.scores_file, run.evaluation_file]
+    parts = [run.config_file, run.metrics_file, run.timings_file, run.scores_file, run.evaluation_file, run.mark_file]
     directories = [run.media, run.replay, run.checkpoints, run.failures]
     run.close()
     assert listed == {path.name for path in parts} | {f"{path.name}/" for path in directories}

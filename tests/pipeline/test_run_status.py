@@ -16,9 +16,10 @@ def test_an_iteration_that_was_played_again_counts_once(tmp_path: Path):
     lines = [f'{{"iteration": {iteration}, "total": {s + 1.0}, "collect": {s}}}\n' for iteration, s in timings]
     (tmp_path / "timings.jsonl").write_text("".join(lines))
     (tmp_path / "scores.json").write_text('{"iterations": 2}')
+    (tmp_path / "checkpoints" / "000002").mkdir(parents=True)
     status = RunStatus.of(tmp_path, DEBUG)
     assert status == RunStatus(
-        iteration=2, iteration_seconds=21.0, score=2.0, is_finished=DEBUG.iterations == 2, total_seconds=42.0
+        iteration=2, iteration_seconds=21.0, score=2.0, is_finished=DEBUG.iterations == 2, total_seconds=42.0, fault=""
     )
     done = RunStatus.of(tmp_path, DEBUG.model_copy(update={"iterations": 2}))
     assert done is not None

@@ -100,7 +100,7 @@ class World:
 
         def event(cluster: FakeCluster) -> None:
             directory = self.root / run
-            directory.mkdir(exist_ok=True)
+            (directory / "checkpoints" / "000003").mkdir(parents=True, exist_ok=True)
             (directory / "metrics.jsonl").write_text('{"iteration": 3, "evaluation/score_mean": 1.5}\n')
             (directory / "timings.jsonl").write_text('{"iteration": 3, "total": 3.0, "collect": 2.0}\n')
             (directory / "scores.json").write_text(json.dumps({"iterations": 3}))
@@ -248,7 +248,7 @@ def test_a_finished_run_whose_directory_was_deleted_is_played_again(world: World
 def test_the_table_tells_how_far_every_run_is(world: World):
     world.sweep().submit(detach=True)
     directory = world.root / PONG
-    directory.mkdir()
+    (directory / "checkpoints" / "000001").mkdir(parents=True)
     (directory / "metrics.jsonl").write_text('{"iteration": 1, "evaluation/score_mean": 1.25}\n{"iteration": 2}\n{"it')
     (directory / "timings.jsonl").write_text('{"iteration": 1, "total": 9.0}\n{"iteration": 2, "total": 30.0}\n')
     sweep = world.sweep()
@@ -258,6 +258,18 @@ def test_the_table_tells_how_far_every_run_is(world: World):
         (PONG, "running", "2/3", "1.0", "1.25", "0", "0 min", ""),
         (BREAKOUT, "running", "0/3", "", "", "0", "", ""),
     ]
+
+
+def test_a_run_that_lost_its_commits_is_shown_and_not_submitted(world: World):
+    (world.root / PONG).mkdir()
+    (world.root / PONG / "committed.txt").write_text("")
+    sweep = world.sweep()
+    sweep.submit(detach=True)
+    assert world.cluster.active == [f"{BREAKOUT}.1"]
+    sweep.look()
+    row = next(zip(*(column.cells for column in sweep.table().columns), strict=True))
+    assert row[:3] == (PONG, "failed", "0/3")
+    assert str(row[-1]).startswith(f"{world.root / PONG}: found committed.txt, but no checkpoints/; expected ")
 
 
 def test_the_plan_says_what_it_costs_as_far_as_that_is_known(world: World):

@@ -7,6 +7,7 @@ half its bytes), and a lazy one, on which only what was fsynced survives.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from itertools import count
@@ -20,6 +21,8 @@ from learners import durable
 
 RUN = "catch-seed0"
 SEAL_STEPS = 16
+_UNIQUE = re.compile(r"\.[0-9a-f]{16}(?=\.tmp$)")
+"""What makes a temporary name unforeseeable."""
 
 
 class DiskError(OSError):
@@ -70,7 +73,7 @@ class Disk:
         self._stop()
 
     def _fails(self, call: str, path: Path) -> bool:
-        self.calls.append(f"{call} {path.name}")
+        self.calls.append(f"{call} {_UNIQUE.sub('', path.name)}")
         return self._fails_at == len(self.calls) - 1
 
     def _stop(self) -> None:

@@ -29,7 +29,7 @@ def write_run(
     env = {"catch": CatchConfig(), "crafter": CrafterConfig()}.get(game) or AtariConfig(game=game)
     config = DEBUG_ATARI.model_copy(update={"preset": preset, "env": env, "seed": seed})
     run = root / f"{game}-{seed}"
-    run.mkdir(parents=True)
+    (run / "checkpoints" / f"{config.iterations:06d}").mkdir(parents=True)
     (run / "config.json").write_text(config.model_dump_json())
     (run / "scores.json").write_bytes(evaluation(config, score).model_copy(update=changes).to_bytes())
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in metrics))

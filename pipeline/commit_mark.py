@@ -1,0 +1,72 @@
+"""A run that has committed and whose commits are gone is not a new one: what tells the two apart.
+
+The first commit leaves a mark beside `checkpoints/`. Scores, metrics and steps tell the same, where there are more of
+them than there can be before a first commit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.replay.manifest import Manifest
+from learners.durable import write_durably
+from pipeline.checkpoint import Checkpoints
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.run_dir import CHECKPOINTS, MARK_FILE, METRICS_FILE, REPLAY, SCORES_FILE, RunDirectory, run_name
+
+TEXT = b"This run has committed: its commits are in checkpoints/, and without any of them no command goes on.\n"
+
+
+def leave_mark(run: RunDirectory) -> None:
+    """Says beside a commit that there is one, if nothing does yet."""
+    if not run.mark_file.is_file():
+        write_durably(run.mark_file, TEXT)
+
+
+def check_commits(path: Path, config: RunConfig) -> None:
+    """Raises UsageError, in one line, if the run in `path` has committed and there is no commit.
+
+    Args:
+        config: that of the run's last start, which says when its first commit was due.
+    """
+    traces = traces_of_commits(path, config)  # first: who commits now does so before the traces are there
+    if traces and not Checkpoints(path / CHECKPOINTS, config.checkpoint.keep).paths():
+        raise UsageError(
+            f"{path}: found {' and '.join(traces)}, but {_words(path / CHECKPOINTS)}; expected the run's commits:"
+            f" bring {CHECKPOINTS}/ back (is a volume not mounted, or only a part of the run copied?),"
+            " or begin a new run in another directory"
+        )
+
+
+def traces_of_commits(path: Path, config: RunConfig) -> list[str]:
+    """What cannot be there before a run of this configuration has committed, in words."""
+    first = min(config.checkpoint.every, config.iterations)
+    begun = first + config.iterations_at_once - 1
+    traces = [name for name in (MARK_FILE, SCORES_FILE) if (path / name).exists()]
+    if (lines := _num_lines(path / METRICS_FILE)) > first:
+        traces.append(f"{METRICS_FILE} of {lines} iterations")
+    if (last := _last_stored(path / REPLAY, run_name(config))) > begun:
+        traces.append(f"steps of iteration {last} in {REPLAY}/")
+    return traces
+
+
+def _num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def _last_stored(directory: Path, run_id: str) -> int:
+    """Iteration of the newest steps of which the replay store knows; 0 if it knows of none."""
+    try:
+        entries = Manifest(directory, run_id).entries.values()
+    except ValueError:  # of another run: whoever opens the store says so
+        return 0
+    return max((chunk.iteration for entry in entries for chunk in entry.chunks), default=0)
+
+
+def _words(checkpoints: Path) -> str:
+    if checkpoints.is_dir():
+        return f"no commit in {CHECKPOINTS}/"
+    if checkpoints.is_symlink():
+        return f"{CHECKPOINTS} is a link to nothing"
+    return f"{CHECKPOINTS} is not a directory" if checkpoints.exists() else f"no {CHECKPOINTS}/"
