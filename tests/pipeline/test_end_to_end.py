@@ -129,7 +129,7 @@ def test_a_run_leaves_what_it_promises(undisturbed: Path):
     config = parse(RUN, "train").config
     assert RunConfig.model_validate_json((undisturbed / "config.json").read_bytes()) == config
     assert {path.name for path in undisturbed.iterdir()} == {
-        *(".lock", "README.txt", "config.json", "metrics.jsonl", "timings.jsonl", "scores.json"),
+        *(".lock", "README.txt", "config.json", "metrics.jsonl", "timings.jsonl", "scores.json", "committed.txt"),
         *("checkpoints", "media", "replay", "tensorboard"),
     }
     records = read_records(undisturbed / "metrics.jsonl")
@@ -286,11 +286,12 @@ def test_a_file_that_the_last_commit_knows_better_is_found_and_put_right(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_an_evaluation_of_a_finished_run_gives_its_scores_again(copy: Path):
-    """Played by two processes, where the run had one."""
+    """Played by two processes, where the run had one; nothing else in its directory changes."""
+    before = content(copy)
     done = run_module("pipeline.evaluate", str(copy), "--protocol", "run", "--evaluators", "2")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("catch, seed 0: score ")
-    assert (copy / "evaluation.json").read_bytes() == (copy / "scores.json").read_bytes()
+    assert content(copy) == before | {"evaluation.json": before["scores.json"]}
     assert verify_main([str(copy)]) == 0
 
 

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.config import ALE_MAX_FRAMES, AtariConfig
+from actors.config import ALE_MAX_FRAMES, AtariConfig, GymConfig
 from cluster import connect
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.spawn import Placement, spawn
 from cluster.supervise import Worker
 from pipeline import evaluate, workers
+from pipeline.checkpoint import Checkpoints, State
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.evaluate import Arguments, Plan, main
-from pipeline.presets import CATCH, DEMO, IRIS_ATARI100K
+from pipeline.presets import CATCH, DEBUG, DEMO, IRIS_ATARI100K
 from pipeline.run_dir import RunDirectory
 from tests.learners.fakes import TINY_AGENT
 from tests.pipeline.fakes import Player
@@ -69,6 +70,26 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
     with pytest.raises(UsageError, match="found no run there"):
         main([str(tmp_path)])
     assert not (run / "evaluation.json").exists()
+
+
+def test_a_module_that_a_runs_files_name_is_imported_only_if_the_user_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "games.py").write_text(f"open({str(tmp_path / 'was-here')!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = write_run(tmp_path, "Pong", 0)
+    config = DEBUG.model_copy(update={"env": GymConfig(id="games:Walk-v0")})
+    (run / "config.json").write_text(config.model_dump_json())
+    checkpoints = Checkpoints(run / "checkpoints", keep=3)
+    state = State(iteration=3, iterations=3, steps=60, identity=config.identity_hash(), evaluation=[], machine={})
+    checkpoints.commit(checkpoints.prepare(3), state, {})
+    for named in ([], ["--allow-module", "games.more", "other"]):
+        with pytest.raises(UsageError, match=r"^--allow-module: .* names the module 'games', whose code would run; "):
+            main([str(run), *named])
+        assert not (tmp_path / "was-here").exists()
+    with pytest.raises(UsageError, match="unknown Gymnasium environment: found 'games:Walk-v0'"):
+        main([str(run), "--allow-module", "other", "games"])
+    assert (tmp_path / "was-here").exists()
 
 
 def play(

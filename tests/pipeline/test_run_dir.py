@@ -114,6 +114,60 @@ def test_a_directory_whose_first_look_by_the_nodes_was_killed_may_be_claimed(tmp
         assert run.path == tmp_path
 
 
+HALF_A_CONFIG = f"config.json.{'0' * 16}.tmp"
+
+
+@pytest.mark.parametrize("content", ["", '{\n  "pre', '{\n  "preset": "debug",\n  "seed"'])
+def test_a_directory_in_which_a_run_was_killed_as_it_began_may_be_claimed(tmp_path: Path, content: str):
+    (tmp_path / HALF_A_CONFIG).write_text(content)
+    (tmp_path / ".lock").touch()
+    with claimed(tmp_path) as run:
+        run.begin(DEBUG)
+    assert not (tmp_path / HALF_A_CONFIG).exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "config.json.tmp", HALF_A_CONFIG, f"{PROBE}driver-0123"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "file"])
+def test_a_foreign_entry_is_foreign_whatever_its_name(tmp_path: Path, name: str, kind: str):
+    victim, path = tmp_path / "victim", tmp_path / "run" / name
+    victim.write_text("do not touch")
+    path.parent.mkdir()
+    make = {"link": path.symlink_to, "pipe": lambda _: os.mkfifo(path), "directory": lambda _: path.mkdir()}
+    make.get(kind, lambda _: path.write_text("mine"))(victim)
+    before = os.lstat(path)
+    assert refusal(path.parent) == f"run directory {path.parent}: found {name!r} and no run, expected a run or nothing"
+    assert (os.listdir(path.parent), os.lstat(path).st_ino) == ([name], before.st_ino)
+    assert victim.read_text() == "do not touch"
+
+
+def test_links_beside_the_files_of_a_run_are_not_followed(begun: Path, tmp_path: Path):
+    (tmp_path / "victim").write_text("do not touch")
+    for name in ("config.json.tmp", "scores.json.tmp", HALF_A_CONFIG, "README.txt"):
+        (begun / name).unlink(missing_ok=True)
+        (begun / name).symlink_to(tmp_path / "victim")
+    with claimed(begun) as run:
+        run.begin(DEBUG)
+    assert (tmp_path / "victim").read_text() == "do not touch"
+
+
+def test_a_run_whose_lock_file_was_deleted_is_still_in_use(tmp_path: Path):
+    path = tmp_path / "run"
+    with claimed(path) as run:
+        run.begin(DEBUG)
+        (path / ".lock").unlink()
+        assert refusal(path) == f"run directory {path} is in use by another process"
+        with pytest.raises(UsageError, match="is in use by another process"):
+            RunDirectory.open(path)
+
+
+def test_a_run_is_read_by_many_at_once_and_its_lock_file_is_not_made(begun: Path):
+    (begun / ".lock").unlink()
+    runs = [RunDirectory.open(begun), RunDirectory.open(begun)]
+    assert not (begun / ".lock").exists()
+    for run in runs:
+        run.close()
+
+
 def test_an_empty_directory_may_be_claimed(tmp_path: Path):
     path = tmp_path / "empty"
     path.mkdir()

@@ -1,0 +1,163 @@
+"""Who only reads a run changes nothing in it, needs no permission to, and takes no run in use for a damaged one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.replay.service import ReplayService
+from learners import durable
+from pipeline import sweep, verify
+from pipeline.errors import RunFailedError, UsageError
+from pipeline.report.__main__ import main as report
+from pipeline.run_dir import run_name
+from tests.faults.fakes import FakeLearner
+from tests.faults.local import Crash, failing_disk, local_config, play_locally
+
+CONFIG = local_config(4)
+_read_only: list[str] = []  # directories that this process may not change
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    """As a file system does that is mounted to be read; permissions do not hold root back."""
+    if _read_only and (event in _CHANGES or (event == "open" and arguments[2] and arguments[2] & _WRITING)):
+        paths = [os.fspath(path) for path in arguments[:2] if isinstance(path, str | os.PathLike)]
+        if any(str(path).startswith(directory) for path in paths for directory in _read_only):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
+
+
+sys.addaudithook(_guard)  # there is no way to take it away again
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    play_locally(tmp_path / "run", CONFIG)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def read_only(run: Path) -> Iterator[Path]:
+    """The run on media that cannot be written."""
+    _read_only.append(str(run))
+    with pytest.raises(OSError, match="Read-only file system"):
+        (run / "new").touch()
+    yield run
+    _read_only.clear()
+
+
+def content(path: Path) -> dict[str, bytes | None]:
+    return {str(each): each.read_bytes() if each.is_file() else None for each in path.rglob("*")}
+
+
+def test_a_run_on_read_only_media_is_verified(read_only: Path, capsys: pytest.CaptureFixture[str]):
+    assert verify.main([str(read_only), "--digest"]) == 0
+    assert "checksums      all hold" in capsys.readouterr().out
+
+
+def test_a_run_on_read_only_media_is_reported(read_only: Path, tmp_path: Path):
+    assert report([str(read_only), "--out", str(tmp_path / "report")]) == 0
+
+
+def test_the_status_of_a_sweep_is_told_from_read_only_media(run: Path, capsys: pytest.CaptureFixture[str]):
+    """As far as it is read there: what the cluster says is shown in test_sweep.py."""
+    manifest = run.parent / "test.toml"
+    manifest.write_text(f'root = "{run.parent}"\npresets = ["debug"]\n')
+    run.rename(run.parent / "debug-catch-seed0")
+    _read_only.append(str(run.parent))
+    try:
+        assert sweep.main(["status", str(manifest), "--dry-run"]) == 0
+    finally:
+        _read_only.clear()
+    assert "4/3 iterations done" in capsys.readouterr().out
+
+
+def torn(replay: Path) -> None:
+    """A crash while the last line of the manifest was written: its file is there."""
+    manifest = replay / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+
+
+def left_over(replay: Path) -> None:
+    """A crash before a file was named by the manifest, and one before a file was whole."""
+    name = "chunk-debug-catch-seed0-{}-0000-000000-0010.arrow"
+    shutil.copy(replay / name.format("000001"), replay / name.format("000009"))
+    (replay / f"manifest.jsonl.{'0' * 16}.tmp").write_bytes(b"half")
+
+
+@pytest.mark.parametrize("happened", [torn, left_over])
+def test_what_a_crash_left_in_the_replay_store_stays_for_the_next_start(
+    read_only: Path, happened: Callable[[Path], None]
+):
+    _read_only.clear()
+    happened(read_only / "replay")
+    before = content(read_only)
+    _read_only.append(str(read_only))
+    assert verify.main([str(read_only)]) == 0
+    _read_only.clear()
+    assert content(read_only) == before
+    play_locally(read_only, CONFIG)  # and that finds nothing wrong, either
+
+
+def test_a_store_process_stopped_in_mid_change_loses_nothing_to_who_verifies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It outlives its driver and joins files: the new one is written, the manifest does not name it yet."""
+    path = tmp_path / "run"
+    play_locally(path, local_config(9))
+    said: list[str] = []
+    service = ReplayService(str(path / "replay"), run_name(CONFIG))
+    service._store._seal_steps = 1
+    rename = durable.rename
+
+    def stop_and_verify(source: Path, target: Path) -> None:
+        if target.name == "manifest.jsonl":
+            before = content(path)
+            with pytest.raises(UsageError) as refused:
+                verify.main([str(path)])
+            said.append(str(refused.value))
+            assert content(path) == before
+        rename(source, target)
+
+    monkeypatch.setattr(durable, "rename", stop_and_verify)
+    service.seal(6)
+    service._lock.release()
+    assert said == [f"run directory {path / 'replay'} is in use by another process"]
+    assert list((path / "replay").glob("segment-*"))
+    assert verify.main([str(path)]) == 0
+
+
+def test_a_run_whose_lock_file_another_writer_holds_stops_before_it_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, train = tmp_path / "run", FakeLearner.train
+
+    def lose_the_lock(learner: FakeLearner, part: str, iteration: int, steps: range) -> dict[str, float]:
+        if iteration == 3:
+            (path / ".lock").unlink()
+            (path / ".lock").touch()
+        return train(learner, part, iteration, steps)
+
+    monkeypatch.setattr(FakeLearner, "train", lose_the_lock)
+    words = r"\.lock is another file than the one locked here.*; iteration 2 is the last commit; "
+    with pytest.raises(RunFailedError, match=words):
+        play_locally(path, CONFIG)
+    assert sorted(each.name for each in (path / "checkpoints").glob("0*")) == ["000001", "000002"]
+
+
+def test_a_start_that_was_killed_leaves_nothing_that_the_next_does_not_clear_away(tmp_path: Path):
+    config = local_config(1)
+    for call in range(8):
+        path = tmp_path / str(call)
+        with pytest.raises(Crash), failing_disk(call):
+            play_locally(path, config)
+        play_locally(path, config)
+        assert not list(path.glob("*.tmp"))
