@@ -145,8 +145,13 @@ def test_the_mark_comes_back_beside_a_commit_that_has_none(run: Path):
     assert not (run / "committed.txt").exists()
     assert COMMANDS["train"](run) == 0
     assert (run / "committed.txt").exists()
+
+
+def test_the_mark_comes_back_as_soon_as_the_run_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch):
     unmarked(run)
-    play_locally(run, config_of(*FLAGS, "--iterations", "5"))
+    monkeypatch.setattr(FakeLearner, "train", lambda *_: (_ for _ in ()).throw(Crash))
+    with pytest.raises(Crash):
+        play_locally(run, config_of(*FLAGS, "--iterations", "5"))
     assert (run / "committed.txt").exists()
 
 
