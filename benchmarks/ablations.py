@@ -27,7 +27,7 @@ import numpy as np
 from actors.collector import Collector
 from actors.evaluator import Evaluator
 from benchmarks.hardware import describe
-from cluster.spawn import worker_environment
+from cluster.process import worker_environment
 from learners.experience import Chunk
 from learners.learner import Learner
 from learners.streams import Streams

@@ -26,9 +26,9 @@ import torch
 from actors.collector import MAX_CHUNK_STEPS, Collector
 from actors.replay.service import ReplayService
 from benchmarks.question import Question
-from cluster.connect import connect, disconnect, num_cores
-from cluster.spawn import Placement, reserve, spawn
-from cluster.supervise import wait
+from cluster.connect import connect, disconnect
+from cluster.process import Placement, num_cores
+from cluster.ray_processes import RayProcesses, wait
 from learners.agent import acting_modules
 from learners.weights import pack
 from pipeline.config import RunConfig
@@ -61,12 +61,13 @@ def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) ->
     agent = agent_config(config)
     weights = pack(acting_modules(*agent.build()))
     bare = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
-    group = reserve(config.cluster, [{"CPU": 1}])  # that of actors which take turns; here they do not
+    processes, placement = RayProcesses(config.cluster.start_timeout_s), Placement(threads=1)
+    processes.reserve([{"CPU": 1}])  # that of actors which take turns; here they do not
     with tempfile.TemporaryDirectory() as directory:
-        placement = Placement(group, threads=1)
-        store = spawn(ReplayService, f"{directory}/replay", "benchmark", placement=placement)
+        store = processes.start("store", ReplayService, f"{directory}/replay", "benchmark", placement=placement)
+        arguments = Collector, config.env, config.collection, agent
         collectors = [
-            spawn(Collector, config.env, config.collection, agent, seed=config.seed, index=i, placement=placement)
+            processes.start(f"collector {i}", *arguments, seed=config.seed, index=i, placement=placement)
             for i in range(num_collectors)
         ]
         known = ray.put(weights)
@@ -77,24 +78,22 @@ def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) ->
             seconds["bare"].append(time.perf_counter() - start)
 
             start = time.perf_counter()
-            calls: list[Any] = [
-                each.collect.options(num_returns=3).remote(iteration, steps, known, 0) for each in collectors
-            ]
+            calls: list[Any] = [each.call("collect", iteration, steps, known, 0, num_returns=3) for each in collectors]
             chunks = [call[0] for call in calls]
             ray.wait(chunks, num_returns=len(chunks), timeout=TIMEOUT_S, fetch_local=False)
             collected = time.perf_counter()
-            wait([store.append.remote(each) for each in chunks], "steps to be stored", TIMEOUT_S)
+            wait([store.call("append", each) for each in chunks], "steps to be stored", TIMEOUT_S)
             wait([part for call in calls for part in call[1:]], "states and reports", TIMEOUT_S)
             seconds["through_ray"].append(time.perf_counter() - start)
             seconds["durable"].append(time.perf_counter() - collected)
 
             start = time.perf_counter()
-            wait(store.steps.remote(), "a small call", TIMEOUT_S)
+            wait(store.call("steps"), "a small call", TIMEOUT_S)
             seconds["call"].append(time.perf_counter() - start)
         stored = sum(path.stat().st_size for path in Path(directory, "replay").glob("*.arrow"))
-        for actor in (store, *collectors):
-            ray.kill(actor)
-    ray.util.remove_placement_group(group)
+        for process in (store, *collectors):
+            ray.kill(process.actor)
+    processes.release()
     median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
     in_all = num_collectors * steps
     return {

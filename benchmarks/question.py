@@ -27,7 +27,7 @@ class Question:
         self.flags = argparse.ArgumentParser(
             prog=f"python -m benchmarks.{name}",
             description=description,
-            epilog="On a CPU, set what cluster/spawn.py:worker_environment gives a run's learner; the answer shows it.",
+            epilog="On a CPU, set what worker_environment (cluster/process.py) gives a learner; the answer shows it.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.flags.add_argument("--out", type=Path, help="file for the answer, which is printed in any case")

@@ -27,7 +27,7 @@ import torch
 from actors.collector import Collector
 from actors.replay.service import ReplayService
 from benchmarks.question import Question
-from cluster.spawn import worker_environment
+from cluster.process import worker_environment
 from learners.learner import Learner
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS

@@ -14,6 +14,7 @@ import ray
 from cluster import TOO_LATE
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
+from cluster.process import num_cores
 
 MIN_MEMORY_GB = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -68,11 +69,6 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
 
 def disconnect() -> None:
     ray.shutdown()
-
-
-def num_cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _check_answer(address: str) -> None:

@@ -24,7 +24,7 @@ from ray.util.state.exception import RayStateApiException
 from cluster import TOKEN_IS_OURS
 from cluster.connect import is_loopback
 from cluster.errors import ClusterError, LostError
-from cluster.spawn import add_up
+from cluster.ray_processes import add_up
 
 STOP_WAIT_S = 30
 """How long a stopped job may take to end by itself; Ray's own three seconds are too few to finish a commit."""

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.config import PROBE
 from cluster.errors import ClusterError, LostError
-from cluster.supervise import wait
+from cluster.ray_processes import wait
 
 PACKAGES = ("torch", "numpy", "pyarrow", "gymnasium", "ale-py", "crafter")
 """What results depend on; that Ray and Python are the same everywhere, Ray itself demands."""

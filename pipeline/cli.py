@@ -40,6 +40,8 @@ class Launch(Config):
     """Where the run lives; default: runs/<preset>-<game>-seed<seed>. An existing one of the same run is resumed."""
     allow_open_cluster: bool = False
     """Join the cluster at RAY_ADDRESS even if others can reach it and it asks for no token: they can run code there."""
+    in_process: bool = False
+    """Play the whole run in this process, without Ray: for a debugger or a notebook. It computes the same."""
     accept_loss: bool = False
     """Go on without stored steps that are lost for good, where otherwise the run would stop; how many is recorded."""
 

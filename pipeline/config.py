@@ -83,6 +83,14 @@ class RunConfig(Config):
         """Environment steps that an iteration collects."""
         return self.collection.steps_per_iteration if iteration <= self.collection.last_iteration else 0
 
+    def version_for(self, iteration: int) -> int:
+        """The iteration whose weights collect this one: the newest that had ended when it began; 0 if none had."""
+        return max(0, iteration - self.iterations_at_once)
+
+    def is_committed(self, iteration: int) -> bool:
+        """Whether a commit is due at its end."""
+        return iteration == self.iterations or iteration % self.checkpoint.every == 0
+
     def planned_steps(self, iteration: int) -> int:
         """Environment steps in the store once iterations 1..iteration are done."""
         return sum(self.steps_in(index) for index in range(1, iteration + 1))

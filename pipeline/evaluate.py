@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import NonNegativeInt
@@ -20,6 +20,8 @@ from pydantic import NonNegativeInt
 from actors.config import EnvironmentConfig, EvaluationConfig, GymConfig
 from actors.reports import EpisodeScore
 from cluster.config import ClusterConfig
+from cluster.process import Process
+from cluster.this_process import TORCH_IS_LOADED, prepare
 from learners.config import Config
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import command, parse_arguments
@@ -53,6 +55,8 @@ class Arguments(Config):
     CPUs. Changes no result."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Of the networks; auto is cuda where the cluster has a GPU."""
+    in_process: bool = False
+    """Play in this process, without Ray: one batch after another, the same scores."""
     allow_module: tuple[str, ...] = ()
     """Modules that may be imported because config.json names them (env.id "module:Name-v0"): that runs their code."""
     out: Path | None = None
@@ -101,6 +105,8 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
         raise UsageError(f"{run.config_file}: not the configuration of checkpoint {checkpoint.path.name}")
     for reason in checkpoint.passed_over:
         print(f"passed over: {reason}")
+    if arguments.in_process and not prepare(threads=1):
+        print(TORCH_IS_LOADED)
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
     from learners.durable import write_durably
     from learners.learner import acting_weights
@@ -112,8 +118,7 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
         weights = acting_weights(agent, str(checkpoint.path))
     except ValueError as error:
         raise UsageError(f"{checkpoint.path}: {error}") from error
-    cluster = config.cluster.model_copy(update={"device": arguments.device})
-    scores = _play(plan, agent, weights, checkpoint.iteration, cluster, arguments.evaluators)
+    scores = _play(plan, agent, weights, checkpoint.iteration, config.cluster, arguments)
     episodes = [
         Episode(seed=seed, index=each.episode, score=each.score, length=each.length)
         for (seed, _, _), batch in scores.items()
@@ -155,14 +160,11 @@ def _play(
     weights: NDArray[np.float32],
     iteration: int,
     cluster: ClusterConfig,
-    num_evaluators: int,
+    flags: Arguments,
 ) -> dict[tuple[int, int, int], list[EpisodeScore]]:
     """Batch -> what its episodes scored, in the order of the plan, whoever plays which."""
-    import ray
-
-    from cluster.connect import connect, disconnect
     from cluster.errors import LostError
-    from cluster.supervise import Worker, arrival
+    from cluster.open import open_processes
     from pipeline.progress import Reporter
     from pipeline.workers import start_evaluators
 
@@ -170,32 +172,31 @@ def _play(
     played: dict[tuple[int, int, int], list[EpisodeScore]] = {}
     reporter, total, losses = Reporter(iteration), plan.episodes * len(plan.seeds), 0
 
-    async def work(worker: Worker, reference: ray.ObjectRef) -> None:
+    async def work(evaluator: Process, reference: Any) -> None:
         nonlocal losses
         while waiting:
             seed, index, count = batch = waiting.popleft()
-            call = worker.actor.play.options(num_returns=2).remote(iteration, index, count, reference, seed=seed)
+            call = evaluator.call("play", iteration, index, count, reference, seed=seed, num_returns=2)
             try:
-                played[batch] = await arrival(call[0], "evaluation episodes", cluster.call_timeout_s)
+                played[batch] = await processes.arrival(call[0], "evaluation episodes", cluster.call_timeout_s)
             except LostError as error:
                 waiting.appendleft(batch)
                 if (losses := losses + 1) > cluster.max_losses:
                     raise RunFailedError(f"{error}; that was loss {losses}: giving up") from error
-                reporter.line(f"{error}; starting the {worker.name} again")
-                worker.replace()
+                reporter.line(f"{error}; starting the {evaluator.name} again")
+                evaluator.replace()
             reporter.phase(iteration, "evaluate", sum(map(len, played.values())), total)
 
-    async def work_all(workers: Sequence[Worker]) -> None:
-        reference = ray.put(weights)
-        await asyncio.gather(*(work(worker, reference) for worker in workers))
+    async def work_all(evaluators: Sequence[Process]) -> None:
+        reference = processes.put(weights)
+        await asyncio.gather(*(work(evaluator, reference) for evaluator in evaluators))
 
-    connect(cluster)
     try:
-        workers = start_evaluators(cluster, agent, plan.env, plan.evaluation, num_evaluators, len(waiting))
-        asyncio.run(work_all(workers))
+        with open_processes(cluster, in_process=flags.in_process) as processes:
+            what = (agent, plan.env, plan.evaluation, flags.evaluators, len(waiting))
+            asyncio.run(work_all(start_evaluators(processes, flags.device, *what)))
     finally:
         reporter.close()
-        disconnect()
     return {batch: played[batch] for batch in plan.batches}
 
 

@@ -41,14 +41,16 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
+        """A stop within takes effect at its end; one within another, at the end of the outer one."""
         # A blocked signal mask would not do: another thread of the process takes the signal, and Python runs its
         # handler in the main thread all the same.
-        self._deferring = True
+        before, self._deferring = self._deferring, True
         try:
             yield
         finally:
-            self._deferring = False
-        self.check()
+            self._deferring = before
+        if not before:
+            self.check()
 
     def check(self) -> None:
         """Raises Stopped if a signal has arrived in something deferred that then failed."""

@@ -22,6 +22,7 @@ from cluster.errors import LostError
 from learners.config import Config
 from pipeline.cli import FAILURE_EXIT_CODE, command, parse_arguments
 from pipeline.manifest import Manifest, PlannedRun
+from pipeline.placement import layout_of
 from pipeline.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -326,9 +327,7 @@ class _Display:
 
 def _bundles(run: PlannedRun, jobs: Jobs) -> Sequence[Mapping[str, float]]:
     """What a run takes, each on one node."""
-    from pipeline.workers import needs_of
-
-    return needs_of(run.config, jobs.largest_node()).bundles
+    return layout_of(run.config, [jobs.largest_node()]).bundles
 
 
 def _speed(state: RunState) -> float | None:

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.process import num_cores
+from cluster.this_process import TORCH_IS_LOADED, prepare
 from pipeline.cli import Launch, command, parse
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
+from pipeline.placement import layout_of
 from pipeline.run_dir import RunDirectory, default_run_dir
 
 if TYPE_CHECKING:
+    from cluster.gauges import Gauges
     from learners.agent import AgentConfig
 
 
@@ -26,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(launch: Launch) -> int:
     """Runs until the last iteration or a stop signal; the exit code."""
     config = launch.config
+    if launch.in_process:
+        _prepare_this_process(config)
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
     from pipeline import result
 
@@ -70,42 +76,52 @@ def check_perceptual_weights(config: RunConfig) -> None:
 
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
-    from cluster.connect import connect, disconnect
-    from cluster.gauges import Gauges
-    from cluster.nodes import check_nodes
-    from cluster.supervise import wait
+    from cluster.open import open_processes
     from pipeline.checkpoint import Checkpoints
     from pipeline.driver import Driver
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
-    from pipeline.workers import reserve_resources, start_workers
+    from pipeline.workers import start_workers
 
     config = launch.config
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
+    how = {"in_process": launch.in_process, "allow_open": launch.allow_open_cluster, "directory": run.path}
     try:
-        with StopSignals() as stop:
-            if connect(config.cluster, allow_open=launch.allow_open_cluster):
-                check_nodes(run.path, config.cluster.start_timeout_s)
-            reservation = reserve_resources(config)
+        with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
+            layout = layout_of(config, processes.nodes())
+            processes.reserve(layout.bundles, layout.labels)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            workers = start_workers(config, run, agent, reservation)
-            waiting = workers.learners[0].lead.parameter_counts.remote()
-            parameters = wait(waiting, "the learner to start", config.cluster.start_timeout_s)
-            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in parameters.items()]
-            words = f"learner on {workers.device} with {workers.threads} threads"
-            reporter.line(f"{words}; parameters: {', '.join(counts)}")
-            gauges = Gauges(run.path.name)
-            Driver(config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=gauges).run()
+            workers = start_workers(config, run, agent, layout, processes)
+            Driver(
+                config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=_gauges(launch, run)
+            ).run()
     except Stopped as stopped:
         last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
         reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")
         return stopped.exit_code
     finally:
         reporter.close()
-        disconnect()
     return 0
+
+
+def _gauges(launch: Launch, run: RunDirectory) -> Gauges | None:
+    """What tells Prometheus, through Ray."""
+    if launch.in_process:
+        return None
+    from cluster.gauges import Gauges
+
+    return Gauges(run.path.name)
+
+
+def _prepare_this_process(config: RunConfig) -> None:
+    """Before torch is loaded. Raises UsageError if the run needs several processes."""
+    if (ranks := config.cluster.data_parallel) > 1:
+        raise UsageError(f"--in-process: found cluster.data_parallel {ranks}, expected 1: ranks are processes")
+    has_gpu = config.cluster.device == "cuda"  # whether there is one, torch says later
+    if not prepare(layout_of(config, [{"CPU": num_cores(), "GPU": has_gpu}]).threads):
+        print(TORCH_IS_LOADED)
 
 
 if __name__ == "__main__":

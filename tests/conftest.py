@@ -11,7 +11,7 @@ import pytest
 from cluster.config import ClusterConfig
 
 if TYPE_CHECKING:
-    from cluster.spawn import Placement
+    from cluster.ray_processes import RayProcesses
 
 _SKIPPED = pytest.StashKey[list[str]]()
 """Tests (and modules that skip themselves while they are imported) that did not run and are not marked `gpu`."""
@@ -63,8 +63,10 @@ def cluster() -> Iterator[ClusterConfig]:
 
 
 @pytest.fixture(scope="session")
-def placement(cluster: ClusterConfig) -> Placement:
-    """One CPU for all actors of the tests: none of them computes."""
-    from cluster.spawn import Placement, reserve
+def processes(cluster: ClusterConfig) -> RayProcesses:
+    """On one CPU for all actors of the tests: none of them computes."""
+    from cluster.ray_processes import RayProcesses
 
-    return Placement(reserve(cluster, [{"CPU": 1}]), threads=1)
+    processes = RayProcesses(cluster.start_timeout_s)
+    processes.reserve([{"CPU": 1}])
+    return processes

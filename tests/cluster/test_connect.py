@@ -17,8 +17,8 @@ import ray
 from cluster.config import ClusterConfig
 from cluster.connect import connect
 from cluster.errors import ClusterError
-from cluster.spawn import Placement, spawn
-from cluster.supervise import wait
+from cluster.process import Placement
+from cluster.ray_processes import RayProcesses, wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import Worker
 
@@ -30,11 +30,11 @@ print(GcsClient(address=sys.argv[1]).internal_kv_exists(b"key", b"namespace", ti
 
 
 @pytest.mark.ray
-def test_every_socket_of_the_embedded_ray_is_on_loopback(placement: Placement):
-    worker = spawn(Worker, placement=placement)
-    wait(worker.name.remote(), "a process of its own", 120)
+def test_every_socket_of_the_embedded_ray_is_on_loopback(processes: RayProcesses):
+    worker = processes.start("worker", Worker, placement=Placement(threads=1))
+    wait(worker.call("name"), "a process of its own", 120)
     listening = _listening(_descendants(os.getpid()) | {os.getpid()})
-    ray.kill(worker)
+    ray.kill(worker.actor)
     gcs_port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
     assert gcs_port in {port for _, port in listening}
     assert len(listening) >= 4  # GCS, raylet, a worker, this process

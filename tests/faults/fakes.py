@@ -40,6 +40,9 @@ class FakeLearner:
         self._weights = {part: _hash("initial", part) for part in PARTS}
         self._mirror: list[tuple[int, bytes]] = []  # iteration and content of every chunk, in order
 
+    def parameter_counts(self) -> dict[str, int]:
+        return dict.fromkeys(PARTS, 32)
+
     def truncate(self, last_iteration: int) -> int:
         self._mirror = [(iteration, content) for iteration, content in self._mirror if iteration <= last_iteration]
         return self._mirror[-1][0] if self._mirror else 0

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from cluster.connect import connect
-from tests.faults.scene import Fault, config_of, play, reserve_for_fakes
+from tests.faults.scene import Fault, play, processes_for_fakes
+from tests.faults.stand_ins import config_of
 
 
 def main(run_dir: str, iterations: str, *fault: str) -> None:
@@ -19,7 +20,7 @@ def main(run_dir: str, iterations: str, *fault: str) -> None:
             faults[0].disk_call, faults[0].count = disk_call[0], int(disk_call[1])
     config = config_of(int(iterations))
     connect(config.cluster)
-    print("digest:", play(Path(run_dir), config, reserve_for_fakes(), faults).digest)
+    print("digest:", play(Path(run_dir), config, processes_for_fakes(), faults).digest)
 
 
 if __name__ == "__main__":

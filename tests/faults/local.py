@@ -9,41 +9,34 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
 import numpy as np
 
-from actors.replay.service import ReplayService
-from cluster.spawn import Placement
-from cluster.supervise import Worker
+from cluster.this_process import ThisProcess
 from learners import durable
 from pipeline.config import RunConfig
 from pipeline.driver import Driver
 from pipeline.result import finish, last_commit
-from pipeline.run_dir import RunDirectory, run_name
+from pipeline.run_dir import RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest
-from pipeline.workers import LearnerGroup, Reservation, Workers, learner_groups
 from tests.faults import fakes
-from tests.faults.scene import DISK_CALLS, Injector, Outcome, config_of, outcome, verifies, without_pictures
+from tests.faults.stand_ins import (
+    DISK_CALLS,
+    Listener,
+    Outcome,
+    config_of,
+    outcome,
+    start_fakes,
+    verifies,
+    without_pictures,
+)
 
 
 class Crash(BaseException):
     """Everything stops at once, as when the power fails or the process is killed."""
-
-
-class InProcess:
-    """An object with the calls of an actor's handle; they are done at once."""
-
-    def __init__(self, instance: Any) -> None:
-        self._instance = instance
-
-    def __getattr__(self, name: str) -> Any:
-        call = SimpleNamespace(remote=lambda *args, **kwargs: getattr(self._instance, name)(*args, **kwargs))
-        call.options = lambda **_: call
-        return call
 
 
 class NoLock:
@@ -56,17 +49,18 @@ class NoLock:
     def check(self) -> None: ...
 
 
-async def has_arrived(value: Any, what: str, timeout_s: float) -> Any:
-    for _ in range(20 if what.startswith("gradient steps") else 1):  # learning takes longest
-        await asyncio.sleep(0)  # another iteration may go on
-    return value
+class SlowLearning(ThisProcess):
+    """While a part learns, which takes longest, another iteration goes on."""
+
+    async def arrival(self, references: Any, what: str, timeout_s: float) -> Any:
+        for _ in range(20 if what.startswith("gradient steps") else 0):
+            await asyncio.sleep(0)
+        return await super().arrival(references, what, timeout_s)
 
 
 @contextmanager
-def local_processes() -> Iterator[None]:
+def everything_fast() -> Iterator[None]:
     with (
-        patch("pipeline.driver.arrival", has_arrived),
-        patch("pipeline.driver.ray", SimpleNamespace(put=lambda value: value)),
         patch("actors.replay.service.DirectoryLock", NoLock),
         patch.object(fakes, "WORK_S", 0.0),
         patch.object(os, "fsync", lambda descriptor: None),  # no power is lost but where a test says so
@@ -85,35 +79,18 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
 
     Raises: UsageError, RunFailedError, as that would; AssertionError if a step is missing or doubled in the end.
     """
-    nowhere: Any = None
-    place = Placement(nowhere, threads=1)
-    injector = Injector(config, [], None)
-    with local_processes():
+    listener = Listener(config)
+    with everything_fast():
         run = RunDirectory.claim(path, config)
         try:
             if checkpoint := last_commit(run, config):
                 finish(run, config, checkpoint)
             else:
                 run.begin(config)
-
-                def worker(name: str, cls: type, *args: object) -> Worker:
-                    start: Any = lambda: InProcess(cls(*args))  # noqa: E731 - a cast and a lambda in one line
-                    return Worker(name, start)
-
-                workers = Workers(
-                    store=worker("replay store", ReplayService, str(run.replay), run_name(config)),
-                    learners=[
-                        LearnerGroup(parts, [worker(f"learner {i}", fakes.FakeLearner)])
-                        for i, parts in enumerate(learner_groups(config))
-                    ],
-                    collectors=[worker(f"collector {i}", fakes.FakeCollector, i) for i in range(2)],
-                    evaluators=[worker(f"evaluator {i}", fakes.FakeEvaluator) for i in range(2)],
-                    reservation=Reservation(store=place, acting=[place], learners=[place] * 3),
-                    start_timeout_s=1.0,
-                )
+                workers = start_fakes(config, run, SlowLearning())
                 with StopSignals() as stop:
-                    Driver(config, run, workers, injector, stop, accept_loss=accept_loss).run()
-            return outcome(run, config, injector.lines)
+                    Driver(config, run, workers, listener, stop, accept_loss=accept_loss).run()
+            return outcome(run, config, listener.lines)
         finally:
             run.close()
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from cluster.connect import connect, disconnect
-from tests.faults.scene import PHASES, Fault, config_of, play, reserve_for_fakes
+from tests.faults.scene import Fault, play, processes_for_fakes
+from tests.faults.stand_ins import PHASES, config_of
 
 SYSTEM_CONFIG = {
     "health_check_initial_delay_ms": 0,
@@ -33,16 +34,16 @@ def main(run_dir: str, num_kills: str) -> None:
     faults = [Fault("node", 2 + 2 * kill, PHASES[(3 * kill) % len(PHASES)]) for kill in range(int(num_kills))]
     config = config_of(iterations=2 * len(faults) + 2)
     connect(config.cluster)
-    placement = reserve_for_fakes()
+    processes = processes_for_fakes()
 
     def kill_node() -> None:
-        table = placement_group_table(placement.group)
+        table = placement_group_table(processes._reserved)
         node = next(node for node in nodes if node.node_id in table["bundles_to_node_id"].values())
         nodes.remove(node)
         cluster.remove_node(node, allow_graceful=False)
         nodes.append(cluster.add_node(num_cpus=1))
 
-    digest = play(Path(run_dir), config, placement, faults, kill_node).digest
+    digest = play(Path(run_dir), config, processes, faults, kill_node).digest
     hits = [{"hit": fault.hit, "phase": fault.phase, "recovered_s": fault.recovered_s} for fault in faults]
     print(json.dumps({"digest": digest, "kills": hits}))
     disconnect()

@@ -29,10 +29,11 @@ import numpy as np
 from benchmarks.hardware import describe
 from cluster.config import ClusterConfig
 from cluster.connect import connect, disconnect
-from cluster.spawn import Placement
+from cluster.ray_processes import RayProcesses
 from pipeline.errors import RunFailedError, UsageError
 from tests.faults.local import Crash, failing_disk, finds_or_repairs, local_config, mutate, play_locally
-from tests.faults.scene import DISK_CALLS, KINDS, PHASES, Fault, config_of, play, reserve_for_fakes
+from tests.faults.scene import Fault, play, processes_for_fakes
+from tests.faults.stand_ins import DISK_CALLS, KINDS, PHASES, config_of
 
 LAUNCH_TIMEOUT_S = 600
 LOCAL_ITERATIONS = 4
@@ -60,16 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     start, rounds, minutes = time.monotonic(), 0, 0.0
     connect(ClusterConfig(object_store_mb=100))
     try:
-        placement = reserve_for_fakes()
+        processes = processes_for_fakes()
         while minutes < flags.minutes:
             rounds += 1
             with tempfile.TemporaryDirectory() as folder:
                 crash_disks(Path(folder), rng, counts["crash of all at a disk call"], 20)
                 damage_files(Path(folder), rng, counts["damaged file"], 150)
-                kill_actors(Path(folder), placement, rng, counts, 8)
-                kill_drivers(Path(folder), placement, rng, counts["kill of the driver"], 2)
+                kill_actors(Path(folder), processes, rng, counts, 8)
+                kill_drivers(Path(folder), processes, rng, counts["kill of the driver"], 2)
                 if rounds % 5 == 1:
-                    kill_nodes(Path(folder), placement, counts["kill of a node"], 2)
+                    kill_nodes(Path(folder), processes, counts["kill of a node"], 2)
             minutes = (time.monotonic() - start) / 60.0
             print(f"after {minutes:.1f} minutes\n{table(counts)}", flush=True)
     finally:
@@ -124,7 +125,7 @@ def damage_files(folder: Path, rng: np.random.Generator, count: Count, times: in
 
 
 def kill_actors(
-    folder: Path, placement: Placement, rng: np.random.Generator, counts: dict[str, Count], times: int
+    folder: Path, processes: RayProcesses, rng: np.random.Generator, counts: dict[str, Count], times: int
 ) -> None:
     """Every kind in turn, one an iteration."""
     config = config_of(times + 3)
@@ -135,8 +136,8 @@ def kill_actors(
         if kind == "store" and rng.random() < 0.5:
             fault = Fault(kind, iteration, "collect", disk_call=str(rng.choice(DISK_CALLS[:3])), count=1)
         faults.append(fault)
-    undisturbed = play(folder / "quiet", config, placement)
-    disturbed = play(folder / "actors", config, placement, faults)
+    undisturbed = play(folder / "quiet", config, processes)
+    disturbed = play(folder / "actors", config, processes, faults)
     for fault in faults:
         count = counts[f"kill of a {fault.kind}"]
         count.struck += fault.hit is not None
@@ -148,8 +149,8 @@ def kill_actors(
         shutil.rmtree(folder / name)
 
 
-def kill_drivers(folder: Path, placement: Placement, rng: np.random.Generator, count: Count, times: int) -> None:
-    undisturbed = play(folder / "quiet", config_of(times + 2), placement)
+def kill_drivers(folder: Path, processes: RayProcesses, rng: np.random.Generator, count: Count, times: int) -> None:
+    undisturbed = play(folder / "quiet", config_of(times + 2), processes)
     for number in range(times):
         phase, call = str(rng.choice(PHASES)), str(rng.choice(DISK_CALLS[:3]))
         place: list[Any] = [phase, number + 1, rng.uniform(0.0, 0.05)]
@@ -172,8 +173,8 @@ def launch(path: Path, iterations: int, fault: Sequence[object]) -> subprocess.C
     return _python("tests.faults.launch", path, iterations, *fault, RAY_ADDRESS=address)
 
 
-def kill_nodes(folder: Path, placement: Placement, count: Count, times: int) -> None:
-    undisturbed = play(folder / "quiet", config_of(2 * times + 2), placement)
+def kill_nodes(folder: Path, processes: RayProcesses, count: Count, times: int) -> None:
+    undisturbed = play(folder / "quiet", config_of(2 * times + 2), processes)
     done = _python("tests.faults.node", folder / "nodes", times)
     found = next((json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")), None)
     if found is None or found["digest"] != undisturbed.digest:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.spawn import Placement
+from cluster.ray_processes import RayProcesses
 from pipeline.errors import RunFailedError
 from pipeline.workers import Workers
-from tests.faults.scene import KINDS, PHASES, Fault, config_of, play
+from tests.faults.scene import Fault, play
+from tests.faults.stand_ins import KINDS, PHASES, config_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -50,12 +51,12 @@ def test_stand_ins_start_without_torch():
 
 
 def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_happened_to(
-    tmp_path: Path, placement: Placement
+    tmp_path: Path, processes: RayProcesses
 ):
     faults = [BEFORE_ANY_COMMIT, *IN_PHASES, *AT_DISK_CALLS]
     config = config_of(iterations=faults[-1].iteration + 1)
-    undisturbed = play(tmp_path / "undisturbed", config, placement)
-    disturbed = play(tmp_path / "disturbed", config, placement, faults)
+    undisturbed = play(tmp_path / "undisturbed", config, processes)
+    disturbed = play(tmp_path / "disturbed", config, processes, faults)
     assert [str(fault) for fault in faults if fault.hit is None] == []
     for fault in IN_PHASES:
         assert fault.hit == fault.phase, fault
@@ -63,30 +64,32 @@ def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_ha
     assert disturbed == undisturbed
 
 
-def test_a_run_that_loses_a_process_again_and_again_gives_up_and_can_be_resumed(tmp_path: Path, placement: Placement):
+def test_a_run_that_loses_a_process_again_and_again_gives_up_and_can_be_resumed(
+    tmp_path: Path, processes: RayProcesses
+):
     config = config_of(iterations=3)
     allowed = config.cluster.max_losses
     faults = [Fault("learner", 2, "tokenizer") for _ in range(allowed + 1)]
     with pytest.raises(RunFailedError) as failed:
-        play(tmp_path / "disturbed", config, placement, faults)
+        play(tmp_path / "disturbed", config, processes, faults)
     assert [fault.hit for fault in faults] == ["tokenizer"] * (allowed + 1)
     message = str(failed.value)
     assert message.startswith("the process died that was to do: gradient steps of tokenizer (")
     where_it_stands = "iteration 1 is the last commit; the same command resumes there"
     assert message.endswith(f"that was loss {allowed + 1} since the last commit: giving up; {where_it_stands}")
     assert "\n" not in message
-    assert play(tmp_path / "disturbed", config, placement) == play(tmp_path / "undisturbed", config, placement)
+    assert play(tmp_path / "disturbed", config, processes) == play(tmp_path / "undisturbed", config, processes)
 
 
 def test_a_cluster_without_room_for_what_was_lost_stops_the_run_in_one_line(
-    tmp_path: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, processes: RayProcesses, monkeypatch: pytest.MonkeyPatch
 ):
     def no_room(workers: Workers) -> None:
         raise ClusterError("a node was lost: found no other with 1 CPU free in 120 s")
 
     monkeypatch.setattr(Workers, "replace_lost", no_room)
     with pytest.raises(RunFailedError) as failed:
-        play(tmp_path / "run", config_of(iterations=3), placement, [Fault("evaluator", 2, "evaluate")])
+        play(tmp_path / "run", config_of(iterations=3), processes, [Fault("evaluator", 2, "evaluate")])
     assert str(failed.value) == (
         "a node was lost: found no other with 1 CPU free in 120 s; iteration 1 is the last commit; the same command"
         " resumes there"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.spawn import Placement
-from tests.faults.scene import config_of, play
+from cluster.ray_processes import RayProcesses
+from tests.faults.scene import play
+from tests.faults.stand_ins import config_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,9 +43,9 @@ def launch(path: Path, *fault: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_driver_that_is_killed_again_and_again_ends_as_one_that_nothing_happened_to(
-    tmp_path: Path, placement: Placement
+    tmp_path: Path, processes: RayProcesses
 ):
-    undisturbed = play(tmp_path / "undisturbed", config_of(ITERATIONS), placement)
+    undisturbed = play(tmp_path / "undisturbed", config_of(ITERATIONS), processes)
     path = tmp_path / "disturbed"
     for fault in LIVES:
         killed = launch(path, *fault)

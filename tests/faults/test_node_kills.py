@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.spawn import Placement
-from tests.faults.scene import config_of, play
+from cluster.ray_processes import RayProcesses
+from tests.faults.scene import play
+from tests.faults.stand_ins import config_of
 
 PATIENCE_S = 300
 KILLS = 2
@@ -18,8 +19,8 @@ KILLS = 2
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_whose_nodes_are_killed_ends_as_one_that_nothing_happened_to(tmp_path: Path, placement: Placement):
-    undisturbed = play(tmp_path / "undisturbed", config_of(2 * KILLS + 2), placement)
+def test_a_run_whose_nodes_are_killed_ends_as_one_that_nothing_happened_to(tmp_path: Path, processes: RayProcesses):
+    undisturbed = play(tmp_path / "undisturbed", config_of(2 * KILLS + 2), processes)
     line = [sys.executable, "-m", "tests.faults.node", str(tmp_path / "disturbed"), str(KILLS)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr

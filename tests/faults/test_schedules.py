@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.spawn import Placement
+from cluster.ray_processes import RayProcesses
 from tests.faults import fakes
 from tests.faults.local import Crash, failing_disk, local_config, play_locally
-from tests.faults.scene import Fault, config_of, play
+from tests.faults.scene import Fault, play
+from tests.faults.stand_ins import config_of
 
 ITERATIONS = 6
 
@@ -74,24 +75,24 @@ def test_a_crash_in_an_overlapped_schedule_loses_nothing(tmp_path: Path, learner
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_process_in_an_overlapped_schedule_loses_nothing(tmp_path: Path, placement: Placement):
+def test_a_killed_process_in_an_overlapped_schedule_loses_nothing(tmp_path: Path, processes: RayProcesses):
     faults = [
         Fault("learner", 2, "tokenizer"),
         Fault("collector", 4, "collect", delay_s=0.01),
         Fault("store", 6, "world model"),
     ]
     config = config_of(8, "overlapped", "split")
-    undisturbed = play(tmp_path / "undisturbed", config, placement)
-    assert play(tmp_path / "disturbed", config, placement, faults) == undisturbed
+    undisturbed = play(tmp_path / "undisturbed", config, processes)
+    assert play(tmp_path / "disturbed", config, processes, faults) == undisturbed
     assert [str(fault) for fault in faults if fault.hit is None] == []
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_learner_that_loses_one_of_its_processes_goes_on_as_if_it_had_not(tmp_path: Path, placement: Placement):
+def test_a_learner_that_loses_one_of_its_processes_goes_on_as_if_it_had_not(tmp_path: Path, processes: RayProcesses):
     """Real learners, which share every batch: the one that is left cannot go on alone, and does not have to."""
     config = config_of(4, data_parallel=2).model_copy(update={"inspect_every": 1})
     faults = [Fault("learner", 3, "world model")]  # rank 1
-    undisturbed = play(tmp_path / "undisturbed", config, placement)
-    assert play(tmp_path / "disturbed", config, placement, faults) == undisturbed
+    undisturbed = play(tmp_path / "undisturbed", config, processes)
+    assert play(tmp_path / "disturbed", config, processes, faults) == undisturbed
     assert [str(fault) for fault in faults if fault.hit is None] == []

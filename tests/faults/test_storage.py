@@ -28,7 +28,7 @@ from tests.faults.local import (
     play_locally,
     read_only,
 )
-from tests.faults.scene import Outcome
+from tests.faults.stand_ins import Outcome
 
 ITERATIONS = 4
 MUTATIONS = 100

@@ -254,6 +254,7 @@ def _flags(model: BaseModel, prefix: str) -> Iterator[list[str]]:
         "debug --seed x",
         "debug --checkpoint.keep 2",
         "iris-atari100k --env.game Pnog",
+        "debug --in-process --cluster.data-parallel 2",
     ],
 )
 def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2_before_anything_starts(line: str, tmp_path: Path):

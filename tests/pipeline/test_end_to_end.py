@@ -326,6 +326,27 @@ def test_an_evaluation_under_another_configuration_than_the_checkpoints_is_refus
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_a_run_in_one_process_that_was_stopped_ends_as_one_under_ray(undisturbed: Path, tmp_path: Path):
+    path = tmp_path / "run"
+    line = [*RUN, "--run-dir", str(path), "--in-process"]
+    with Train(line) as stopped:
+        stopped.read_until("iteration 2/4 |")
+        stopped.terminate()
+        assert stopped.wait() == 143
+    assert "stopped by SIGTERM: iteration 2 is the last commit" in stopped.output
+    done = run_module("pipeline.train", *line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resuming after iteration 2" in done.stdout
+    assert "torch is loaded already" not in done.stdout
+    assert digest(path) == digest(undisturbed)
+    before = content(path)
+    done = run_module("pipeline.evaluate", str(path), "--protocol", "run", "--in-process")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert content(path) == before | {"evaluation.json": before["scores.json"]}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_without_an_intact_checkpoint_is_not_started_afresh(copy: Path, capsys: pytest.CaptureFixture[str]):
     for path in (copy / "checkpoints").iterdir():
         flip(path / "state.json")

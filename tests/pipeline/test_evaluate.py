@@ -6,19 +6,20 @@ That a run's own protocol gives its own scores again is shown in test_end_to_end
 from __future__ import annotations
 
 import shutil
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cluster.open
 from actors.config import ALE_MAX_FRAMES, AtariConfig, GymConfig
-from cluster import connect
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
-from cluster.spawn import Placement, spawn
-from cluster.supervise import Worker
+from cluster.process import Placement
+from cluster.ray_processes import RayProcesses
+from cluster.this_process import ThisProcess
 from pipeline import evaluate, workers
 from pipeline.checkpoint import Checkpoints, State
 from pipeline.errors import RunFailedError, UsageError
@@ -92,25 +93,23 @@ def test_a_module_that_a_runs_files_name_is_imported_only_if_the_user_names_it(
     assert (tmp_path / "was-here").exists()
 
 
-def play(
-    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path, deaths: int
-) -> dict[Any, Any]:
+def play(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path, deaths: int) -> dict[Any, Any]:
     """The plan, played by two fakes who die so often."""
     (tmp_path / "deaths").mkdir()
     for death in range(deaths):
         (tmp_path / "deaths" / str(death)).touch()
-    start = partial(spawn, Player, str(tmp_path / "deaths"), EVALUATION.envs_per_evaluator, placement=placement)
-    monkeypatch.setattr(workers, "start_evaluators", lambda *_: [Worker(f"evaluator {i}", start) for i in range(2)])
-    monkeypatch.setattr(connect, "connect", lambda config: None)
-    monkeypatch.setattr(connect, "disconnect", lambda: None)
-    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.float32), 9, cluster, 2)
+    arguments = Player, str(tmp_path / "deaths"), EVALUATION.envs_per_evaluator
+    players = [processes.start(f"evaluator {i}", *arguments, placement=Placement(threads=1)) for i in range(2)]
+    monkeypatch.setattr(workers, "start_evaluators", lambda *_: players)
+    monkeypatch.setattr(cluster.open, "open_processes", lambda *_, **__: nullcontext(processes))
+    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.float32), 9, ClusterConfig(), Arguments(run_dir=Path("run")))
 
 
 @pytest.mark.ray
 def test_every_episode_is_played_once_whoever_dies(
-    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path
 ):
-    played = play(monkeypatch, cluster, placement, tmp_path, deaths=cluster.max_losses)
+    played = play(monkeypatch, processes, tmp_path, deaths=ClusterConfig().max_losses)
     assert list(played) == PLAN.batches
     scores = [each.score for batch in played.values() for each in batch]
     assert scores == [1000.0 * seed + index for seed in (3, 5) for index in range(10)]
@@ -118,46 +117,17 @@ def test_every_episode_is_played_once_whoever_dies(
 
 
 @pytest.mark.ray
-def test_who_dies_too_often_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, cluster: ClusterConfig, placement: Placement, tmp_path: Path
-):
+def test_who_dies_too_often_is_given_up(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path):
     with pytest.raises(RunFailedError, match=r"evaluation episodes.*; that was loss 4: giving up"):
-        play(monkeypatch, cluster, placement, tmp_path, deaths=cluster.max_losses + 20)
+        play(monkeypatch, processes, tmp_path, deaths=ClusterConfig().max_losses + 20)
 
 
-@pytest.mark.ray
-def test_a_gpu_that_is_not_there_is_one_line(cluster: ClusterConfig):
-    config = cluster.model_copy(update={"device": "cuda"})
+def test_a_gpu_that_is_not_there_is_one_line():
     with pytest.raises(ClusterError, match="--device cuda: found no node with a GPU"):
-        workers.start_evaluators(config, TINY_AGENT, DEMO.env, DEMO.evaluation, 0, 1)
+        workers.start_evaluators(ThisProcess(), "cuda", TINY_AGENT, DEMO.env, DEMO.evaluation, 0, 1)
 
 
-@pytest.mark.ray
-def test_more_processes_than_there_are_cpus_are_one_line(cluster: ClusterConfig):
+def test_more_processes_than_there_are_cpus_are_one_line():
     words = r"--evaluators: found 999, expected at most \d+, for which the cluster has room"
     with pytest.raises(ClusterError, match=words):
-        workers.start_evaluators(cluster, TINY_AGENT, DEMO.env, DEMO.evaluation, 999, 1000)
-
-
-@pytest.mark.parametrize(
-    ("num_cpus", "num_gpus", "most", "count", "each"),
-    [
-        ([16], [0], 13, 13, 0),  # no GPU
-        ([4, 4], [0, 0], 13, 8, 0),
-        ([16], [1], 13, 13, 13),  # 13 share a GPU
-        ([16], [2], 13, 13, 7),  # 7 on one, 6 on the other
-        ([16], [4], 13, 13, 4),
-        ([16], [8], 13, 13, 2),
-        ([16], [8], 5, 5, 1),
-        ([64, 4], [0, 1], 13, 4, 4),  # nodes without a GPU stay idle
-        ([2, 16], [4, 1], 13, 5, 3),  # 2 beside four GPUs, 3 on one
-        ([0, 16], [1, 0], 13, 0, 0),  # no CPU beside the GPU
-    ],
-)
-def test_evaluators_share_gpus_so_that_every_share_fits_on_one(
-    num_cpus: list[int], num_gpus: list[int], most: int, count: int, each: int
-):
-    found, share = workers.evaluator_shares(num_cpus, num_gpus, most)
-    assert found == count
-    assert share == (pytest.approx(1 / each, abs=workers.GPU_UNIT) if each else 0)
-    assert share * each <= 1
+        workers.start_evaluators(ThisProcess(), "cpu", TINY_AGENT, DEMO.env, DEMO.evaluation, 999, 1000)
