@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from actors.config import CollectionConfig, EnvironmentConfig
 from actors.lockstep import Lockstep
 from actors.reports import CollectionReport
-from learners.agent import Agent, AgentConfig
+from learners.algorithm import Agent, AgentConfig
 from learners.experience import Chunk
 from learners.streams import Streams
 
@@ -42,10 +42,10 @@ class Collector:
         self._index = index
         self._first = index * size  # index of its first environment within the run
         self._agent = Agent(agent, torch.device(device))
-        self._burn_in = agent.actor_critic.burn_in
         self._returns = np.zeros(size)  # (B,) of the running episodes
         self._lockstep = Lockstep(
-            [env.build(self._streams.key("environment", self._first + i)) for i in range(size)], self._burn_in
+            [env.build(self._streams.key("environment", self._first + i)) for i in range(size)],
+            self._agent.actor.history,
         )
 
     def collect(
@@ -53,7 +53,7 @@ class Collector:
     ) -> tuple[list[Chunk], CollectionReport, bytes]:
         """Takes exactly `num_steps` agent steps; the chunks, a report and the state afterwards (for `set_state`).
 
-        The LSTM is burned in on the last frames of the running episodes first. When fewer steps are left than
+        The actor's state is made of the last steps of the running episodes first. When fewer steps are left than
         environments are running, the first of them take them.
         """
         self._agent.load(weights)
@@ -63,13 +63,13 @@ class Collector:
         returns: list[float] = []
         lengths: list[int] = []
         achievements: list[Mapping[str, int]] = []
-        state = self._agent.burn_in(*lockstep.recent(self._burn_in))
+        state = self._agent.actor.burn_in(*lockstep.recent())
         taken = 0
         while taken < num_steps:
             if not lockstep.running.any():
                 lockstep.reset()
                 self._returns[:] = 0.0
-                state = self._agent.initial_state(size)
+                state = self._agent.actor.initial_state(size)
             actions, state = self._agent.act(
                 lockstep.frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
             )

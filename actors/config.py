@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from actors.envs.games import check_game
-from learners.config import FRAME_SIZE, Config, Probability
+from learners.config import FRAME_SIZE, MAY_CHANGE, Config, Probability
 
 if TYPE_CHECKING:
     from actors.envs.environment import Environment
@@ -147,7 +147,7 @@ class EvaluationConfig(Config):
     """Episodes after the last iteration."""
     envs_per_evaluator: PositiveInt = 8
     """Episodes played side by side by one evaluator; part of the protocol, since a batch has a fixed shape."""
-    num_evaluators: PositiveInt = 1
+    num_evaluators: Annotated[PositiveInt, MAY_CHANGE] = 1
     """Processes; changes no result."""
     epsilon: Probability = 0.0
     temperature: PositiveFloat = 0.5

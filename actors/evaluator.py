@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actors.config import EnvironmentConfig, EvaluationConfig
 from actors.lockstep import Lockstep
 from actors.reports import EpisodeScore
-from learners.agent import Agent, AgentConfig
+from learners.algorithm import Agent, AgentConfig
 from learners.streams import Streams
 
 MAX_RECORDED_FRAMES = 600
@@ -58,7 +58,7 @@ class Evaluator:
         keys = [streams.key("evaluation environment", iteration, episode) for episode in episodes]
         lockstep = Lockstep([self._env.build(key, evaluation=True) for key in keys], history=0)
         lockstep.reset()
-        state = self._agent.initial_state(size)
+        state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
         frames = np.zeros((size, *lockstep.frames.shape[1:]), dtype=np.uint8)  # idle slots stay in the batch
         recorded = []

@@ -18,14 +18,21 @@ from actors.envs.state import pack, unpack
 from learners.config import FRAME_SIZE
 
 _KIND = "lockstep"
-_FIELDS = {"running": np.ndarray, "frames": np.ndarray, "episode_steps": np.ndarray, "round": int, "lengths": list}
+_FIELDS = {
+    "running": np.ndarray,
+    "frames": np.ndarray,
+    "actions": np.ndarray,
+    "episode_steps": np.ndarray,
+    "round": int,
+    "lengths": list,
+}
 
 
 class Lockstep:
-    """The environments, which of them are within an episode, and the last frames of each."""
+    """The environments, which of them are within an episode, and the last steps of each."""
 
     def __init__(self, environments: Sequence[Environment], history: int) -> None:
-        """`history`: how many frames before the current one are remembered, for a burn-in."""
+        """`history`: how many steps before the current frame are remembered, for a burn-in."""
         self._environments = list(environments)
         size = len(self._environments)
         self.round = -1
@@ -33,7 +40,8 @@ class Lockstep:
         self.running = np.zeros(size, dtype=np.bool_)  # (B,)
         self.frames = np.zeros((size, 3, FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)  # (B, ...), the current ones
         self.episode_steps = np.zeros(size, dtype=np.int32)  # (B,) steps taken in the running episode
-        self._recent: list[deque[NDArray[np.uint8]]] = [deque(maxlen=history) for _ in range(size)]
+        self._history = history
+        self._recent: list[deque[tuple[NDArray[np.uint8], int]]] = [deque(maxlen=history) for _ in range(size)]
 
     def reset(self) -> None:
         """Starts the next episode everywhere."""
@@ -47,35 +55,34 @@ class Lockstep:
     def step(self, index: int, action: int) -> Step:
         """One step of one running environment."""
         step = self._environments[index].step(action)
-        self._recent[index].append(self.frames[index].copy())
+        self._recent[index].append((self.frames[index].copy(), action))
         self.frames[index] = step.frame
         self.episode_steps[index] += 1
         self.running[index] = not step.ended
         return step
 
-    def recent(self, length: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Up to `length` frames before the current one in each running episode, padded on the left.
+    def recent(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+        """Up to T = `history` steps before the current frame in each running episode, padded on the left.
 
-        Returns: frames (B, length, 3, 64, 64) and mask (B, length), True where a frame is real.
+        Returns: frames (B, T, 3, 64, 64), actions (B, T), and mask (B, T), True where a step is real.
         """
-        size = len(self._environments)
-        frames = np.zeros((size, length, *self.frames.shape[1:]), dtype=np.uint8)
-        mask = np.zeros((size, length), dtype=np.bool_)
+        shape = (len(self._environments), self._history)
+        frames = np.zeros((*shape, *self.frames.shape[1:]), dtype=np.uint8)
+        actions, mask = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.bool_)
         for index, recent in enumerate(self._recent):
-            last = list(recent)[-length:] if length and self.running[index] else []
-            for offset, frame in enumerate(reversed(last), start=1):
-                frames[index, -offset] = frame
-                mask[index, -offset] = True
-        return frames, mask
+            for offset, (frame, action) in enumerate(reversed(recent if self.running[index] else ()), start=1):
+                frames[index, -offset], actions[index, -offset], mask[index, -offset] = frame, action, True
+        return frames, actions, mask
 
     def get_state(self) -> bytes:
-        recent = [frame for frames in self._recent for frame in frames]
+        recent = [step for steps in self._recent for step in steps]
         fields: dict[str, Any] = {
             "round": self.round,
             "running": self.running,
-            "frames": np.stack([*self.frames, *recent]),
+            "frames": np.stack([*self.frames, *(frame for frame, _ in recent)]),
+            "actions": np.array([action for _, action in recent], dtype=np.int32),
             "episode_steps": self.episode_steps,
-            "lengths": [len(frames) for frames in self._recent],
+            "lengths": [len(steps) for steps in self._recent],
         }
         states = {f"environment_{i}": env.get_state() for i, env in enumerate(self._environments)}
         return pack(_KIND, {**fields, **states})
@@ -85,15 +92,16 @@ class Lockstep:
         size = len(self._environments)
         names = [f"environment_{index}" for index in range(size)]
         fields = unpack(_KIND, state, {**_FIELDS, **dict.fromkeys(names, bytes)})
-        if len(fields["frames"]) != size + sum(fields["lengths"]) or len(fields["lengths"]) != size:
-            raise ValueError(f"malformed {_KIND} state: frames and lengths disagree")
+        steps = sum(fields["lengths"])
+        if (len(fields["frames"]), len(fields["actions"]), len(fields["lengths"])) != (size + steps, steps, size):
+            raise ValueError(f"malformed {_KIND} state: frames, actions and lengths disagree")
         for environment, name in zip(self._environments, names, strict=True):
             environment.set_state(fields[name])
         self.round = fields["round"]
         self.running[:] = fields["running"]
         self.episode_steps[:] = fields["episode_steps"]
         self.frames[:] = fields["frames"][:size]
-        remaining = iter(fields["frames"][size:])
+        remaining = zip(fields["frames"][size:], fields["actions"].tolist(), strict=True)
         for recent, length in zip(self._recent, fields["lengths"], strict=True):
             recent.clear()
             recent.extend(next(remaining) for _ in range(length))

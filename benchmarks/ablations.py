@@ -55,19 +55,19 @@ class Ablation:
 
 # What never trains must not be waited for, either.
 UNTRAINED_TOKENIZER = {
-    "world_model.tokenizer.training.starts_after": NEVER,
-    "world_model.tokenizer.ready_below": 0.0,
-    "world_model.transformer.ready_above": 0.0,
+    "algorithm.tokenizer.training.starts_after": NEVER,
+    "algorithm.tokenizer.ready_below": 0.0,
+    "algorithm.world_model.ready_above": 0.0,
 }
 UNTRAINED_WORLD_MODEL = {
-    "world_model.transformer.training.starts_after": NEVER,
-    "world_model.transformer.ready_above": 0.0,
+    "algorithm.world_model.training.starts_after": NEVER,
+    "algorithm.world_model.ready_above": 0.0,
 }
 ABLATIONS = {
     "nothing": Ablation(),
     "world model untrained": Ablation(UNTRAINED_WORLD_MODEL),
     "tokenizer frozen at initialisation": Ablation(UNTRAINED_TOKENIZER),
-    "entropy bonus off": Ablation({"actor_critic.entropy_weight": 0.0}),
+    "entropy bonus off": Ablation({"algorithm.actor_critic.entropy_weight": 0.0}),
     "rewards shuffled": Ablation(experience=shuffled_rewards),
 }
 

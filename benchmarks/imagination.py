@@ -26,7 +26,7 @@ from benchmarks.question import Question
 from benchmarks.synthetic import fill, settle, synthetic_learner
 from benchmarks.timing import median_seconds
 from benchmarks.workload import Workload
-from learners.imagination import imagine, recorded_imagination
+from learners.dreaming.imagination import imagine, recorded_imagination
 from learners.iris.iris import Iris
 from learners.learner import Learner
 from learners.nn.precision import autocast
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ceilings = measure_ceilings(workload.device)
     learner = synthetic_learner(workload, num_steps=flags.frames)
     settle(workload, learner, PART)
-    config = workload.config.actor_critic
+    config = workload.iris.actor_critic
     batch_size = config.training.batch_size
 
     def seconds(call: Callable[[], object]) -> float:
@@ -78,32 +78,33 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def rollout(workload: Workload, learner: Learner, num_steps: int, *, record: bool = True) -> Callable[[], object]:
     """Draws a batch and imagines `num_steps` transitions; with `record`, in a CUDA graph where the learner would."""
-    part, world_model, device = learner.parts[PART], learner.world_model, workload.device
+    part, iris, device = learner.parts[PART], learner.algorithm, workload.device
+    assert isinstance(iris, Iris)
     if record and learner.config.cuda_graph and device.type == "cuda":
-        roll_out = recorded_imagination(world_model, learner.actor_critic)
+        roll_out = recorded_imagination(iris, iris.actor_critic)
     else:
-        roll_out = partial(imagine, world_model, learner.actor_critic)
+        roll_out = partial(imagine, iris, iris.actor_critic)
     rng, generator = np.random.default_rng(0), torch.Generator(device).manual_seed(0)
     batch_size = part.training.batch_size
 
     def call() -> None:
         with autocast(device, workload.precision):
             context = learner.dataset.sample(batch_size, part.length, part.anchor, part.columns, rng)
-            roll_out(context, uniforms((num_steps, batch_size, 1 + world_model.noise_per_step), generator))
+            roll_out(context, uniforms((num_steps, batch_size, 1 + iris.noise_per_step), generator))
 
     return call
 
 
 def step_contents(workload: Workload, learner: Learner) -> dict[str, Any]:
     """What a third imagined step adds to two: the first one differs, it reads the start frame."""
-    assert isinstance(learner.world_model, Iris)
+    assert isinstance(learner.algorithm, Iris)
     calls = 0
 
     def called(*_: object) -> None:
         nonlocal calls
         calls += 1
 
-    hook = learner.world_model.gpt.transformer.register_forward_hook(called)
+    hook = learner.algorithm.gpt.transformer.register_forward_hook(called)
     kernels, transformer_calls = [], []
     for num_steps in (2, 3):
         calls = 0
@@ -123,7 +124,7 @@ def refill(learner: Learner) -> None:
 
 def columns_cost(workload: Workload, seconds_per_frame: float, frames: int) -> dict[str, Any]:
     """Measured on `frames` frames, and what it would be for larger datasets."""
-    steps = workload.config.actor_critic.training.steps_per_iteration
+    steps = workload.iris.actor_critic.training.steps_per_iteration
     return {
         "measured_frames": frames,
         "seconds_per_frame": seconds_per_frame,

@@ -28,7 +28,7 @@ from benchmarks.synthetic import fill, settle, synthetic_learner
 from benchmarks.synthetic_environment import SyntheticConfig
 from benchmarks.timing import median_seconds, seconds_of
 from benchmarks.workload import Workload
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.learner import Learner
 from pipeline.config import RunConfig
 
@@ -77,7 +77,7 @@ def playable(config: RunConfig) -> tuple[Any, str]:
 def measure_collecting(workload: Workload, env: Any, learner: Learner) -> dict[str, Any]:
     """With one thread, as collectors play; after some steps that warm up."""
     config = workload.config
-    agent = AgentConfig(config.world_model, config.actor_critic, env.build(seed=0).num_actions)
+    agent = AgentConfig(config.algorithm, env.build(seed=0).num_actions)
     collector = Collector(env, config.collection, agent, seed=0, index=0, device=str(workload.device))
     per_iteration = config.collection.steps_per_iteration
     measured = min(per_iteration, MOST_COLLECTED)
@@ -153,7 +153,7 @@ def derived_columns(learner: Learner) -> dict[str, list[str]]:
     readers: dict[str, list[str]] = {}
     for name, part in learner.parts.items():
         for column in part.columns:
-            if column in learner.world_model.derived:
+            if column in learner.algorithm.derived:
                 readers.setdefault(column, []).append(name)
     return readers
 

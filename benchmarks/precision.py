@@ -19,7 +19,7 @@ import numpy as np
 from actors.collector import Collector
 from benchmarks.question import Question
 from benchmarks.workload import Workload
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.config import LearnerConfig
 from learners.experience import Chunk
 from learners.learner import Learner
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = question.ask(argv)
     workload = Workload.of(flags)
     config = workload.config
-    agent = AgentConfig(config.world_model, config.actor_critic, config.env.build(seed=0).num_actions)
+    agent = AgentConfig(config.algorithm, config.env.build(seed=0).num_actions)
     chunks = random_play(workload, agent, flags.frames)
     curves: dict[str, dict[str, list[float]]] = {part: {} for part in config.trainings}
     for name, (learner_config, seed) in CURVES.items():

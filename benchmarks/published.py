@@ -36,7 +36,7 @@ def compare(name: str, seconds: float, batch_size: int, workload: Workload, ceil
     The speedup is given raw, seconds against seconds on two machines, and as if both had the same ceiling in float32
     convolutions. Where this machine is the faster one, the second is the smaller and the fairer number.
     """
-    if name == "tokenizer" and workload.config.world_model.tokenizer.perceptual == "none":
+    if name == "tokenizer" and workload.iris.tokenizer.perceptual == "none":
         name = "tokenizer without perceptual loss"
     published = MEASURED[name]
     if workload.config.preset != PRESET or batch_size != published.batch_size:

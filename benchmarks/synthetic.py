@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.workload import Workload
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.experience import Chunk
 from learners.iris.iris import Iris
+from learners.iris.perceptual import Perceptual
 from learners.learner import Learner
 from learners.nn.precision import autocast
-from learners.perceptual import Perceptual
 
 NUM_ACTIONS = 6
 EPISODE_STEPS = 100
@@ -26,15 +26,15 @@ def synthetic_learner(workload: Workload, *, num_steps: int, num_actions: int = 
     If the tokenizer's loss has a perceptual term, its network gets random weights: same cost, meaningless distances.
     """
     config, device = workload.config, workload.device
-    agent = AgentConfig(config.world_model, config.actor_critic, num_actions)
+    agent = AgentConfig(config.algorithm, num_actions)
     keep = not workload.as_published
     learner = Learner(agent, config.dataset, config.learner, seed=0, device=str(device), cache=keep)
     if workload.as_published:
         for part in learner.parts.values():
             part.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if config.world_model.tokenizer.perceptual != "none":
-        assert isinstance(learner.world_model, Iris)
-        learner.world_model.perceptual = Perceptual.random(0).to(device)
+    if workload.iris.tokenizer.perceptual != "none":
+        assert isinstance(learner.algorithm, Iris)
+        learner.algorithm.perceptual = Perceptual.random(0).to(device)
     rng = np.random.default_rng(0)
     for first in range(0, num_steps, EPISODE_STEPS):
         length = min(EPISODE_STEPS, num_steps - first)

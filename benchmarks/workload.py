@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 
+from learners.iris.config import IrisConfig
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
 
@@ -45,19 +46,21 @@ class Workload:
     def of(cls, flags: argparse.Namespace) -> Self:
         """Of parsed flags."""
         config = PRESETS[flags.preset][1].model_dump()
-        tokenizer = config["world_model"]["tokenizer"]
-        trainings = {
-            "tokenizer": tokenizer["training"],
-            "world_model": config["world_model"]["transformer"]["training"],
-            "actor_critic": config["actor_critic"]["training"],
-        }
-        for part, training in trainings.items():
+        tokenizer = config["algorithm"]["tokenizer"]
+        for part in PARTS:
+            training = config["algorithm"][part]["training"]
             training["batch_size"] = getattr(flags, f"{part}_batch", None) or training["batch_size"]
         tokenizer["perceptual"] = flags.perceptual or tokenizer["perceptual"]
         config["learner"]["precision"] = flags.precision or config["learner"]["precision"]
         if flags.as_published:
             config["learner"] = {"precision": "float32", "cuda_graph": False}
         return cls(RunConfig.model_validate(config), torch.device(flags.device), flags.as_published)
+
+    @property
+    def iris(self) -> IrisConfig:
+        """Settings of the algorithm, which is IRIS in every benchmark of networks."""
+        assert isinstance(self.config.algorithm, IrisConfig)
+        return self.config.algorithm
 
     @property
     def precision(self) -> str:
@@ -80,5 +83,5 @@ class Workload:
             "precision": self.precision,
             "cuda_graph": self.config.learner.cuda_graph and self.device.type == "cuda",
             "as_published": self.as_published,
-            "perceptual": self.config.world_model.tokenizer.perceptual,
+            "perceptual": self.iris.tokenizer.perceptual,
         }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from learners.config import FRAME_SIZE, DatasetConfig
 from learners.experience import Chunk
-from learners.world_model import Derived, Segments
+from learners.part import Derived, Segments
 
 DERIVE_BATCH = 64
 """Rows of a derived column that are computed at once, always so many: in batches of one size a row does not depend on

@@ -19,19 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learners.agent import AgentConfig, acting_modules
+from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.durable import write_durably
 from learners.experience import Chunk
-from learners.imagination import actor_critic_part
-from learners.inspection import Inspection, inspect
+from learners.inspection import Inspection
 from learners.nn.precision import autocast
+from learners.part import Part
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
 from learners.streams import Streams
 from learners.weights import pack, unpack
-from learners.world_model import Part
 
 
 class PartCopy(NamedTuple):
@@ -61,13 +60,10 @@ class Learner:
         self._ranks = ranks
         self._streams = Streams(seed)
         self._device = torch.device(device)
-        self._discount = agent.actor_critic.discount
         torch.use_deterministic_algorithms(config.deterministic)
         torch.manual_seed(self._streams.key("initialisation"))
-        self.world_model, self.actor_critic = agent.build()
-        record = config.cuda_graph and self._device.type == "cuda"
-        policy = actor_critic_part(self.actor_critic, self.world_model, agent.actor_critic, record=record)
-        parts = [*self.world_model.parts, policy]
+        self.algorithm = agent.build(record=config.cuda_graph and self._device.type == "cuda")
+        parts = self.algorithm.parts
         # With channels innermost a CPU's group norm is ten times slower; a GPU's convolutions are faster.
         memory_format = torch.channels_last if self._device.type == "cuda" else torch.contiguous_format
         for part in parts:
@@ -77,7 +73,7 @@ class Learner:
         self.dataset = Dataset(
             dataset,
             self._device,
-            self.world_model.derived,
+            self.algorithm.derived,
             lambda part: self._trainers[part].updates,
             cache=cache,
         )
@@ -109,7 +105,7 @@ class Learner:
         """Takes the gradient steps `steps` of an iteration; the mean of every loss term and metric over them.
 
         Raises: DivergedError if a loss or a gradient was not finite: the weights are those before that step, but for
-            idle codewords that the tokenizer's revival moved in the steps after.
+            what a module itself changes when it computes.
             BatchTooLargeError if the device's memory is too small. RankLostError.
         """
         trainer = self._trainers[part]
@@ -138,7 +134,7 @@ class Learner:
 
     def weights(self) -> NDArray[np.float32]:
         """Of everything that acts, for `Agent.load`."""
-        return pack(acting_modules(self.world_model, self.actor_critic))
+        return pack(self.algorithm.acting_modules())
 
     def copy_of(self, part: str) -> PartCopy:
         """For `adopt`."""
@@ -170,7 +166,7 @@ class Learner:
         """Measures the parts as they are, on the steps of `iteration`, which none has trained on yet."""
         generator = self._streams.torch(self._device, "inspection", iteration)
         with self.precision():
-            return inspect(self.world_model, self.actor_critic, self.dataset, self._discount, iteration, generator)
+            return self.algorithm.inspect(self.dataset, iteration, generator)
 
     def precision(self) -> AbstractContextManager[object]:
         """The region in which everything here is computed: derived columns too, whoever asks for them first."""
@@ -198,10 +194,10 @@ def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.float32]:
 
     Raises: ValueError, in one line, if the files are damaged or of other networks.
     """
-    world_model, actor_critic = agent.build()
-    for part in [*world_model.parts, actor_critic_part(actor_critic, world_model, agent.actor_critic)]:
+    algorithm = agent.build()
+    for part in algorithm.parts:
         PartTrainer(part).from_bytes((Path(directory) / f"{part.name}.safetensors").read_bytes())
-    return pack(acting_modules(world_model, actor_critic))
+    return pack(algorithm.acting_modules())
 
 
 def _batch_too_large(

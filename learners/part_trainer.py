@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from learners.config import PartTraining
+from learners.part import Losses, Mean, Part
 from learners.ranks import ALONE, Ranks
-from learners.world_model import Losses, Mean, Part
 
 ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 

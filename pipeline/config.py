@@ -11,7 +11,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
 from cluster.config import ClusterConfig
-from learners.config import ActorCriticConfig, Config, DatasetConfig, IrisConfig, LearnerConfig, PartTraining
+from learners.catalogue import AnyAlgorithm
+from learners.config import MAY_CHANGE, Config, DatasetConfig, LearnerConfig, PartTraining
 
 
 class CheckpointConfig(Config):
@@ -30,30 +31,29 @@ class RunConfig(Config):
     """Name of the preset this configuration started from; not a flag."""
     seed: NonNegativeInt = 0
     """Of all randomness of the run."""
-    iterations: NonNegativeInt = 600
+    iterations: Annotated[NonNegativeInt, MAY_CHANGE] = 600
     """Of collecting and training. May grow when a run is resumed; 0 only builds the networks."""
     schedule: Literal["synchronous", "overlapped"] = "synchronous"
     """Whether an iteration is collected after the one before it has been learnt, or while it is learnt: faster where
     collecting or several learners leave each other waiting, with weights that are one iteration older."""
     env: EnvironmentConfig
-    world_model: IrisConfig = IrisConfig()
-    actor_critic: ActorCriticConfig = ActorCriticConfig()
+    algorithm: AnyAlgorithm
     dataset: DatasetConfig = DatasetConfig()
     learner: LearnerConfig = LearnerConfig()
     collection: CollectionConfig = CollectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    inspect_every: PositiveInt = 25
+    checkpoint: Annotated[CheckpointConfig, MAY_CHANGE] = CheckpointConfig()
+    cluster: Annotated[ClusterConfig, MAY_CHANGE] = ClusterConfig()
+    inspect_every: Annotated[PositiveInt, MAY_CHANGE] = 25
     """Iterations between inspections: each part measured on steps it has not trained on, and pictures in `media/`; the
     last iteration is always inspected."""
-    log_every: PositiveInt = 50
+    log_every: Annotated[PositiveInt, MAY_CHANGE] = 50
     """Gradient steps per call to the learner: how often progress is shown."""
 
     @property
     def trainings(self) -> dict[str, PartTraining]:
         """How each part is trained, in the order in which they train."""
-        return {**self.world_model.trainings, "actor_critic": self.actor_critic.training}
+        return self.algorithm.trainings
 
     @property
     def iterations_at_once(self) -> int:
@@ -74,9 +74,10 @@ class RunConfig(Config):
                 raise ValueError(
                     f"cluster.data_parallel: found {ranks}, expected a divisor of {path}, {training.batch_size}"
                 )
-        if ranks > 1 and self.world_model.tokenizer.revive_after:
-            words = "a codeword that one process does not use another may"
-            raise ValueError(f"cluster.data_parallel: found {ranks}, expected 1 with revive_after: {words}")
+        try:
+            self.algorithm.check_ranks(ranks)
+        except ValueError as error:
+            raise ValueError(f"cluster.data_parallel: {error}") from error
         return self
 
     def steps_in(self, iteration: int) -> int:
@@ -105,7 +106,7 @@ class RunConfig(Config):
             now: of this one, so far.
         """
         parts = list(self.trainings)
-        for gate in self.world_model.gates:
+        for gate in self.algorithm.gates:
             if parts.index(gate.part) < parts.index(part) and not any(map(gate.opens, [*earlier, now])):
                 return False
             if gate.part == part and gate.stops and any(map(gate.opens, earlier)):
@@ -116,12 +117,8 @@ class RunConfig(Config):
         """Dotted path of a part's training, as flags name it."""
         return next(path for path, training in _trainings(self, "") if training is self.trainings[part])
 
-    def identity(self) -> dict[str, Any]:
-        """What must not change when a run is resumed: algorithm, environment, seed and schedule."""
-        return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
-
     def identity_hash(self) -> str:
-        """sha256 of `identity`."""
+        """sha256 of `identity`: what must not change when a run is resumed."""
         return sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
 
@@ -133,15 +130,3 @@ def _trainings(config: Config, prefix: str) -> Iterator[tuple[str, PartTraining]
             yield prefix + name, value
         elif isinstance(value, Config):
             yield from _trainings(value, f"{prefix}{name}.")
-
-
-_NOT_IDENTITY: Any = {
-    "iterations": True,
-    "cluster": True,
-    "learner": {"cuda_graph"},
-    "checkpoint": True,
-    "log_every": True,
-    "inspect_every": True,
-    "evaluation": {"num_evaluators"},
-    "world_model": {"tokenizer": {"perceptual_weights"}},
-}

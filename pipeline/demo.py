@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.cli import Launch, command
-from pipeline.presets import DEMO
+from pipeline.presets import preset
 from pipeline.run_dir import default_run_dir
 from pipeline.train import train
 
@@ -13,7 +13,8 @@ NEXT = "next: python -m pipeline.train catch, a smaller game; python -m pipeline
 
 
 def main() -> int:
-    code = train(Launch(config=DEMO, run_dir=demo_directory(default_run_dir(DEMO))))
+    config = preset("demo")
+    code = train(Launch(config=config, run_dir=demo_directory(default_run_dir(config))))
     if code == 0:
         print(NEXT)
     return code

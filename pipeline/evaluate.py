@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from learners.agent import AgentConfig
+    from learners.algorithm import AgentConfig
 
 
 class Arguments(Config):

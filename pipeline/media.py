@@ -18,9 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.calibration import Calibration
-from learners.dream_error import DreamError
-from learners.inspection import Inspection
+from learners.inspection import Chart, Film, Grid, Inspection, Panel
 
 ENLARGE = 3
 """Screen pixels per frame pixel."""
@@ -29,17 +27,17 @@ FRAMES_PER_SECOND = 15
 
 
 def save_inspection(directory: Path, iteration: int, inspection: Inspection) -> None:
-    """Reconstructions (png), an imagined rollout beside the real one (png and gif), and measurements (png).
-
-    In the first two the upper row, or the left half, is what happened and the lower row, or the right half, the world
-    model's.
-    """
-    pictures, suffix = inspection.pictures, f"{iteration:04d}"
-    imageio.imwrite(directory / f"reconstructions-{suffix}.png", _rows([pictures.originals, pictures.reconstructions]))
-    imageio.imwrite(directory / f"imagination-{suffix}.png", _rows([pictures.real, pictures.imagined]))
-    side_by_side = np.stack([_rows([np.stack(pair)]) for pair in zip(pictures.real, pictures.imagined, strict=True)])
-    _save_gif(directory / f"imagination-{suffix}.gif", side_by_side)
-    _save_measurements(directory / f"measurements-{suffix}.png", inspection.dreams, inspection.calibration)
+    """Every picture under its name: grids and charts as png, films as gif, and as png in rows."""
+    for name, picture in inspection.pictures.items():
+        path = directory / f"{name}-{iteration:04d}.png"
+        if isinstance(picture, Grid):
+            imageio.imwrite(path, _rows(picture.rows))
+        elif isinstance(picture, Film):
+            imageio.imwrite(path, _rows(picture.columns))
+            moments = [_rows([np.stack(frames)]) for frames in zip(*picture.columns, strict=True)]
+            _save_gif(path.with_suffix(".gif"), np.stack(moments))
+        else:
+            _save_chart(path, picture)
 
 
 def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> None:
@@ -48,45 +46,49 @@ def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> 
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """Above, a panel per part with its loss, and one with returns; below, how the parts do on steps not trained on."""
-    columns = len(parts) + 1
-    figure, axes = plt.subplots(2, columns, figsize=(4 * columns, 6), layout="constrained", squeeze=False)
-    for axis, part in zip(axes[0], parts, strict=False):
-        _plot(axis, records, [f"{part}/loss"])
-        axis.set_title(f"{part.replace('_', ' ')}: loss")
-    _plot(axes[0, -1], records, ["collection/return_mean", "evaluation/score_mean"])
-    axes[0, -1].set_title("return per episode")
+    """Above, a panel per part with its loss, and one with returns; below, what was measured on steps not trained on."""
     known = sorted({name for record in records for name in record}, key=lambda name: (len(name), name))  # 5 before 10
-    for axis, part in zip(axes[1], parts[:-1], strict=False):  # the last one is the policy
-        ending = ("_error", "_accuracy")
-        _plot(axis, records, [name for name in known if name.startswith(f"held_out/{part}/") and name.endswith(ending)])
-        axis.set_title(f"{part.replace('_', ' ')}: on new steps")
-    axes[1, -2].set_title("dream: pixel error by depth")
-    _plot(axes[1, -2], records, [name for name in known if name.startswith("dream/pixel_error_")])
-    _plot(axes[1, -1], records, ["value/predicted_mean", "value/realised_mean"])
-    axes[1, -1].set_title("value: predicted and realised")
-    for axis in axes.flat:
-        axis.set_xlabel("iteration")
+    losses = {f"{part.replace('_', ' ')}: loss": [f"{part}/loss"] for part in parts}
+    above = {**losses, "return per episode": ["collection/return_mean", "evaluation/score_mean"]}
+    below: dict[str, list[str]] = {}
+    for name in known:
+        group, _, rest = name.removeprefix("held_out/").partition("/")
+        if name.startswith("held_out/") and rest.endswith(("_error", "_accuracy")):
+            below.setdefault(f"{group.replace('_', ' ')}: on new steps", []).append(name)
+        elif group not in (*parts, "collection", "evaluation", "held_out") and rest:
+            below.setdefault(group, []).append(name)
+    columns = max(len(above), len(below))
+    figure, axes = plt.subplots(2, columns, figsize=(4 * columns, 6), layout="constrained", squeeze=False)
+    for row, panels in zip(axes, (above, below), strict=True):
+        for axis in row[len(panels) :]:
+            axis.set_visible(False)
+        for axis, (title, names) in zip(row, panels.items(), strict=False):
+            _plot(axis, records, names)
+            axis.set(title=title, xlabel="iteration")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _save_measurements(path: Path, dreams: DreamError | None, calibration: Calibration | None) -> None:
-    """Left, the dream's error by depth, beside that of a frame that stands still; right, values against returns."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
-    left.set(title="dream and reality, same actions", xlabel="imagined steps", ylabel="mean pixel error")
-    if dreams:
-        left.plot(dreams.imagined, marker="o", markersize=3, label="dream")
-        left.plot(dreams.still, linestyle="--", label="start frame, standing still")
-        left.legend(fontsize="small")
-    right.set(title="values of real episodes", xlabel="predicted value", ylabel="realised return")
-    if calibration:
-        right.scatter(calibration.values, calibration.returns, s=6, alpha=0.4)
-        ends = [min(calibration.values.min(), calibration.returns.min()), calibration.returns.max()]
-        right.plot(ends, ends, color="black", linewidth=0.8, linestyle=":", label="calibrated")
-        right.legend(fontsize="small")
+def _save_chart(path: Path, chart: Chart) -> None:
+    count = len(chart.panels)
+    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained", squeeze=False)
+    for axis, panel in zip(axes[0], chart.panels, strict=True):
+        _draw(axis, panel)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _draw(axis: Any, panel: Panel) -> None:
+    axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    for label, values in panel.curves.items():
+        axis.plot(values, marker="o", markersize=3, label=label)
+    if panel.points:
+        across, up = panel.points
+        axis.scatter(across, up, s=6, alpha=0.4)
+        ends = [min(across.min(), up.min()), up.max()]
+        axis.plot(ends, ends, color="black", linewidth=0.8, linestyle=":", label="both are equal")
+    if panel.curves or panel.points:
+        axis.legend(fontsize="small")
 
 
 def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:

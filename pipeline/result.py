@@ -6,9 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.durable import write_durably
-from learners.imagination import actor_critic_part
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoint, Checkpoints
 from pipeline.commit_mark import check_commits, leave_mark, traces_of_commits
@@ -20,9 +19,7 @@ from pipeline.run_dir import METRICS_FILE, RunDirectory
 
 def describe_networks(agent: AgentConfig) -> str:
     """Parameter counts of all parts, a line each."""
-    world_model, actor_critic = agent.build()
-    parts = [*world_model.parts, actor_critic_part(actor_critic, world_model, agent.actor_critic)]
-    return "\n".join(f"{part.name:<14}{count_parameters(part.module):>12,} parameters" for part in parts)
+    return "\n".join(f"{part.name:<14}{count_parameters(part.module):>12,} parameters" for part in agent.build().parts)
 
 
 def last_commit(run: RunDirectory, config: RunConfig) -> Checkpoint | None:
@@ -75,23 +72,16 @@ def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:
 
 
 def describe_result(run: RunDirectory) -> str:
-    """Score, where the pictures are, and what to try next."""
-    newest = {kind: max(run.media.glob(pattern), default=None) for kind, pattern in _PICTURES.items()}
+    """Score, where the newest picture of each kind is, and what to try next."""
+    newest_last = sorted(run.media.iterdir(), key=lambda path: (path.stem, path.suffix == ".gif"))
+    pictures = {path.stem.rpartition("-")[0] or path.stem: path for path in newest_last}
     lines = [
         read(run.scores_file).summary,
-        *(f"  {kind:<32}{_relative(path)}" for kind, path in newest.items() if path),
+        *(f"  {kind:<32}{_relative(path)}" for kind, path in pictures.items()),
         f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
         f"  {'check every stored byte':<32}python -m pipeline.verify {_relative(run.path)}",
     ]
     return "\n".join(lines)
-
-
-_PICTURES = {
-    "the agent at play": "episode-*.gif",
-    "a dream beside what happened": "imagination-*.gif",
-    "what the agent sees": "reconstructions-*.png",
-    "losses and returns": "curves.png",
-}
 
 
 def _relative(path: Path) -> str:

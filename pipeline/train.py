@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.process import num_cores
@@ -20,7 +19,7 @@ from pipeline.run_dir import RunDirectory, default_run_dir
 
 if TYPE_CHECKING:
     from cluster.gauges import Gauges
-    from learners.agent import AgentConfig
+    from learners.algorithm import AgentConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def train(launch: Launch) -> int:
             result.finish(run, config, checkpoint)
         else:
             agent = agent_config(config)
-            check_perceptual_weights(config)
+            check_files(config)
             if code := _train(launch, run, agent):
                 return code
         print(result.describe_result(run))
@@ -55,24 +54,21 @@ def train(launch: Launch) -> int:
 
 def agent_config(config: RunConfig) -> AgentConfig:
     """The agent for the environment of `config`. Raises UsageError if there is no such environment."""
-    from learners.agent import AgentConfig
+    from learners.algorithm import AgentConfig
 
     try:
         num_actions = config.env.build(seed=0).num_actions
     except ValueError as error:
         raise UsageError(f"--env: {error}") from error
-    return AgentConfig(config.world_model, config.actor_critic, num_actions)
+    return AgentConfig(config.algorithm, num_actions)
 
 
-def check_perceptual_weights(config: RunConfig) -> None:
-    """Raises UsageError if a tokenizer step will be taken with a perceptual term whose weights are not there."""
-    tokenizer = config.world_model.tokenizer
-    if tokenizer.perceptual == "none" or config.iterations <= tokenizer.training.starts_after:
-        return
-    from learners.perceptual import missing_weights_message
-
-    if not Path(tokenizer.perceptual_weights).is_file():
-        raise UsageError(missing_weights_message(tokenizer.perceptual_weights))
+def check_files(config: RunConfig) -> None:
+    """Raises UsageError if a file that the algorithm needs is not there."""
+    try:
+        config.algorithm.check_files(config.iterations)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:

@@ -13,7 +13,7 @@ from actors.replay.service import ReplayService
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.process import Placement, Process, Processes
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.learner import Learner
 from pipeline.config import RunConfig
 from pipeline.placement import Layout, evaluator_shares, learner_groups

@@ -13,22 +13,27 @@ from torch import Tensor
 from actors.collector import Collector
 from actors.config import CatchConfig, CollectionConfig, EvaluationConfig
 from actors.evaluator import Evaluator
-from learners import imagination
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
+from learners.dreaming import imagination
+from learners.dreaming.returns import lambda_returns
 from learners.iris.dream import IrisDream
 from learners.learner import Learner
 from learners.nn.quantizer import Quantized, Quantizer
-from learners.returns import lambda_returns
-from pipeline.presets import CATCH
+from pipeline.presets import preset
+from tests.learners.fakes import iris_of
+
+CATCH = preset("catch")
 
 ENV = CatchConfig(rows=4, columns=4)
 RANDOM_STEPS = 600
 UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 160}
-TRANSFORMER = CATCH.world_model.transformer.model_copy(update={"max_blocks": 4})
-WORLD_MODEL = CATCH.world_model.model_copy(update={"transformer": TRANSFORMER})
-POLICY = CATCH.actor_critic.model_copy(update={"horizon": 2})
-AGENT = AgentConfig(WORLD_MODEL, POLICY, num_actions=3)
+IRIS = iris_of(CATCH)
+SMALLER = {
+    "world_model": IRIS.world_model.model_copy(update={"max_blocks": 4}),
+    "actor_critic": IRIS.actor_critic.model_copy(update={"horizon": 2}),
+}
+AGENT = AgentConfig(IRIS.model_copy(update=SMALLER), num_actions=3)
 
 
 def fresh() -> Learner:
@@ -106,7 +111,7 @@ def test_without_the_straight_through_gradient_nothing_is_drawn(monkeypatch: pyt
 
 def test_without_the_action_nothing_is_predicted(stages: dict[str, Path]):
     learner: Any = after(stages, "tokenizer")
-    embedding = learner.world_model.gpt.action_embedding
+    embedding = learner.algorithm.gpt.action_embedding
     embedding.register_forward_hook(lambda module, arguments, embedded: embedded * 0.0)
     assert not predicts(learner)
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learners.config import TransformerConfig
+from learners.iris.config import TransformerConfig
 from learners.nn.key_value_cache import KeyValueCache
 from learners.nn.transformer import Transformer, initialise, initialise_by_fan_in
-from learners.world_model import Mean, masked_mean
+from learners.part import Mean, masked_mean
 
 REWARD_CLASSES = 3
 """Sign of the reward, plus 1."""

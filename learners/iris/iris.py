@@ -1,4 +1,4 @@
-"""IRIS as a world model: a tokenizer and a GPT behind the seam of `learners/world_model.py`.
+"""IRIS behind the seam of `learners/algorithm.py`: a tokenizer, a GPT over its tokens, a policy that learns in dreams.
 
 Legend: N frames, B batch, T time, K tokens per frame.
 Source: Micheli, Alonso, Fleuret, "Transformers are Sample-Efficient World Models", ICLR 2023.
@@ -11,35 +11,45 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from learners.config import FRAME_SIZE, IrisConfig
+from learners.config import FRAME_SIZE
+from learners.dataset import Dataset
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.imagination import actor_critic_part
+from learners.dreaming.inspection import inspect_dreams
+from learners.dreaming.policy import PolicyActor
+from learners.inspection import Inspection, held_out
+from learners.iris.config import IrisConfig
 from learners.iris.dream import IrisDream
 from learners.iris.gpt import Gpt, gpt_loss
+from learners.iris.perceptual import Perceptual
 from learners.iris.tokenizer import Tokenizer, codebook_use, pixel_errors, tokenizer_loss
-from learners.perceptual import Perceptual
-from learners.world_model import Derived, Losses, Part, Segments, mean, to_unit
+from learners.part import Derived, Losses, Part, Segments, mean, to_unit
 
 
 class Iris:
     feature_shape: tuple[int, ...] = (3, FRAME_SIZE, FRAME_SIZE)
     """The policy reads reconstructed frames, float in [0, 1]."""
-    dream_columns = ("tokens", "reconstructions")
+    dream_columns: tuple[str, ...] = ("tokens", "reconstructions")
 
-    def __init__(self, config: IrisConfig, num_actions: int) -> None:
+    def __init__(self, config: IrisConfig, num_actions: int, *, record: bool = False) -> None:
+        """With `record`, imagination may become a CUDA graph."""
         self.config = config
+        self._record = record
         self.tokenizer = Tokenizer(config.tokenizer)
         self.gpt = Gpt(
-            config.transformer,
+            config.world_model,
             vocab_size=config.tokenizer.vocab_size,
             tokens_per_frame=config.tokenizer.tokens_per_frame,
             num_actions=num_actions,
         )
+        self.actor_critic = ActorCritic(config.actor_critic, self.feature_shape, num_actions)
         self.noise_per_step = config.tokenizer.tokens_per_frame + 2
         self.perceptual: Perceptual | None = None
         """Network of the tokenizer's perceptual term; loaded when the first step asks for it."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        tokenizer, transformer = self.config.tokenizer, self.config.transformer
+        tokenizer, transformer = self.config.tokenizer, self.config.world_model
         return (
             Part(
                 name="tokenizer",
@@ -59,6 +69,7 @@ class Iris:
                 columns=("tokens",),
                 loss=self._gpt_loss,
             ),
+            actor_critic_part(self.actor_critic, self, self.config.actor_critic, record=self._record),
         )
 
     @property
@@ -69,7 +80,17 @@ class Iris:
         }
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
-        return {"tokenizer": self.tokenizer}
+        return {"tokenizer": self.tokenizer, "actor_critic": self.actor_critic}
+
+    def actor(self) -> PolicyActor:
+        return PolicyActor(self, self.actor_critic, self.config.actor_critic.burn_in)
+
+    def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
+        is_new = dataset.newest_iteration == iteration
+        metrics = held_out(self.parts[:-1], dataset, generator) if is_new else {}
+        discount = self.config.actor_critic.discount
+        dreams = inspect_dreams(self, self.actor_critic, dataset, discount, iteration, generator)
+        return Inspection(metrics | dreams.metrics, dreams.pictures)
 
     def observe(self, frames: Tensor) -> Tensor:
         return self.tokenizer.decode(self.tokenizer.encode(to_unit(frames)))

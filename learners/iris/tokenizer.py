@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learners.config import FRAME_SIZE, TokenizerConfig
+from learners.config import FRAME_SIZE
+from learners.iris.config import TokenizerConfig
 from learners.nn.convolution import (
     Downsample,
     FoldPatches,
@@ -24,7 +25,7 @@ from learners.nn.convolution import (
     group_norm,
 )
 from learners.nn.quantizer import Quantizer
-from learners.world_model import Mean
+from learners.part import Mean
 
 _DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -79,7 +80,7 @@ class Tokenizer(nn.Module):
 def tokenizer_loss(
     frames: Tensor, encoded: Encoded, reconstructions: Tensor, config: TokenizerConfig
 ) -> dict[str, Mean]:
-    """Loss terms of the autoencoder, to be added up; the perceptual term is apart (`learners/perceptual.py`).
+    """Loss terms of the autoencoder, to be added up; the perceptual term is apart (`perceptual.py`).
 
     codebook w ‖sg(z) − q‖² + commitment w ‖z − sg(q)‖² + reconstruction |x − x̂| or (x − x̂)², each a mean, x on [−1, 1]
     and w the `quantization_weight`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learners.config import TransformerConfig
+from learners.nn.config import TransformerSize
 
 
 class KeyValueCache:
@@ -13,7 +13,7 @@ class KeyValueCache:
 
     def __init__(
         self,
-        config: TransformerConfig,
+        config: TransformerSize,
         batch_size: int,
         max_positions: int,
         *,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learners.config import TransformerConfig
+from learners.nn.config import TransformerSize
 from learners.nn.key_value_cache import KeyValueCache
 from learners.nn.precision import full_precision
 
@@ -18,7 +18,7 @@ from learners.nn.precision import full_precision
 class Transformer(nn.Module):
     """Embedded positions (B, T, E) -> hidden states (B, T, E); a position sees itself and what came before it."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerSize) -> None:
         super().__init__()
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
@@ -44,7 +44,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerSize) -> None:
         super().__init__()
         size = config.embedding_size
         self.attention_norm = nn.LayerNorm(size)
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerSize) -> None:
         super().__init__()
         size = config.embedding_size
         self.heads = config.heads

@@ -7,8 +7,8 @@ import torch
 from actors.collector import Collector
 from actors.config import CatchConfig, CollectionConfig
 from actors.lockstep import Lockstep
-from learners.agent import Agent
 from learners.experience import Chunk
+from learners.iris.iris import Iris
 from learners.weights import pack
 from tests.actors.fakes import Countdown
 from tests.learners.fakes import TINY_AGENT
@@ -18,7 +18,7 @@ COLUMNS = ("frames", "actions", "rewards", "terminated", "truncated", "episodes"
 
 def weights(seed: int = 0) -> np.ndarray:
     torch.manual_seed(seed)
-    return pack(Agent(TINY_AGENT, torch.device("cpu")).modules)
+    return pack(TINY_AGENT.build().acting_modules())
 
 
 def catch_collector(num_envs: int = 1, index: int = 0, seed: int = 0, **settings: float) -> Collector:
@@ -111,9 +111,10 @@ def test_seed_index_and_weights_each_change_what_is_collected():
 def always(action: int) -> np.ndarray:
     """Weights of a policy that (all but) always takes one action."""
     torch.manual_seed(0)
-    agent = Agent(TINY_AGENT, torch.device("cpu"))
-    agent.actor_critic.policy.bias.data = 50.0 * torch.eye(3)[action]
-    return pack(agent.modules)
+    iris = TINY_AGENT.build()
+    assert isinstance(iris, Iris)
+    iris.actor_critic.policy.bias.data = 50.0 * torch.eye(3)[action]
+    return pack(iris.acting_modules())
 
 
 def test_without_exploration_actions_are_the_policys():
@@ -136,15 +137,15 @@ def test_one_coin_is_tossed_for_all_environments():
     assert (second.actions[exploring] != 2).mean() > 0.5
 
 
-def test_each_phase_burns_in_the_last_frames_of_the_running_episode(monkeypatch: pytest.MonkeyPatch):
+def test_each_phase_burns_in_the_last_steps_of_the_running_episode(monkeypatch: pytest.MonkeyPatch):
     collector = countdown_collector((9,))
     seen = []
-    burn_in = collector._agent.burn_in
-    monkeypatch.setattr(
-        collector._agent, "burn_in", lambda frames, mask: seen.append((frames, mask)) or burn_in(frames, mask)
-    )
-    collector.collect(1, 3, weights(), 0)
+    actor = collector._agent.actor
+    burn_in = actor.burn_in
+    monkeypatch.setattr(actor, "burn_in", lambda *steps: seen.append(steps) or burn_in(*steps))
+    (chunk,), _, _ = collector.collect(1, 3, weights(), 0)
     collector.collect(2, 1, weights(), 0)
-    assert not seen[0][1].any()
+    assert not seen[0][2].any()
     assert seen[1][0][0, :, 0, 0, 0].tolist() == [1, 2]  # the current frame is 3
-    assert seen[1][1].all()
+    assert seen[1][1][0].tolist() == chunk.actions[1:].tolist()
+    assert seen[1][2].all()

@@ -3,16 +3,17 @@ import torch
 
 from actors.config import CatchConfig, EvaluationConfig
 from actors.evaluator import Evaluator
-from learners.agent import Agent
+from learners.iris.iris import Iris
 from learners.weights import pack
 from tests.learners.fakes import TINY_AGENT
 
 
 def weights(bias: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
     torch.manual_seed(0)
-    agent = Agent(TINY_AGENT, torch.device("cpu"))
-    agent.actor_critic.policy.bias.data = torch.tensor(bias)
-    return pack(agent.modules)
+    iris = TINY_AGENT.build()
+    assert isinstance(iris, Iris)
+    iris.actor_critic.policy.bias.data = torch.tensor(bias)
+    return pack(iris.acting_modules())
 
 
 def evaluator(size: int = 4) -> Evaluator:

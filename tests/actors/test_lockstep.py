@@ -26,19 +26,19 @@ def test_an_environment_that_ended_waits_for_the_others():
     assert filled(lockstep.frames) == [10, 60]
 
 
-def test_recent_frames_are_those_before_the_current_one_of_the_running_episode():
+def test_recent_steps_are_those_before_the_current_frame_of_the_running_episode():
     lockstep = lockstep_of((9,), (9,))
     lockstep.reset()
-    for _ in range(2):
-        lockstep.step(0, 0)
-    frames, mask = lockstep.recent(3)
+    for action in (5, 6):
+        lockstep.step(0, action)
+    frames, actions, mask = lockstep.recent()
     assert filled(lockstep.frames) == [2, 50]
     assert filled(frames) == [[0, 0, 1], [0, 0, 0]]
+    assert actions.tolist() == [[0, 5, 6], [0, 0, 0]]
     assert mask.tolist() == [[False, True, True], [False, False, False]]
     for _ in range(3):
         lockstep.step(0, 0)
-    assert filled(lockstep.recent(3)[0])[0] == [2, 3, 4]
-    assert filled(lockstep.recent(2)[0])[0] == [3, 4]
+    assert filled(lockstep.recent()[0])[0] == [2, 3, 4]
 
 
 def test_an_ended_episode_has_no_recent_frames():
@@ -46,16 +46,16 @@ def test_an_ended_episode_has_no_recent_frames():
     lockstep.reset()
     for _ in range(2):
         lockstep.step(0, 0)
-    assert not lockstep.recent(3)[1].any()
+    assert not lockstep.recent()[2].any()
     lockstep.reset()
-    assert not lockstep.recent(3)[1].any()
+    assert not lockstep.recent()[2].any()
 
 
 def test_a_restored_state_is_the_same_and_goes_on_the_same():
     first, second = lockstep_of((3, 4), (2, 4)), lockstep_of((3, 4), (2, 4))
     first.reset()
     for index in (0, 1):
-        first.step(index, 0)
+        first.step(index, 7 + index)
     second.set_state(first.get_state())
     for index in (0, 1, 0):
         first.step(index, 0)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.ablations import ABLATIONS, ablate, shuffled_rewards, table, with_settings
-from pipeline.presets import CATCH, DEBUG
-from tests.learners.fakes import make_chunk
+from pipeline.presets import preset
+from tests.learners.fakes import iris_of, make_chunk
+
+CATCH = preset("catch")
+DEBUG = preset("debug")
 
 CONFIG = DEBUG.model_copy(update={"iterations": 2})
 
@@ -20,11 +23,14 @@ def test_shuffled_rewards_are_the_same_rewards_elsewhere():
 
 
 def test_settings_are_replaced_where_they_are_and_refused_where_they_are_not():
-    changed = with_settings(CATCH, {"actor_critic.entropy_weight": 0.0})
-    assert changed.actor_critic.entropy_weight == 0.0
-    assert with_settings(changed, {"actor_critic.entropy_weight": CATCH.actor_critic.entropy_weight}) == CATCH
-    with pytest.raises(KeyError, match=r"'actor_critic\.entropy'"):
-        with_settings(CATCH, {"actor_critic.entropy": 0.0})
+    changed = with_settings(CATCH, {"algorithm.actor_critic.entropy_weight": 0.0})
+    assert iris_of(changed).actor_critic.entropy_weight == 0.0
+    assert (
+        with_settings(changed, {"algorithm.actor_critic.entropy_weight": iris_of(CATCH).actor_critic.entropy_weight})
+        == CATCH
+    )
+    with pytest.raises(KeyError, match=r"'algorithm\.actor_critic\.entropy'"):
+        with_settings(CATCH, {"algorithm.actor_critic.entropy": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,7 @@ def test_no_ablation_waits_for_what_never_comes():
     """An untrained part opens no gate."""
     for ablation in ABLATIONS.values():
         config = with_settings(CATCH, ablation.settings)
-        for gate in config.world_model.gates:
+        for gate in config.algorithm.gates:
             assert config.trainings[gate.part].starts_after < config.iterations
 
 

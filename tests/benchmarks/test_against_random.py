@@ -4,7 +4,10 @@ import pytest
 
 from actors.config import AtariConfig
 from benchmarks.against_random import of_game, play_at_random, verdict
-from pipeline.presets import ATARI_SMALL, DEBUG
+from pipeline.presets import preset
+
+ATARI_SMALL = preset("atari-small")
+DEBUG = preset("debug")
 
 RANDOM = {"score_mean": 10.0, "score_std": 20.0, "episodes": 100}
 

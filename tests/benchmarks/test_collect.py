@@ -4,7 +4,9 @@ import pytest
 
 from benchmarks.collect import measure
 from cluster.config import ClusterConfig
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
+
+DEBUG = preset("debug")
 
 pytestmark = pytest.mark.ray
 

@@ -10,8 +10,10 @@ from benchmarks.iteration import NOT_MEASURED, derived_columns, extrapolate, pha
 from benchmarks.synthetic import synthetic_learner
 from benchmarks.synthetic_environment import SyntheticConfig
 from pipeline.config import RunConfig
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from tests.benchmarks.workloads import parse_workload
+
+DEBUG = preset("debug")
 
 HOUR = 3600.0
 
@@ -64,7 +66,7 @@ def _scheduled() -> RunConfig:
     """DEBUG with the parts starting one after another."""
     data: dict[str, Any] = DEBUG.model_dump() | {"iterations": 5}
     data["collection"] |= {"last_iteration": 4}
-    data["world_model"]["tokenizer"]["training"] |= {"starts_after": 1}
-    data["world_model"]["transformer"]["training"] |= {"starts_after": 2}
-    data["actor_critic"]["training"] |= {"starts_after": 4}
+    data["algorithm"]["tokenizer"]["training"] |= {"starts_after": 1}
+    data["algorithm"]["world_model"]["training"] |= {"starts_after": 2}
+    data["algorithm"]["actor_critic"]["training"] |= {"starts_after": 4}
     return RunConfig.model_validate(data)

@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from benchmarks.operations import count, step_operations
 from benchmarks.synthetic import settle, synthetic_learner
 from learners.iris.iris import Iris
-from learners.world_model import to_unit
-from pipeline.presets import DEBUG
+from learners.part import to_unit
+from pipeline.presets import preset
 from tests.benchmarks.workloads import parse_workload
+from tests.learners.fakes import iris_of
+
+DEBUG = preset("debug")
 
 
 def test_a_matrix_product_is_two_operations_per_multiplied_pair_and_one_kernel():
@@ -47,9 +50,9 @@ def test_a_settled_part_computes_the_same_in_every_step(part: str):
 
 def test_as_published_a_step_of_the_world_model_encodes_its_frames_anew():
     kept, anew = (step_operations(parse_workload(line), ["world_model"]) for line in ("", "--as-published"))
-    world_model = Iris(DEBUG.world_model, 6)
+    world_model = Iris(iris_of(DEBUG), 6)
     one_frame = count(lambda: world_model.tokenizer.encode(to_unit(torch.zeros(1, 3, 64, 64)))).flops
     encoded, rest = divmod(anew["world_model"].flops - kept["world_model"].flops, one_frame)
     assert rest == 0
-    transformer = DEBUG.world_model.transformer
+    transformer = iris_of(DEBUG).world_model
     assert 1 < encoded <= transformer.training.batch_size * transformer.max_blocks

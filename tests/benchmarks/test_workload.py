@@ -8,8 +8,11 @@ import torch
 from benchmarks.synthetic import synthetic_learner
 from benchmarks.workload import Workload
 from learners.config import LearnerConfig
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from tests.benchmarks.workloads import parse_workload
+from tests.learners.fakes import iris_of
+
+DEBUG = preset("debug")
 
 
 def test_without_flags_the_preset_is_measured_as_it_is():
@@ -24,7 +27,7 @@ def test_a_flag_changes_what_it_names_and_nothing_else():
         "actor_critic": 4,
     }
     assert changed.learner.precision == "bfloat16"
-    assert changed.world_model.tokenizer.perceptual == "vgg16"
+    assert iris_of(changed).tokenizer.perceptual == "vgg16"
     assert parse_workload("--world-model-batch 4 --precision float32 --perceptual none").config == DEBUG
 
 

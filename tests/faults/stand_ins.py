@@ -11,18 +11,20 @@ from unittest.mock import patch
 from actors.replay.service import ReplayService
 from actors.replay.store import ReplayStore
 from cluster.process import Placement, Process, Processes
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.learner import Learner
 from pipeline import media
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
 from pipeline.placement import Layout, learner_groups
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory, run_name
 from pipeline.verify import logical_digest, verify
 from pipeline.workers import LearnerGroup, Workers
 from tests.faults.fakes import FakeCollector, FakeEvaluator, FakeLearner
+
+DEBUG = preset("debug")
 
 KINDS = ("store", "learner", "collector", "evaluator")
 PHASES = ("collect", "tokenizer", "world model", "actor critic", "evaluate", "commit")
@@ -55,7 +57,7 @@ def start_fakes(config: RunConfig, run: RunDirectory, processes: Processes) -> W
     def learners(name: str) -> list[Process]:
         if (size := config.cluster.data_parallel) == 1:
             return [start(name, FakeLearner)]
-        agent = AgentConfig(config.world_model, config.actor_critic, num_actions=3)
+        agent = AgentConfig(config.algorithm, num_actions=3)
         arguments = agent, config.dataset, config.learner
         return [start(f"{name}.{rank}", Learner, *arguments, seed=0, device="cpu") for rank in range(size)]
 

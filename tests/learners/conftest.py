@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learners.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import ActorCritic
 from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
 # Tests compute on tensors of a few kilobytes: a second thread costs more than it computes, and far more than that

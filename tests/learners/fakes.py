@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from learners.agent import AgentConfig
-from learners.config import ActorCriticConfig, IrisConfig, PartTraining, TokenizerConfig, TransformerConfig
+from learners.algorithm import AgentConfig
+from learners.config import PartTraining
+from learners.dreaming.config import ActorCriticConfig
 from learners.experience import Chunk
+from learners.iris.config import IrisConfig, TokenizerConfig, TransformerConfig
+from pipeline.config import RunConfig
 
 NUM_ACTIONS = 3
 FEATURE_SHAPE = (3, 64, 64)
@@ -24,16 +27,28 @@ TINY_IRIS = IrisConfig(
         perceptual="none",
         training=TINY_TRAINING,
     ),
-    transformer=TransformerConfig(
+    world_model=TransformerConfig(
         layers=2,
         heads=2,
         embedding_size=16,
         max_blocks=3,
         training=TINY_TRAINING.model_copy(update={"weight_decay": 0.01}),
     ),
+    actor_critic=ActorCriticConfig(channels=(4, 4, 4, 4), lstm_size=8, burn_in=2, horizon=6, training=TINY_TRAINING),
 )
-TINY_ACTOR_CRITIC = ActorCriticConfig(channels=(4, 4, 4, 4), lstm_size=8, burn_in=2, horizon=6, training=TINY_TRAINING)
-TINY_AGENT = AgentConfig(TINY_IRIS, TINY_ACTOR_CRITIC, NUM_ACTIONS)
+TINY_ACTOR_CRITIC = TINY_IRIS.actor_critic
+TINY_AGENT = AgentConfig(TINY_IRIS, NUM_ACTIONS)
+
+
+def iris_of(run: RunConfig) -> IrisConfig:
+    """The algorithm of a run that is one of IRIS."""
+    assert isinstance(run.algorithm, IrisConfig)
+    return run.algorithm
+
+
+def with_tiny(**changes: object) -> AgentConfig:
+    """The tiny agent with other settings of its algorithm."""
+    return AgentConfig(TINY_IRIS.model_copy(update=changes), NUM_ACTIONS)
 
 
 def make_chunk(

@@ -9,7 +9,7 @@ import torch
 from learners.config import DatasetConfig
 from learners.dataset import Dataset
 from learners.experience import Chunk
-from learners.world_model import Derived, Segments
+from learners.part import Derived, Segments
 from tests.learners.fakes import make_chunk
 
 CPU = torch.device("cpu")

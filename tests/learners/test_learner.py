@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from learners.agent import Agent, AgentConfig
+from learners.algorithm import Agent, AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
-from learners.imagination import actor_critic_part
 from learners.learner import Learner
+from learners.part import Losses, Segments
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer, build_optimizer, total_loss
-from learners.world_model import Losses, Segments
 from pipeline.presets import PRESETS
-from tests.learners.fakes import TINY_AGENT, make_chunk
+from tests.learners.fakes import TINY_ACTOR_CRITIC, TINY_AGENT, make_chunk, with_tiny
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 SMALL_PRESETS = [name for name in PRESETS if not name.startswith("iris-")]
@@ -77,9 +76,9 @@ def test_a_deterministic_learner_takes_the_same_steps_and_refuses_what_would_var
 def test_what_is_derived_does_not_depend_on_which_rows_are_asked_for_when(preset: str):
     """Or a resumed run, which asks in another order, would differ in last bits."""
     config = PRESETS[preset][1]
-    agent = AgentConfig(config.world_model, config.actor_critic, 3)
+    agent = AgentConfig(config.algorithm, 3)
     at_once, bit_by_bit = (Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu") for _ in range(2))
-    columns = ("frames", *at_once.world_model.dream_columns)
+    columns = ("frames", *at_once.algorithm.derived)
     chunk = make_chunk([50, 60])
     noise = np.random.default_rng(0).integers(256, size=chunk.frames.shape, dtype=np.uint8)
     for each in (at_once, bit_by_bit):
@@ -102,10 +101,8 @@ def test_a_save_of_an_untrained_learner_can_be_loaded(tmp_path: Path):
 def test_weights_of_another_network_are_refused(tmp_path: Path):
     first = learner()
     first.save(str(tmp_path))
-    wider = TINY_AGENT.actor_critic.model_copy(update={"lstm_size": 9})
-    other = Learner(
-        AgentConfig(TINY_AGENT.world_model, wider, 3), DatasetConfig(), LearnerConfig(), seed=0, device="cpu"
-    )
+    wider = with_tiny(actor_critic=TINY_ACTOR_CRITIC.model_copy(update={"lstm_size": 9}))
+    other = Learner(wider, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     with pytest.raises(ValueError, match="actor_critic: weights of another network, first difference at weights"):
         other.load(str(tmp_path))
 
@@ -131,7 +128,7 @@ def test_published_weights_give_an_agent_the_learners_networks():
     torch.manual_seed(99)  # the agent starts from other weights
     agent = Agent(TINY_AGENT, CPU)
     agent.load(trained.weights())
-    for name, module in agent.modules.items():
+    for name, module in agent._modules.items():
         for found, expected in zip(module.parameters(), trained._trainers[name].part.module.parameters(), strict=True):
             assert torch.equal(found, expected)
 
@@ -212,10 +209,10 @@ def make_parts(request: pytest.FixtureRequest) -> Callable[[bool], tuple[dict[st
 
     def make(cache: bool) -> tuple[dict[str, PartTrainer], Dataset]:
         torch.manual_seed(0)
-        world_model, actor_critic = AgentConfig(config.world_model, config.actor_critic, 3).build()
-        parts = [*world_model.parts, actor_critic_part(actor_critic, world_model, config.actor_critic)]
+        algorithm = AgentConfig(config.algorithm, 3).build()
+        parts = algorithm.parts
         trainers = {part.name: PartTrainer(part) for part in parts}
-        dataset = Dataset(DatasetConfig(), CPU, world_model.derived, lambda part: trainers[part].updates, cache=cache)
+        dataset = Dataset(DatasetConfig(), CPU, algorithm.derived, lambda part: trainers[part].updates, cache=cache)
         dataset.extend(make_chunk([5, 9, 4]))
         for part in parts:
             part.module.eval()

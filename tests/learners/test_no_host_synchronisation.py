@@ -11,12 +11,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from learners.actor_critic import ActorCritic
 from learners.config import DatasetConfig, LearnerConfig
-from learners.imagination import imagine
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.imagination import imagine
 from learners.iris.iris import Iris
 from learners.learner import Learner
-from learners.world_model import Segments
+from learners.part import Segments
 from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_AGENT, TINY_IRIS, make_chunk
 
 B, K = 4, TINY_IRIS.tokenizer.tokens_per_frame

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.agent import AgentConfig
+from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.learner import Learner
+from learners.part import Losses, Mean, Segments
 from learners.part_trainer import DivergedError
 from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
-from learners.world_model import Losses, Mean, Segments
-from tests.learners.fakes import TINY_AGENT, make_chunk
+from tests.learners.fakes import TINY_AGENT, TINY_IRIS, make_chunk, with_tiny
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 TIMEOUT_S = 60.0
@@ -39,11 +39,9 @@ class ThreadRanks:
 
 def without_dropout(*, learn_after_end: bool) -> AgentConfig:
     """Dropout draws differ between ranks."""
-    transformer = TINY_AGENT.world_model.transformer.model_copy(update={"dropout": 0.0})
-    return replace(
-        TINY_AGENT,
-        world_model=TINY_AGENT.world_model.model_copy(update={"transformer": transformer}),
-        actor_critic=TINY_AGENT.actor_critic.model_copy(update={"learn_after_end": learn_after_end}),
+    return with_tiny(
+        world_model=TINY_IRIS.world_model.model_copy(update={"dropout": 0.0}),
+        actor_critic=TINY_IRIS.actor_critic.model_copy(update={"learn_after_end": learn_after_end}),
     )
 
 

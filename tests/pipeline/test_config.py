@@ -13,9 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from actors.config import AtariConfig, CatchConfig
 from cluster.config import ClusterConfig
-from learners.config import ActorCriticConfig
+from learners.dreaming.config import ActorCriticConfig
+from learners.iris.config import IrisConfig
 from pipeline.config import RunConfig
-from pipeline.presets import DEBUG, IRIS_ATARI100K, PRESETS
+from pipeline.presets import PRESETS
+from pipeline.presets import preset as named
+
+DEBUG = named("debug")
+IRIS_ATARI100K = named("iris-atari100k")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +38,7 @@ PAPER: dict[str, Any] = {
         "evaluation_max_frames": 108_000,
         "ends_on_life_loss": True,
     },
-    "world_model": {
+    "algorithm": {
         "kind": "iris",
         "tokenizer": {
             "vocab_size": 512,
@@ -58,7 +63,7 @@ PAPER: dict[str, Any] = {
                 "max_gradient_norm": 10.0,
             },
         },
-        "transformer": {
+        "world_model": {
             "layers": 10,
             "heads": 4,
             "embedding_size": 256,
@@ -76,24 +81,24 @@ PAPER: dict[str, Any] = {
                 "max_gradient_norm": 10.0,
             },
         },
-    },
-    "actor_critic": {
-        "channels": (32, 32, 64, 64),
-        "patch_size": 1,
-        "lstm_size": 512,
-        "burn_in": 20,
-        "horizon": 20,
-        "discount": 0.995,
-        "lambda_": 0.95,
-        "entropy_weight": 0.001,
-        "learn_after_end": True,
-        "training": {
-            "starts_after": 50,
-            "batch_size": 64,
-            "steps_per_iteration": 200,
-            "learning_rate": 1e-4,
-            "weight_decay": 0.0,
-            "max_gradient_norm": 10.0,
+        "actor_critic": {
+            "channels": (32, 32, 64, 64),
+            "patch_size": 1,
+            "lstm_size": 512,
+            "burn_in": 20,
+            "horizon": 20,
+            "discount": 0.995,
+            "lambda_": 0.95,
+            "entropy_weight": 0.001,
+            "learn_after_end": True,
+            "training": {
+                "starts_after": 50,
+                "batch_size": 64,
+                "steps_per_iteration": 200,
+                "learning_rate": 1e-4,
+                "weight_decay": 0.0,
+                "max_gradient_norm": 10.0,
+            },
         },
     },
     "dataset": {"truncation_is_end": True},
@@ -122,7 +127,7 @@ NOT_OF_THE_PAPER: Any = {
     "log_every": True,
     "inspect_every": True,
     "evaluation": {"num_evaluators"},
-    "world_model": {"tokenizer": {"perceptual_weights"}},
+    "algorithm": {"tokenizer": {"perceptual_weights"}},
 }
 
 
@@ -214,7 +219,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "cluster.call_timeout_s",
         "cluster.max_losses",
         "evaluation.num_evaluators",
-        "world_model.tokenizer.perceptual_weights",
+        "algorithm.tokenizer.perceptual_weights",
     }
 
 
@@ -255,9 +260,9 @@ def test_the_setting_of_a_part_is_its_flag():
     config = PRESETS["debug"][1]
     paths = {part: config.setting_of(part) for part in config.trainings}
     assert paths == {
-        "tokenizer": "world_model.tokenizer.training",
-        "world_model": "world_model.transformer.training",
-        "actor_critic": "actor_critic.training",
+        "tokenizer": "algorithm.tokenizer.training",
+        "world_model": "algorithm.world_model.training",
+        "actor_critic": "algorithm.actor_critic.training",
     }
 
 
@@ -270,9 +275,13 @@ def test_poolings_that_leave_no_pixel_are_refused(patch_size: int, most: int):
 
 
 def test_batches_must_be_shared_out_equally():
+    def shared_by(ranks: int) -> RunConfig:
+        cluster = ClusterConfig(data_parallel=ranks)
+        return RunConfig(preset="p", algorithm=IrisConfig(), env=AtariConfig(), cluster=cluster)
+
     with pytest.raises(ValidationError, match=r"data_parallel: found 3, expected a divisor of .*batch_size, 256"):
-        RunConfig(preset="p", env=AtariConfig(), cluster=ClusterConfig(data_parallel=3))
-    assert RunConfig(preset="p", env=AtariConfig(), cluster=ClusterConfig(data_parallel=4)).cluster.data_parallel == 4
+        shared_by(3)
+    assert shared_by(4).cluster.data_parallel == 4
 
 
 def test_idle_codewords_are_revived_by_one_process_only():

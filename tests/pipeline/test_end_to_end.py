@@ -363,7 +363,7 @@ def test_a_run_without_an_intact_checkpoint_is_not_started_afresh(copy: Path, ca
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(tmp_path: Path):
     """With this learning rate the first step leaves huge weights, and the second overflows."""
     path = tmp_path / "run"
-    flag = "--world-model.transformer.training.learning-rate"
+    flag = "--algorithm.world-model.training.learning-rate"
     done = run_module("pipeline.train", *RUN, "--run-dir", str(path), flag, "1e30")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

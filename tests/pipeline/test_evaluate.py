@@ -24,11 +24,16 @@ from pipeline import evaluate, workers
 from pipeline.checkpoint import Checkpoints, State
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.evaluate import Arguments, Plan, main
-from pipeline.presets import CATCH, DEBUG, DEMO, IRIS_ATARI100K
+from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
 from tests.learners.fakes import TINY_AGENT
 from tests.pipeline.fakes import Player
 from tests.pipeline.scores.runs import write_run
+
+CATCH = preset("catch")
+DEBUG = preset("debug")
+DEMO = preset("demo")
+IRIS_ATARI100K = preset("iris-atari100k")
 
 EVALUATION = DEMO.evaluation.model_copy(update={"envs_per_evaluator": 4})
 PLAN = Plan(DEMO.env, EVALUATION, seeds=(3, 5), episodes=10)

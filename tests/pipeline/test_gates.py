@@ -6,7 +6,10 @@ import pytest
 
 from learners.config import Gate
 from pipeline.config import RunConfig
-from pipeline.presets import CATCH, DEBUG
+from pipeline.presets import preset
+
+CATCH = preset("catch")
+DEBUG = preset("debug")
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 
@@ -37,13 +40,13 @@ def test_gates_open_once_and_for_all(earlier: list[dict[str, Any]], now: dict[st
 
 
 def test_without_gates_the_schedule_alone_decides():
-    config = RunConfig.model_validate(DEBUG.model_dump() | {"actor_critic": _starting_after(5)})
+    config = RunConfig.model_validate(_starting_after(DEBUG, 5))
     assert training(config, 5, [], {}) == ["tokenizer", "world_model"]
     assert training(config, 6, [BAD], BAD) == ["tokenizer", "world_model", "actor_critic"]
 
 
 def test_an_open_gate_does_not_hasten_the_schedule():
-    config = RunConfig.model_validate(CATCH.model_dump() | {"actor_critic": _starting_after(9)})
+    config = RunConfig.model_validate(_starting_after(CATCH, 9))
     assert "actor_critic" not in training(config, 9, [DRAWN, PREDICTED], {})
 
 
@@ -54,6 +57,8 @@ def test_a_gate_compares_its_own_metric(above: bool, value: float, opens: bool):
     assert not gate.opens({"b/m": value})
 
 
-def _starting_after(iteration: int) -> dict[str, Any]:
-    actor_critic = DEBUG.actor_critic.model_dump()
-    return actor_critic | {"training": actor_critic["training"] | {"starts_after": iteration}}
+def _starting_after(config: RunConfig, iteration: int) -> dict[str, Any]:
+    """The settings with a policy that starts so late."""
+    settings = config.model_dump()
+    settings["algorithm"]["actor_critic"]["training"]["starts_after"] = iteration
+    return settings

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learners.calibration import Calibration
-from learners.dream_error import DreamError
-from learners.inspection import Inspection, Pictures
+from learners.dreaming.calibration import Calibration
+from learners.dreaming.dream_error import DreamError
+from learners.inspection import Chart, Film, Grid, Inspection, Panel, Picture
 from pipeline.media import ENLARGE, GAP, save_curves, save_episode, save_inspection
 
 CELL = 64 * ENLARGE + GAP
@@ -24,12 +24,12 @@ def frames(count: int, seed: int) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def pictures() -> Pictures:
-    return Pictures(originals=frames(8, 1), reconstructions=frames(8, 2), real=frames(5, 3), imagined=frames(5, 4))
+def grid() -> Grid:
+    return Grid([frames(8, 1), frames(8, 2)])
 
 
-def save_pictures(directory: Path, iteration: int, pictures: Pictures) -> None:
-    save_inspection(directory, iteration, Inspection({}, pictures, dreams=None, calibration=None))
+def save_picture(directory: Path, iteration: int, name: str, picture: Picture) -> None:
+    save_inspection(directory, iteration, Inspection({}, {name: picture}))
 
 
 def cells(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -41,36 +41,37 @@ def cells(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return shown[..., :-GAP:ENLARGE, :-GAP:ENLARGE]
 
 
-def test_reconstructions_are_below_their_originals(tmp_path: Path, pictures: Pictures):
-    save_pictures(tmp_path, 7, pictures)
-    image = imageio.imread(tmp_path / "reconstructions-0007.png")
+def test_the_rows_of_a_grid_are_below_each_other(tmp_path: Path, grid: Grid):
+    save_picture(tmp_path, 7, "observations", grid)
+    image = imageio.imread(tmp_path / "observations-0007.png")
     assert image.shape == (2 * CELL, 8 * CELL, 3)
-    np.testing.assert_array_equal(cells(image)[0], pictures.originals)
-    np.testing.assert_array_equal(cells(image)[1], pictures.reconstructions)
+    np.testing.assert_array_equal(cells(image)[0], grid.rows[0])
+    np.testing.assert_array_equal(cells(image)[1], grid.rows[1])
 
 
-def test_a_dream_is_below_what_happened(tmp_path: Path, pictures: Pictures):
-    save_pictures(tmp_path, 7, pictures)
+def test_a_film_is_a_picture_in_rows_too(tmp_path: Path):
+    real, imagined = frames(5, 3), frames(5, 4)
+    save_picture(tmp_path, 7, "imagination", Film([real, imagined]))
     image = imageio.imread(tmp_path / "imagination-0007.png")
     assert image.shape == (2 * CELL, 5 * CELL, 3)
-    np.testing.assert_array_equal(cells(image)[0], pictures.real)
-    np.testing.assert_array_equal(cells(image)[1], pictures.imagined)
+    np.testing.assert_array_equal(cells(image)[0], real)
+    np.testing.assert_array_equal(cells(image)[1], imagined)
 
 
-def test_every_pixel_of_a_frame_becomes_a_square(tmp_path: Path, pictures: Pictures):
-    save_pictures(tmp_path, 7, pictures)
-    image = imageio.imread(tmp_path / "reconstructions-0007.png")
+def test_every_pixel_of_a_frame_becomes_a_square(tmp_path: Path, grid: Grid):
+    save_picture(tmp_path, 7, "observations", grid)
+    image = imageio.imread(tmp_path / "observations-0007.png")
     for dy in range(ENLARGE):
         for dx in range(ENLARGE):
             frame = image[dy : 64 * ENLARGE : ENLARGE, dx : 64 * ENLARGE : ENLARGE]
-            np.testing.assert_array_equal(frame.transpose(2, 0, 1), pictures.originals[0])
+            np.testing.assert_array_equal(frame.transpose(2, 0, 1), grid.rows[0][0])
 
 
-def test_the_gif_of_a_dream_shows_what_happened_on_the_left(tmp_path: Path):
+def test_the_first_column_of_a_film_is_on_the_left(tmp_path: Path):
     dark, bright = np.full((4, 3, 64, 64), 10, np.uint8), np.full((4, 3, 64, 64), 240, np.uint8)
     for t in range(4):
         dark[t, :, :, t] = bright[t, :, t, :] = 128  # no two frames alike: a gif joins those that are
-    save_pictures(tmp_path, 12, Pictures(originals=dark, reconstructions=dark, real=dark, imagined=bright))
+    save_picture(tmp_path, 12, "imagination", Film([dark, bright]))
     movie = imageio.imread(tmp_path / "imagination-0012.gif", index=None)
     assert movie.shape == (4, CELL, 2 * CELL, 3)
     for image in movie:
@@ -78,13 +79,14 @@ def test_the_gif_of_a_dream_shows_what_happened_on_the_left(tmp_path: Path):
         assert np.median(left) < 20 < 230 < np.median(right)
 
 
-def test_measurements_are_drawn_as_far_as_there_are_any(tmp_path: Path, pictures: Pictures):
-    dreams = DreamError(np.linspace(0, 0.2, 21), np.linspace(0, 0.3, 21), np.full(21, 4))
-    calibration = Calibration(np.linspace(-1, 1, 30), np.linspace(-1, 0.5, 30))
+def test_a_chart_has_its_curves_and_points_in_their_panels(tmp_path: Path):
+    dreams = DreamError(np.linspace(0, 0.2, 21), np.linspace(0, 0.3, 21), np.full(21, 4)).panel()
+    calibration = Calibration(np.linspace(-1, 1, 30), np.linspace(-1, 0.5, 30)).panel()
+    empty = Panel("", "", "")
     drawn = []
-    for iteration, (known, realised) in enumerate([(None, None), (dreams, None), (dreams, calibration)]):
-        save_inspection(tmp_path, iteration, Inspection({}, pictures, known, realised))
-        image = imageio.imread(tmp_path / f"measurements-000{iteration}.png")[..., :3].astype(int)
+    for iteration, panels in enumerate([(empty, empty), (dreams, empty), (dreams, calibration)]):
+        save_picture(tmp_path, iteration, "measurements", Chart(panels))
+        image = imageio.imread(tmp_path / f"measurements-000{iteration}.png")[100:, ..., :3].astype(int)  # no legend
         coloured = np.ptp(image, axis=2).max(axis=0) > 50  # axes and words are grey
         middle = len(coloured) // 2
         drawn.append((coloured[:middle].any(), coloured[middle:].any()))

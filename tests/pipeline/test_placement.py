@@ -5,7 +5,9 @@ import pytest
 from cluster.errors import ClusterError
 from pipeline.config import RunConfig
 from pipeline.placement import GPU_UNIT, Layout, evaluator_shares, layout_of, shares
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
+
+DEBUG = preset("debug")
 
 
 def layout(config: RunConfig, **largest: float) -> Layout:

@@ -17,17 +17,19 @@ from actors.replay.store import ReplayStore
 from cluster.config import PROBE
 from pipeline.config import CheckpointConfig, RunConfig
 from pipeline.errors import UsageError
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory, default_run_dir, run_name
+
+DEBUG = preset("debug")
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD_THE_LOCK = """
 import sys
 from pathlib import Path
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
 
-run = RunDirectory.claim(Path(sys.argv[1]), DEBUG)
+run = RunDirectory.claim(Path(sys.argv[1]), preset("debug"))
 print("claimed", flush=True)
 sys.stdin.read()
 """
@@ -258,11 +260,15 @@ def test_the_default_directory_names_preset_game_and_seed():
     assert default_run_dir(DEBUG) == Path("runs/debug-catch-seed0")
 
 
+def run_name_of(game: str) -> str:
+    return run_name(RunConfig(preset="gym", algorithm=DEBUG.algorithm, env=GymConfig(id=game)))
+
+
 @pytest.mark.parametrize(
     "game", ["../../etc/passwd-v0", "/tmp/Name-v0", "module.sub:ns/Name-v0", "..", "a b\n-v0", "ü"]
 )
 def test_a_run_name_cannot_leave_its_directory(game: str):
-    name = run_name(RunConfig(preset="gym", env=GymConfig(id=game)))
+    name = run_name_of(game)
     assert Path(name).name == name
     assert name.startswith("gym-")
     assert name.endswith("-seed0")
@@ -274,7 +280,9 @@ def _content(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_long_run_name_is_cut_and_stays_its_own(tmp_path: Path):
-    first, second = (run_name(RunConfig(preset="gym", env=GymConfig(id="g" * 200 + end))) for end in "ab")
+    first, second = (
+        run_name(RunConfig(preset="gym", algorithm=DEBUG.algorithm, env=GymConfig(id="g" * 200 + end))) for end in "ab"
+    )
     assert len(first) == len(second) == 100
     assert first != second
     ReplayStore(tmp_path / "replay", first)

@@ -1,7 +1,9 @@
 from pathlib import Path
 
-from pipeline.presets import DEBUG
+from pipeline.presets import preset
 from pipeline.run_status import RunStatus
+
+DEBUG = preset("debug")
 
 
 def test_a_run_that_has_not_begun_has_no_status(tmp_path: Path):

@@ -48,7 +48,7 @@ class Oracle:
 @pytest.fixture(params=["joint", "factorised"])
 def networks(request: pytest.FixtureRequest) -> tuple[Tokenizer, Gpt]:
     torch.manual_seed(0)
-    config = TINY_IRIS.transformer.model_copy(update={"positions": request.param})
+    config = TINY_IRIS.world_model.model_copy(update={"positions": request.param})
     gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
     for parameter in gpt.parameters():
         parameter.data.mul_(10.0) if parameter.ndim > 1 else None

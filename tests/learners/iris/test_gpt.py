@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.config import TransformerConfig
+from learners.iris.config import TransformerConfig
 from learners.iris.gpt import Gpt, Predictions, gpt_loss
 from learners.learner import count_parameters
 from tests.learners.fakes import NUM_ACTIONS, TINY_IRIS
@@ -16,7 +16,7 @@ B, T, K, V = 2, 3, 4, 16
 @pytest.fixture(params=["joint", "factorised"])
 def gpt(request: pytest.FixtureRequest) -> Gpt:
     torch.manual_seed(0)
-    config = TINY_IRIS.transformer.model_copy(update={"positions": request.param})
+    config = TINY_IRIS.world_model.model_copy(update={"positions": request.param})
     gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS).eval()
     # Larger weights than N(0, 0.02), so that what depends on an input differs visibly.
     for parameter in gpt.parameters():

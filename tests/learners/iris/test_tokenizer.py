@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from learners.config import TokenizerConfig
+from learners.iris.config import TokenizerConfig
 from learners.iris.tokenizer import Encoded, Tokenizer, codebook_use, pixel_errors, tokenizer_loss
 from learners.learner import count_parameters
 from tests.learners.fakes import TINY_IRIS

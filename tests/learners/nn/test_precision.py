@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learners.actor_critic import ActorCritic
 from learners.config import DatasetConfig, LearnerConfig
+from learners.dreaming.actor_critic import ActorCritic
 from learners.learner import Learner
 from learners.nn.convolution import group_norm
 from learners.nn.precision import autocast, full_precision
-from tests.learners.fakes import TINY_AGENT, make_chunk
+from tests.learners.fakes import TINY_AGENT, TINY_IRIS, make_chunk
 
 CPU = torch.device("cpu")
 PARTS = ("tokenizer", "world_model", "actor_critic")
@@ -80,7 +80,7 @@ def test_group_norm_returns_the_type_it_was_given():
 @torch.no_grad()
 def test_the_policy_computes_in_float32_whatever_surrounds_it():
     torch.manual_seed(0)
-    actor_critic = ActorCritic(TINY_AGENT.actor_critic, (3, 64, 64), 3)
+    actor_critic = ActorCritic(TINY_IRIS.actor_critic, (3, 64, 64), 3)
     features, mask = torch.rand(2, 3, 3, 64, 64), torch.ones(2, 3, dtype=torch.bool)
 
     def everything() -> list[torch.Tensor]:
@@ -97,8 +97,8 @@ def test_the_policy_computes_in_float32_whatever_surrounds_it():
 @torch.no_grad()
 def test_losses_are_computed_from_float32_and_the_nearest_codeword_is_exact():
     torch.manual_seed(0)
-    world_model = TINY_AGENT.world_model.build(3)
-    latents = torch.randn(500, 4, TINY_AGENT.world_model.tokenizer.codeword_size)
+    world_model = TINY_IRIS.build(3)
+    latents = torch.randn(500, 4, TINY_IRIS.tokenizer.codeword_size)
     expected = world_model.tokenizer.quantizer.nearest(latents)
     with autocast(CPU, "bfloat16"):
         predictions = world_model.gpt(torch.zeros(2, 3, 4, dtype=torch.long), torch.zeros(2, 3, dtype=torch.long))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learners.config import TransformerConfig
+from learners.iris.config import TransformerConfig
 from learners.nn.transformer import Transformer
 
 CONFIG = TransformerConfig(layers=2, heads=2, embedding_size=16, max_blocks=4)

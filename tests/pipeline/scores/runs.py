@@ -10,7 +10,9 @@ from typing import Any
 from actors.config import AtariConfig, CatchConfig, CrafterConfig
 from pipeline.config import RunConfig
 from pipeline.evaluation import Episode, Evaluation, protocol_of
-from pipeline.presets import DEBUG_ATARI
+from pipeline.presets import preset
+
+DEBUG_ATARI = preset("debug-atari")
 
 EPISODES = 3
 

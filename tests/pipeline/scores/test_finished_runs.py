@@ -8,10 +8,13 @@ import pytest
 
 from actors.config import AtariConfig
 from pipeline.errors import UsageError
-from pipeline.presets import DEBUG_ATARI, IRIS_ATARI100K
+from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
 from pipeline.scores.finished_runs import _deviations, read_runs
 from tests.pipeline.scores.runs import evaluation, write_run
+
+DEBUG_ATARI = preset("debug-atari")
+IRIS_ATARI100K = preset("iris-atari100k")
 
 
 def test_a_run_given_twice_counts_once(tmp_path: Path):

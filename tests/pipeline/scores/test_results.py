@@ -12,6 +12,7 @@ from pipeline.run_dir import RunDirectory
 from pipeline.scores.finished_runs import read_runs
 from pipeline.scores.results import join
 from pipeline.scores.score_files import read_csv
+from tests.learners.fakes import iris_of
 from tests.pipeline.scores.runs import evaluation, write_csv, write_run
 
 PROTOCOL = (
@@ -53,16 +54,20 @@ def test_other_protocols_and_other_configurations_are_refused_or_split(tmp_path:
         join(read_runs([tmp_path])[0])
 
     other = write_run(tmp_path / "other", "Pong", 2)
-    changed = config.model_copy(
-        update={"seed": 2, "actor_critic": config.actor_critic.model_copy(update={"horizon": 3})}
-    )
+    iris = iris_of(config)
+    longer = iris.actor_critic.model_copy(update={"horizon": 3})
+    changed = config.model_copy(update={"seed": 2, "algorithm": iris.model_copy(update={"actor_critic": longer})})
     (other / "config.json").write_text(changed.model_dump_json())
     results = read_runs([one, other])[0]
-    words = rf"p: actor_critic\.horizon: found 4 \({one}\) and 3 \({other}\), expected one protocol and configuration"
+    found = rf"found 4 \({one}\) and 3 \({other}\)"
+    words = rf"p: algorithm\.actor_critic\.horizon: {found}, expected one protocol and configuration"
     with pytest.raises(UsageError, match=words):
         join(results)
     split = join(results, split=True)
-    assert [each.name for each in split] == ["p [actor_critic.horizon 4]", "p [actor_critic.horizon 3]"]
+    assert [each.name for each in split] == [
+        "p [algorithm.actor_critic.horizon 4]",
+        "p [algorithm.actor_critic.horizon 3]",
+    ]
     assert [len(each.results) for each in split] == [1, 1]
 
 

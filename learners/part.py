@@ -1,16 +1,13 @@
-"""The seam between algorithms: what the rest of the pipeline knows of a world model.
+"""What is trained: a part of an algorithm with its loss, on batches of pieces of episodes.
 
-It mentions neither tokens nor pixels, so that IRIS, Δ-IRIS and others stand side by side: the learner trains `parts` in
-order, the dataset computes `derived` columns, the collectors run `observe`, the actor-critic dreams.
-
-Legend: B batch, T time, F the feature shape (what the policy reads).
+Legend: B batch, T time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -90,60 +87,6 @@ class Derived:
     """Rows of the source (N, ...) -> (N, ...), each row on its own, without gradient."""
     source: str = "frames"
     """What it is computed from: frames (N, 3, 64, 64) uint8, or another derived column."""
-
-
-class Dream(Protocol):
-    """An imagined rollout of B trajectories."""
-
-    features: list[Tensor]
-    """Of every step so far, each (B, *F); the last one is what the policy acts on next."""
-
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagines one transition under actions (B,): rewards (B,) float32 and ends (B,) bool."""
-        ...
-
-
-class WorldModel(Protocol):
-    feature_shape: tuple[int, ...]
-    noise_per_step: int
-    """Uniforms per trajectory and imagined step."""
-
-    @property
-    def parts(self) -> Sequence[Part]:
-        """What is trained, in order."""
-        ...
-
-    @property
-    def derived(self) -> Mapping[str, Derived]: ...
-
-    @property
-    def dream_columns(self) -> tuple[str, ...]:
-        """Columns that `dream` and `context_features` read."""
-        ...
-
-    def acting_modules(self) -> Mapping[str, nn.Module]:
-        """What a collector needs the weights of."""
-        ...
-
-    def observe(self, frames: Tensor) -> Tensor:
-        """Features (N, *F) of frames (N, 3, 64, 64) uint8."""
-        ...
-
-    def context_features(self, context: Segments) -> Tensor:
-        """Features (B, T, *F) of the frames of a context."""
-        ...
-
-    def dream(self, context: Segments, noise: Tensor) -> Dream:
-        """A dream that starts at the last frame of `context`; noise (H, B, noise_per_step) in [0, 1) for H steps."""
-        ...
-
-    def dreamt_rewards(self, rewards: Tensor) -> Tensor:
-        """Rewards of real steps in the unit in which a dream gives them, and so that of values."""
-        ...
-
-    def render(self, features: Tensor) -> Tensor:
-        """Frames (N, 3, 64, 64) uint8 that show features (N, *F)."""
-        ...
 
 
 def to_unit(frames: Tensor) -> Tensor:

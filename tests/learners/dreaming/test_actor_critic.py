@@ -2,8 +2,8 @@
 
 import torch
 
-from learners.actor_critic import ActorCritic
-from learners.config import ActorCriticConfig
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.config import ActorCriticConfig
 from learners.learner import count_parameters
 from tests.learners.fakes import FEATURE_SHAPE
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from learners.dataset import Dataset
+from learners.dreaming.dream import DrawnDreams
+from learners.inspection import Panel
 from learners.nn.sampling import uniforms
-from learners.world_model import WorldModel
 
 MAX_STARTS = 16
 MAX_DEPTH = 20
@@ -25,7 +26,7 @@ class DreamError:
     """Mean |difference| of pixels on [0, 1] to the real frame d = 0 … D steps after the start, over the starts whose
     episode went on so long. A dream that shows nothing new is as wrong as a frame that stands still."""
 
-    imagined: NDArray[np.float64]  # (D + 1,); at 0 it is the reconstruction's
+    imagined: NDArray[np.float64]  # (D + 1,); at 0 it is that of what the policy sees
     still: NDArray[np.float64]  # (D + 1,) of the real start frame; 0 at 0
     starts: NDArray[np.int64]  # (D + 1,) how many
 
@@ -34,8 +35,12 @@ class DreamError:
         imagined = {f"dream/pixel_error_{depth}": float(self.imagined[depth]) for depth in depths}
         return imagined | {f"dream/still_error_{depth}": float(self.still[depth]) for depth in depths}
 
+    def panel(self) -> Panel:
+        curves = {"dream": self.imagined, "start frame, standing still": self.still}
+        return Panel("dream and reality, same actions", "imagined steps", "mean pixel error", curves)
 
-def measure_dreams(world_model: WorldModel, dataset: Dataset, generator: torch.Generator) -> DreamError:
+
+def measure_dreams(world_model: DrawnDreams, dataset: Dataset, generator: torch.Generator) -> DreamError:
     """Dreams from the newest steps, under the actions that were really taken there."""
     rows = dataset.newest(MAX_DEPTH + 1)
     longest_first = np.argsort(-(rows > 0).sum(axis=1), kind="stable")

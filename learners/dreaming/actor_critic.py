@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from learners.config import ActorCriticConfig
+from learners.dreaming.config import ActorCriticConfig
 from learners.nn.convolution import FoldPatches
 from learners.nn.precision import full_precision
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learners.actor_critic import ActorCritic
 from learners.dataset import Dataset
-from learners.returns import lambda_returns
-from learners.world_model import WorldModel
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.dream import Dreams
+from learners.dreaming.returns import lambda_returns
+from learners.inspection import Panel
 
 MAX_EPISODES = 16
 MAX_STEPS = 200
@@ -38,10 +39,13 @@ class Calibration:
             metrics["value/explained_variance"] = float(1.0 - (self.returns - self.values).var() / variance)
         return metrics
 
+    def panel(self) -> Panel:
+        return Panel(
+            "values of real episodes", "predicted value", "realised return", points=(self.values, self.returns)
+        )
 
-def calibrate(
-    world_model: WorldModel, actor_critic: ActorCritic, dataset: Dataset, discount: float
-) -> Calibration | None:
+
+def calibrate(world_model: Dreams, actor_critic: ActorCritic, dataset: Dataset, discount: float) -> Calibration | None:
     """Values V(o_1 … o_t) along real episodes, and their G_t = r_t + γ G_{t+1}; None if no episode has ended."""
     values, returns = [], []
     for padded in dataset.finished_episodes(MAX_EPISODES, MAX_STEPS):

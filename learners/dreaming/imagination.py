@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from learners.actor_critic import ActorCritic, State
-from learners.config import ActorCriticConfig
-from learners.cuda_graph import CudaGraph
+from learners.dreaming.actor_critic import ActorCritic, State
+from learners.dreaming.config import ActorCriticConfig
+from learners.dreaming.cuda_graph import CudaGraph
+from learners.dreaming.dream import Dreams
+from learners.dreaming.returns import lambda_returns
 from learners.nn.sampling import sample_categorical
-from learners.returns import lambda_returns
-from learners.world_model import Losses, Mean, Part, Segments, WorldModel, masked_mean
+from learners.part import Losses, Mean, Part, Segments, masked_mean
 
 
 class Imagined(NamedTuple):
@@ -37,7 +38,7 @@ Imagine = Callable[[Segments, Tensor], Imagined]
 
 
 @torch.no_grad()
-def imagine(world_model: WorldModel, actor_critic: ActorCritic, context: Segments, noise: Tensor) -> Imagined:
+def imagine(world_model: Dreams, actor_critic: ActorCritic, context: Segments, noise: Tensor) -> Imagined:
     """Rolls the policy out in the world model for H transitions, from the last frame of each context.
 
     The LSTM is burned in on the frames before; actions are sampled at temperature 1. Imagination goes on after an end.
@@ -60,7 +61,7 @@ def imagine(world_model: WorldModel, actor_critic: ActorCritic, context: Segment
     return Imagined(features, torch.stack(actions, 1), torch.stack(rewards, 1), torch.stack(ends, 1), burned_in)
 
 
-def recorded_imagination(world_model: WorldModel, actor_critic: ActorCritic) -> Imagine:
+def recorded_imagination(world_model: Dreams, actor_critic: ActorCritic) -> Imagine:
     """`imagine` as one CUDA graph; its results live until the next call."""
     names = world_model.dream_columns
 
@@ -114,9 +115,9 @@ def actor_critic_loss(
 
 
 def actor_critic_part(
-    actor_critic: ActorCritic, world_model: WorldModel, config: ActorCriticConfig, *, record: bool = False
+    actor_critic: ActorCritic, world_model: Dreams, config: ActorCriticConfig, *, record: bool = False
 ) -> Part:
-    """The last part of every algorithm: its segments are burn-in frames and the frame a dream starts from.
+    """A policy that learns in dreams: its segments are burn-in frames and the frame a dream starts from.
 
     `record` makes the rollout one CUDA graph.
     """

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from learners.perceptual import Perceptual, missing_weights_message, weight_shapes
-from pipeline import convert_perceptual
+from learners.iris import convert_perceptual
+from learners.iris.perceptual import Perceptual, missing_weights_message, weight_shapes
 
 # torchvision's VGG16 as its state dict has it: index of each convolution in `features`, and where LPIPS reads (the ReLU
 # after the last convolution of a stage). Written out by hand, apart from the code under test.
@@ -325,8 +325,8 @@ def test_a_missing_weights_file_says_how_to_get_it_and_how_to_do_without(named: 
         Perceptual.load(named)
     message = str(error.value)
     assert message == missing_weights_message(named)
-    assert "python -m pipeline.convert_perceptual" in message
-    assert "--world-model.tokenizer.perceptual none" in message
+    assert "python -m learners.iris.convert_perceptual" in message
+    assert "--algorithm.tokenizer.perceptual none" in message
     assert (named or "no file named") in message
     assert "\n" not in message
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from learners.actor_critic import ActorCritic
-from learners.imagination import Imagined, actor_critic_loss, imagine
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.dream import Dreams
+from learners.dreaming.imagination import Imagined, actor_critic_loss, imagine
 from learners.nn.sampling import uniforms
-from learners.world_model import Segments, WorldModel
+from learners.part import Segments
 from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
 CONFIG = TINY_ACTOR_CRITIC.model_copy(update={"discount": 0.5, "lambda_": 0.5, "entropy_weight": 0.1})
@@ -75,7 +76,7 @@ def context(batch_size: int, length: int) -> Segments:
 def roll_out(
     world_model: Counting, actor_critic: ActorCritic, start: Segments, num_steps: int, *, seed: int
 ) -> Imagined:
-    model: WorldModel = world_model  # type: ignore[assignment]
+    model: Dreams = world_model  # type: ignore[assignment]
     noise = uniforms((num_steps, len(start.actions), 1 + model.noise_per_step), torch.Generator().manual_seed(seed))
     return imagine(model, actor_critic, start, noise)
 

@@ -1,4 +1,4 @@
-"""Makes the weights file of the perceptual loss out of two published ones: `python -m pipeline.convert_perceptual`.
+"""`python -m learners.iris.convert_perceptual`: the weights file of the perceptual loss, out of two published ones.
 
 The only place that reads `.pth` files, which are pickles: torch reads them with `weights_only=True`, so that a file
 that holds anything but tensors is refused and no code in it is run.
@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from learners.durable import write_durably
-from learners.perceptual import VGG16, check_weights
+from learners.iris.perceptual import VGG16, check_weights
 
 HELP = """\
 Makes the weights file of the perceptual loss (LPIPS) from two published ones:
@@ -29,7 +29,7 @@ Makes the weights file of the perceptual loss (LPIPS) from two published ones:
   HEADS.pth  LPIPS's linear heads, version 0.1: lpips/weights/v0.1/vgg.pth, 7 kB, inside the package lpips 0.1.4
              (pip download --no-deps lpips==0.1.4, then unzip the wheel)
 
-OUT, 59 MB, is what --world-model.tokenizer.perceptual-weights names. More in docs/perceptual.md.
+OUT, 59 MB, is what --algorithm.tokenizer.perceptual-weights names. More in docs/perceptual.md.
 """
 
 
@@ -40,7 +40,7 @@ class RefusedFileError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes OUT and prints its sha256. Returns the exit status: 2, and one line on stderr, if a file is refused."""
     parser = _Parser(
-        prog="python -m pipeline.convert_perceptual",
+        prog="python -m learners.iris.convert_perceptual",
         description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learners.returns import lambda_returns
+from learners.dreaming.returns import lambda_returns
 
 REWARDS = torch.tensor([[1.0, 2.0, 3.0]])
 VALUES = torch.tensor([[10.0, 20.0, 30.0, 40.0]])

@@ -2,7 +2,7 @@
 
     d(x, y) = Σ_taps mean_hw Σ_c w_c (x̂_c − ŷ_c)²,   x̂ = features / (‖features‖₂ over channels + 1e-10),  w ≥ 0
 
-The published weights come as one safetensors file that `python -m pipeline.convert_perceptual` makes
+The published weights come as one safetensors file that `python -m learners.iris.convert_perceptual` makes
 (docs/perceptual.md): `trunk.conv1_1.weight` … `trunk.conv5_3.bias` and `heads.relu1_2.weight` … `heads.relu5_3.weight`.
 
 Shapes: N images, C channels of a tap, H × W its height and width.
@@ -20,6 +20,8 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from learners.iris.config import missing_weights_message
 
 VGG16 = (
     (("conv1_1", 3, 64), ("conv1_2", 64, 64)),
@@ -149,16 +151,6 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name}: found a value that is not finite")
         if name.startswith("heads.") and (lowest := tensor.min().item()) < 0:
             raise ValueError(f"{name}: found {lowest:.3g}, expected no weight below 0 (a distance would be negative)")
-
-
-def missing_weights_message(path: str | Path) -> str:
-    """One line for a run whose tokenizer has a perceptual loss, but no file at `path` ("" if none was named)."""
-    found = f"no file {path}" if str(path) else "no file named"
-    return (
-        f"--world-model.tokenizer.perceptual-weights: found {found}, expected the weights of the perceptual loss; make"
-        " them with python -m pipeline.convert_perceptual (docs/perceptual.md), or train without this loss, which is no"
-        " longer exact IRIS: --world-model.tokenizer.perceptual none"
-    )
 
 
 def _tap(stage: tuple[tuple[str, int, int], ...]) -> str:

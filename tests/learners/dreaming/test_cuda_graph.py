@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.actor_critic import ActorCritic
-from learners.cuda_graph import CudaGraph
-from learners.imagination import imagine, recorded_imagination
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.cuda_graph import CudaGraph
+from learners.dreaming.imagination import imagine, recorded_imagination
 from learners.iris.iris import Iris
 from learners.nn.sampling import uniforms
-from learners.world_model import Segments
+from learners.part import Segments
 from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_IRIS
 
 

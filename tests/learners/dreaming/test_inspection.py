@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.agent import AgentConfig
-from learners.calibration import calibrate
 from learners.config import DatasetConfig, LearnerConfig
-from learners.dream_error import MAX_DEPTH, DreamError, measure_dreams
-from learners.inspection import inspect
+from learners.dreaming.calibration import calibrate
+from learners.dreaming.dream_error import MAX_DEPTH, DreamError, measure_dreams
+from learners.inspection import Chart, Film
 from learners.learner import Learner
-from learners.world_model import Segments
-from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_AGENT, TINY_IRIS, make_chunk
+from learners.part import Segments
+from tests.learners.fakes import TINY_AGENT, TINY_IRIS, make_chunk, with_tiny
 
 
 class Recall:
@@ -132,15 +131,16 @@ def test_held_out_metrics_are_those_of_the_newest_steps_alone():
 
 def test_without_new_steps_nothing_is_held_out():
     inspection = learner([5, 9, 4]).inspect(3)
-    assert inspection.dreams is None
+    chart = inspection.pictures["measurements"]
+    assert isinstance(chart, Chart)
+    assert [panel.title for panel in chart.panels] == ["values of real episodes"]
     assert {name.split("/")[0] for name in inspection.metrics} == {"value"}
 
 
 def test_measuring_a_tokenizer_needs_no_perceptual_weights():
     """Before it trains for the first time, a run does not ask for them."""
     tokenizer = TINY_IRIS.tokenizer.model_copy(update={"perceptual": "vgg16", "perceptual_weights": "nowhere"})
-    agent = AgentConfig(TINY_IRIS.model_copy(update={"tokenizer": tokenizer}), TINY_ACTOR_CRITIC, NUM_ACTIONS)
-    fresh = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    fresh = Learner(with_tiny(tokenizer=tokenizer), DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     fresh.extend([make_chunk([5, 9, 4])])
     assert "held_out/tokenizer/pixel_error" in fresh.inspect(1).metrics
     with pytest.raises(OSError, match="nowhere"):
@@ -158,8 +158,8 @@ def test_inspecting_changes_nothing_that_is_learnt():
 
 
 def test_a_picture_of_a_dream_is_as_long_as_the_episode():
-    trained = learner([5, 9, 4])
-    world_model, policy = trained.world_model, trained.actor_critic
-    pictures = inspect(world_model, policy, trained.dataset, 0.5, 2, generator()).pictures
-    assert pictures.real.shape == pictures.imagined.shape == (9, 3, 64, 64)
-    assert pictures.real[:, 0, 0, 0].tolist() == list(range(10, 19))
+    film = learner([5, 9, 4]).inspect(2).pictures["imagination"]
+    assert isinstance(film, Film)
+    real, imagined = film.columns
+    assert real.shape == imagined.shape == (9, 3, 64, 64)
+    assert real[:, 0, 0, 0].tolist() == list(range(10, 19))

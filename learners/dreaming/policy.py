@@ -1,0 +1,48 @@
+"""The actor of a policy that learns in imagination.
+
+Legend: B environments side by side, T time, F the feature shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from learners.dreaming.actor_critic import ActorCritic, State
+from learners.dreaming.dream import Observes
+from learners.nn.sampling import sample_categorical
+
+
+class PolicyActor:
+    """Draws from softmax(logits / temperature); its state is that of the LSTM."""
+
+    def __init__(self, observes: Observes, actor_critic: ActorCritic, history: int) -> None:
+        self.history = history
+        self._observes = observes
+        self._actor_critic = actor_critic
+
+    def initial_state(self, batch_size: int) -> State:
+        return self._actor_critic.initial_state(batch_size)
+
+    @torch.no_grad()
+    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> State:
+        """The policy sees no actions."""
+        if mask.shape[1] == 0:
+            return self.initial_state(len(mask))
+        flat = torch.from_numpy(frames).to(self._device).flatten(0, 1)
+        features = self._observes.observe(flat).unflatten(0, mask.shape)  # (B, T, *F)
+        return self._actor_critic.burn_in(features, torch.from_numpy(mask).to(self._device))
+
+    @torch.no_grad()
+    def act(
+        self, frames: NDArray[np.uint8], state: State, generator: np.random.Generator, *, temperature: float
+    ) -> tuple[NDArray[np.int64], State]:
+        uniforms = torch.from_numpy(generator.random(len(frames), dtype=np.float32)).to(self._device)
+        features = self._observes.observe(torch.from_numpy(frames).to(self._device))
+        logits, _, state = self._actor_critic(features, state)
+        return sample_categorical(logits / temperature, uniforms).cpu().numpy(), state
+
+    @property
+    def _device(self) -> torch.device:
+        return self._actor_critic.policy.weight.device
