@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
 from cluster.config import ClusterConfig
@@ -32,7 +32,8 @@ def open_processes(
     if in_process:
         from cluster.this_process import ThisProcess
 
-        yield ThisProcess(uninterrupted)
+        with closing(ThisProcess(uninterrupted)) as processes:
+            yield processes
         return
     from cluster.connect import connect, disconnect  # loads Ray
     from cluster.nodes import check_nodes

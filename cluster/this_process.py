@@ -59,12 +59,14 @@ class LocalProcess:
         self._build = build
         self._threads = threads
         self._uninterrupted = uninterrupted
-        self._instance = self._run(build)
+        self._instance = self._with_threads(build)
 
     def call(self, method: str, *args: Any, num_returns: int = 1, **kwargs: Any) -> Any:
         try:
             found = {name: _value(each) for name, each in kwargs.items()}
-            value = self._run(partial(getattr(self._instance, method), *map(_value, args), **found))
+            called = partial(getattr(self._instance, method), *map(_value, args), **found)
+            with self._uninterrupted():  # a stop waits until it is done
+                value = self._with_threads(called)
         except Exception as error:
             done = [Done(error=error)] * num_returns
         else:
@@ -72,20 +74,25 @@ class LocalProcess:
         return done[0] if num_returns == 1 else done
 
     def replace(self) -> None:
-        self._instance = self._run(self._build)
+        self.close()
+        self._instance = self._with_threads(self._build)
 
-    def _run(self, what: Callable[[], Any]) -> Any:
-        """With the threads of this process; a stop waits until it is done."""
+    def close(self) -> None:
+        """As the end of a process does: lets go of what the object holds."""
+        if hasattr(self._instance, "close"):
+            self._instance.close()
+
+    def _with_threads(self, what: Callable[[], Any]) -> Any:
+        """With those of this process."""
         torch = sys.modules.get("torch")  # what does not compute does without
-        with self._uninterrupted():
-            if torch is None:
-                return what()
-            before = torch.get_num_threads()
-            torch.set_num_threads(self._threads)
-            try:
-                return what()
-            finally:
-                torch.set_num_threads(before)
+        if torch is None:
+            return what()
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            return what()
+        finally:
+            torch.set_num_threads(before)
 
 
 class ThisProcess:
@@ -94,6 +101,7 @@ class ThisProcess:
     def __init__(self, uninterrupted: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         """Calls happen within `uninterrupted()`: that of StopSignals lets a stop take effect between them."""
         self._uninterrupted = uninterrupted
+        self._started: list[LocalProcess] = []
 
     def nodes(self) -> list[Resources]:
         import torch  # only a run with a GPU has to know, and that loads it next
@@ -106,9 +114,13 @@ class ThisProcess:
     def start(self, name: str, cls: type, *args: Any, placement: Placement, **kwargs: Any) -> LocalProcess:
         """Raises: ClusterError, in one line, if it cannot be built; OSError if the disk fails."""
         try:
-            return LocalProcess(name, partial(cls, *args, **kwargs), placement.threads, self._uninterrupted)
-        except ValueError as error:
+            process = LocalProcess(name, partial(cls, *args, **kwargs), placement.threads, self._uninterrupted)
+        except OSError:
+            raise
+        except Exception as error:
             raise ClusterError(f"the {name} cannot start: {error}") from error
+        self._started.append(process)
+        return process
 
     def put(self, value: Any) -> Done:
         return Done(value)
@@ -122,6 +134,11 @@ class ThisProcess:
 
     def await_reserved(self, timeout_s: float) -> None:
         """Nothing can have gone."""
+
+    def close(self) -> None:
+        """Ends all of them."""
+        for process in self._started:
+            process.close()
 
     def host_of(self, placement: Placement) -> str:
         return "127.0.0.1"

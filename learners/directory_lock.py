@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -72,10 +73,11 @@ class DirectoryLock:
         Raises: InUseError if another process has locked a file of that name since.
         """
         path = self._directory / LOCK_FILE
+        held = self._descriptors.get(path)
         if not os.path.lexists(path):
             self._close(path)
             self._lock_file()
-        elif not os.path.samestat(os.lstat(path), os.fstat(self._descriptors[path])):
+        elif held is None or not os.path.samestat(os.lstat(path), os.fstat(held)):
             raise InUseError(f"{path} is another file than the one locked here: another process may write there, too")
 
     def release(self) -> None:
@@ -93,13 +95,15 @@ class DirectoryLock:
             if not (path == self._directory or stat.S_ISREG(os.fstat(descriptor).st_mode)):
                 raise OSError(errno.EINVAL, "not a plain file", str(path))
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InUseError(f"{self._directory} is in use by another process") from error
-        except OSError:
+        except OSError as error:
             self._close(path)
+            if isinstance(error, BlockingIOError):
+                raise InUseError(f"{self._directory} is in use by another process") from error
             if is_needed:
                 raise
 
     def _close(self, path: Path) -> None:
         if (descriptor := self._descriptors.pop(path, None)) is not None:
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked has the descriptor, too
             os.close(descriptor)

@@ -26,7 +26,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
     Under a name that nobody can foresee first, and only if nothing has that name.
     """
-    temporary = path.with_name(f"{path.name}.{token_hex(8)}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f"{_stem(path.name)}.{token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "xb") as file:
             write(file, data)
@@ -41,7 +41,12 @@ def write_durably(path: Path, data: bytes) -> None:
 def unfinished(directory: Path, name: str) -> list[Path]:
     """Files that `write_durably` has left in `directory` where it was killed while it wrote the file `name`."""
     found = (path for path in directory.glob(f"*{TEMPORARY_SUFFIX}") if path.is_file() and not path.is_symlink())
-    return sorted(path for path in found if (match := _TEMPORARY_NAME.fullmatch(path.name)) and match[1] == name)
+    return sorted(path for path in found if (match := _TEMPORARY_NAME.fullmatch(path.name)) and match[1] == _stem(name))
+
+
+def _stem(name: str) -> str:
+    """As much of a name as leaves room for the rest of a temporary one in the 255 bytes that file systems allow."""
+    return name.encode()[:230].decode(errors="ignore")
 
 
 def append_durably(path: Path, data: bytes) -> None:
@@ -52,8 +57,9 @@ def append_durably(path: Path, data: bytes) -> None:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """The file, made where there is none. Raises OSError if `path` is a link."""
-    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+    """The file, made where there is none. Raises OSError if `path` is a link, or a pipe that nobody reads."""
+    flags_too = os.O_NOFOLLOW | os.O_NONBLOCK
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | flags_too, 0o666))
 
 
 def rename_durably(source: Path, target: Path) -> None:

@@ -122,7 +122,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Of the kept checkpoints, oldest first."""
-        found = (path for path in self._directory.glob("*") if path.name.isdigit() and path.is_dir())
+        inside = self._directory.iterdir() if self._directory.is_dir() else ()
+        found = (path for path in inside if path.name.isascii() and path.name.isdecimal() and path.is_dir())
         return sorted(found, key=lambda path: int(path.name))
 
     def _remove(self, paths: Iterable[Path]) -> None:

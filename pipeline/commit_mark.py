@@ -6,9 +6,11 @@ them than there can be before a first commit.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from actors.replay.manifest import Manifest
+from actors.replay.service import ReplayService
 from learners.durable import write_durably
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
@@ -30,8 +32,9 @@ def check_commits(path: Path, config: RunConfig) -> None:
     Args:
         config: that of the run's last start, which says when its first commit was due.
     """
-    traces = traces_of_commits(path, config)  # first: who commits now does so before the traces are there
-    if traces and not Checkpoints(path / CHECKPOINTS, config.checkpoint.keep).paths():
+    checkpoints = Checkpoints(path / CHECKPOINTS, config.checkpoint.keep)
+    # Looked for again after the traces were found: who commits meanwhile does so before it leaves any.
+    if not checkpoints.paths() and (traces := traces_of_commits(path, config)) and not checkpoints.paths():
         raise UsageError(
             f"{path}: found {' and '.join(traces)}, but {_words(path / CHECKPOINTS)}; expected the run's commits:"
             f" bring {CHECKPOINTS}/ back (is a volume not mounted, or only a part of the run copied?),"
@@ -39,20 +42,36 @@ def check_commits(path: Path, config: RunConfig) -> None:
         )
 
 
+def forget_what_was_not_committed(run: RunDirectory, config: RunConfig) -> None:
+    """Where a run without a commit goes on under a configuration whose first commit is due earlier: nothing of it
+    counts, and what is there would look like traces of commits. Raises: ValueError if its steps are in use."""
+    if Checkpoints(run.checkpoints, config.checkpoint.keep).paths() or not traces_of_commits(run.path, config):
+        return
+    with closing(ReplayService(str(run.replay), run_name(config))) as store:
+        store.repair()
+        store.truncate(0)
+    write_durably(run.metrics_file, b"")
+
+
 def traces_of_commits(path: Path, config: RunConfig) -> list[str]:
     """What cannot be there before a run of this configuration has committed, in words."""
     first = min(config.checkpoint.every, config.iterations)
     begun = first + config.iterations_at_once - 1
     traces = [name for name in (MARK_FILE, SCORES_FILE) if (path / name).exists()]
-    if (lines := _num_lines(path / METRICS_FILE)) > first:
-        traces.append(f"{METRICS_FILE} of {lines} iterations")
+    if _has_more_lines(path / METRICS_FILE, first):
+        traces.append(f"{METRICS_FILE} of more than {first} iterations")
     if (last := _last_stored(path / REPLAY, run_name(config))) > begun:
         traces.append(f"steps of iteration {last} in {REPLAY}/")
     return traces
 
 
-def _num_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
+def _has_more_lines(path: Path, count: int) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        while count >= 0 and (piece := file.read(2**20)):
+            count -= piece.count(b"\n")
+    return count < 0
 
 
 def _last_stored(directory: Path, run_id: str) -> int:

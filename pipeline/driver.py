@@ -7,7 +7,6 @@ where something is lost, is in `transaction.py`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -17,7 +16,7 @@ from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
 from learners.part_trainer import BatchTooLargeError, DivergedError
 from learners.ranks import RankLostError
-from pipeline import media
+from pipeline import media, schedule
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.metrics import episode_metrics
@@ -59,7 +58,7 @@ class Driver:
         Raises: RunFailedError if that happens too often between two commits, the cluster has no place for what was
             lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to.
         """
-        asyncio.run(self._run_to_the_end())
+        schedule.run(self._run_to_the_end())
 
     async def _run_to_the_end(self) -> None:
         await self._introduce()

@@ -23,6 +23,7 @@ from cluster.config import ClusterConfig
 from cluster.process import Process
 from cluster.this_process import TORCH_IS_LOADED, prepare
 from learners.config import Config
+from pipeline import schedule
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import command, parse_arguments
 from pipeline.commit_mark import check_commits
@@ -96,8 +97,8 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     check_commits(run.path, config)
     plan = _plan(config, arguments)
     out = arguments.out or run.evaluation_file
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UsageError(f"--out: found no file {out} that can be written, expected one")
+    if not _can_be_written(out) or (out != run.evaluation_file and run.path.resolve() in out.resolve().parents):
+        raise UsageError(f"--out: found no file {out} that can be written, expected one, outside the run's directory")
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     if checkpoint is None:
         raise UsageError(f"{run.path}: found no commit, expected at least one iteration to evaluate")
@@ -131,6 +132,11 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     print(in_words(evaluation.protocol))
     print(f"{evaluation.summary}; each of them: {out}")
     return 0
+
+
+def _can_be_written(out: Path) -> bool:
+    is_free = not os.path.lexists(out) or out.is_file()
+    return is_free and out.parent.is_dir() and os.access(out.parent, os.W_OK) and len(out.name.encode()) <= 255
 
 
 def check_modules(config: RunConfig, allowed: Sequence[str]) -> None:
@@ -194,7 +200,7 @@ def _play(
     try:
         with open_processes(cluster, in_process=flags.in_process) as processes:
             what = (agent, plan.env, plan.evaluation, flags.evaluators, len(waiting))
-            asyncio.run(work_all(start_evaluators(processes, flags.device, *what)))
+            schedule.run(work_all(start_evaluators(processes, flags.device, *what)))
     finally:
         reporter.close()
     return {batch: played[batch] for batch in plan.batches}

@@ -6,6 +6,7 @@ Legend: N frames, T steps; frames are (3, 64, 64) uint8.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ matplotlib.use("Agg")  # no display is needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from learners.durable import write_durably
 from learners.inspection import Chart, Film, Grid, Inspection, Panel
 
 ENLARGE = 3
@@ -31,9 +34,9 @@ def save_inspection(directory: Path, iteration: int, inspection: Inspection) -> 
     for name, picture in inspection.pictures.items():
         path = directory / f"{name}-{iteration:04d}.png"
         if isinstance(picture, Grid):
-            imageio.imwrite(path, _rows(picture.rows))
+            _save_png(path, picture.rows)
         elif isinstance(picture, Film):
-            imageio.imwrite(path, _rows(picture.columns))
+            _save_png(path, picture.columns)
             moments = [_rows([np.stack(frames)]) for frames in zip(*picture.columns, strict=True)]
             _save_gif(path.with_suffix(".gif"), np.stack(moments))
         else:
@@ -65,8 +68,7 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequenc
         for axis, (title, names) in zip(row, panels.items(), strict=False):
             _plot(axis, records, names)
             axis.set(title=title, xlabel="iteration")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save_figure(path, figure)
 
 
 def _save_chart(path: Path, chart: Chart) -> None:
@@ -74,8 +76,7 @@ def _save_chart(path: Path, chart: Chart) -> None:
     figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained", squeeze=False)
     for axis, panel in zip(axes[0], chart.panels, strict=True):
         _draw(axis, panel)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save_figure(path, figure)
 
 
 def _draw(axis: Any, panel: Panel) -> None:
@@ -110,5 +111,17 @@ def _rows(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(lines)
 
 
+def _save_png(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:
+    write_durably(path, imageio.imwrite("<bytes>", _rows(rows), extension=".png"))
+
+
 def _save_gif(path: Path, images: NDArray[np.uint8]) -> None:
-    imageio.imwrite(path, images, extension=".gif", duration=1000 / FRAMES_PER_SECOND, loop=0)
+    settings: dict[str, Any] = {"duration": 1000 / FRAMES_PER_SECOND, "loop": 0}
+    write_durably(path, imageio.imwrite("<bytes>", images, extension=".gif", **settings))
+
+
+def _save_figure(path: Path, figure: Figure) -> None:
+    data = BytesIO()
+    figure.savefig(data, dpi=110)
+    plt.close(figure)
+    write_durably(path, data.getvalue())

@@ -34,6 +34,8 @@ class MetricsLog:
         """Of metrics.jsonl."""
         write_durably(path, committed)
         self.records = [json.loads(line) for line in committed.splitlines()]
+        if tensorboard.is_symlink():  # what it leads to is not ours
+            tensorboard.unlink()
         shutil.rmtree(tensorboard, ignore_errors=True)
         self._writer = EventFileWriter(str(tensorboard))
         for record in self.records:

@@ -10,7 +10,7 @@ from learners.algorithm import AgentConfig
 from learners.durable import write_durably
 from learners.learner import count_parameters
 from pipeline.checkpoint import Checkpoint, Checkpoints
-from pipeline.commit_mark import check_commits, leave_mark, traces_of_commits
+from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Episode, Evaluation, protocol_of, read
@@ -26,14 +26,13 @@ def last_commit(run: RunDirectory, config: RunConfig) -> Checkpoint | None:
     """That of the last iteration; None if it is still to come.
 
     Raises: UsageError if the run has gone beyond that iteration, which was not played as the last one then, if all
-        commits are gone, or if more was played without a commit than `config` allows.
+        commits are gone, or if they are of another configuration.
     """
     if run.config_file.exists():
         check_commits(run.path, run.config())
     checkpoint = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
-    if checkpoint is None and (traces := traces_of_commits(run.path, config)):
-        words = f"found {' and '.join(traces)} without a commit, under a later first one than is asked for now"
-        raise UsageError(f"{run.path}: {words}; expected --checkpoint.every and --iterations as before")
+    if checkpoint and checkpoint.state.identity != config.identity_hash():
+        raise UsageError(f"{run.path}: checkpoint {checkpoint.path.name} is of another configuration than is asked for")
     if checkpoint is None or checkpoint.iteration < config.iterations:
         return None
     if (planned := checkpoint.state.iterations) != config.iterations:

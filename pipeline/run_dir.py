@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -78,19 +79,22 @@ def run_name(config: RunConfig) -> str:
 class RunDirectory:
     """Holds a lock of a run directory until `close`: `claim` gives it to write, `open` to read."""
 
-    def __init__(self, path: Path, *locks: DirectoryLock) -> None:
+    def __init__(self, path: Path) -> None:
+        """Without a lock: `claim` and `open` take it."""
         self.path = path
-        self._locks = locks
+        self._locks: list[DirectoryLock] = []
+        self._made: list[Path] = []  # by `claim`, while nothing has begun
 
     @classmethod
     def claim(cls, path: Path, config: RunConfig) -> Self:
-        """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`, but
-        files go that an earlier start left unfinished.
+        """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`.
 
         Raises: UsageError if it is not writable, in use, not a run, or of another configuration (with the difference).
         """
         check_run_dir(path)
         path = path.absolute()
+        run = cls(path)
+        run._made = [each for each in (path, path / LOCK_FILE) if not os.path.lexists(each)]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -100,15 +104,14 @@ class RunDirectory:
         if foreign := _foreign_entry(path):  # before the lock file is made: nothing is touched there
             raise UsageError(f"run directory {path}: found {foreign!r} and no run, expected a run or nothing")
         try:
-            run = cls(path, DirectoryLock.to_write(path))
+            run._locks.append(DirectoryLock.to_write(path))
         except InUseError as error:
             raise UsageError(f"run directory {error}") from error
         except OSError as error:
             raise UsageError(f"run directory {path}: cannot be locked ({error.strerror}: {error.filename})") from error
         try:
             run._check_claim(config)
-            remove_durably(leftover for name in _WHOLE_FILES for leftover in unfinished(path, name))
-        except BaseException:
+        except UsageError:
             run.close()
             raise
         return run
@@ -122,18 +125,30 @@ class RunDirectory:
         path = path.absolute()
         if not (path / CONFIG_FILE).is_file():
             raise UsageError(f"{path}: found no run there, expected a directory with config.json")
+        run = cls(path)
         try:
-            return cls(path, DirectoryLock.to_read(path), DirectoryLock.to_read(path / REPLAY))
+            for directory in (path, path / REPLAY):
+                run._locks.append(DirectoryLock.to_read(directory))
         except InUseError as error:
+            run.close()
             raise UsageError(f"run directory {error}") from error
+        return run
 
     def begin(self, config: RunConfig) -> list[str]:
-        """Writes what a run needs from its first moment; settings that changed since the last start, in words."""
+        """Writes what a run needs from its first moment; settings that changed since the last start, in words.
+
+        What an earlier start left unfinished goes. Raises UsageError if something is in the way.
+        """
+        self._made.clear()
+        remove_durably(leftover for name in _WHOLE_FILES for leftover in unfinished(self.path, name))
         known = self.config() if self.config_file.exists() else config
         write_durably(self.config_file, (config.model_dump_json(indent=2) + "\n").encode())
         write_durably(self.path / "README.txt", README.encode())
-        self.media.mkdir(exist_ok=True)
-        self.checkpoints.mkdir(exist_ok=True)
+        for directory in (self.media, self.checkpoints):
+            try:
+                directory.mkdir(exist_ok=True)
+            except FileExistsError as error:
+                raise UsageError(f"{directory}: found no directory, expected one or nothing") from error
         return list(_differences(known.model_dump(mode="json"), config.model_dump(mode="json"), "{} was {!r}, is {!r}"))
 
     def check_lock(self) -> None:
@@ -142,24 +157,26 @@ class RunDirectory:
             lock.check()
 
     def close(self) -> None:
-        """Gives the directory back; one in which nothing began is removed."""
-        if os.listdir(self.path) == [LOCK_FILE]:
-            (self.path / LOCK_FILE).unlink()
-            self.path.rmdir()
+        """Gives the directory back; what `claim` has made is removed if nothing began."""
+        with suppress(OSError):  # whatever happened to the directory is said by who met it
+            for made in reversed(self._made):
+                made.rmdir() if made == self.path else made.unlink()
         for lock in self._locks:
             lock.release()
 
     def config(self) -> RunConfig:
-        """What config.json holds. Raises UsageError if it is damaged."""
+        """What config.json holds. Raises UsageError if it is damaged, or cannot be read."""
         try:
             return RunConfig.model_validate_json(self.config_file.read_bytes())
+        except OSError as error:
+            raise UsageError(f"{self.config_file}: cannot be read ({error.strerror})") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise UsageError(f"{self.config_file}: {where}: {first['msg']}") from error
 
     def _check_claim(self, config: RunConfig) -> None:
-        if not self.config_file.exists():
+        if not os.path.lexists(self.config_file):
             return
         words = "{} is {!r} there, {!r} asked for"
         if difference := list(_differences(self.config().identity(), config.identity(), words)):
@@ -234,6 +251,8 @@ def _is_ours(path: Path) -> bool:
 
     The name alone does not tell.
     """
+    if not os.path.lexists(path):
+        return True  # of a start that has just begun
     if path.is_symlink() or not path.is_file():
         return False
     if path.name == LOCK_FILE:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.run_dir import METRICS_FILE, SCORES_FILE, TIMINGS_FILE
+from pipeline.run_dir import CONFIG_FILE, METRICS_FILE, SCORES_FILE, TIMINGS_FILE
 
 RECENT = 20
 """Iterations that the speed is taken from."""
@@ -52,12 +54,16 @@ class RunStatus:
         )
 
 
-def _fault(run_dir: Path, config: RunConfig) -> str:
+def _fault(run_dir: Path, planned: RunConfig) -> str:
     try:
-        check_commits(run_dir, config)
+        # When a first commit was due, the run's own last start says.
+        config = run_dir / CONFIG_FILE
+        check_commits(run_dir, RunConfig.model_validate_json(config.read_bytes()) if config.is_file() else planned)
         return ""
     except (UsageError, OSError) as error:
         return str(error)
+    except ValidationError:  # whoever goes on with the run says so
+        return ""
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

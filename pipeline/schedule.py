@@ -10,8 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
+
+
+def run(program: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, also where an event loop runs already, as in a notebook: there, in a thread that is waited for."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(program)
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, program).result()
 
 
 async def play_all(play: Callable[[int], Coroutine[Any, Any, None]], iterations: Iterable[int], at_once: int) -> None:

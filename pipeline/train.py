@@ -74,6 +74,7 @@ def check_files(config: RunConfig) -> None:
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from cluster.open import open_processes
     from pipeline.checkpoint import Checkpoints
+    from pipeline.commit_mark import forget_what_was_not_committed
     from pipeline.driver import Driver
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
@@ -87,6 +88,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
         with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
             layout = layout_of(config, processes.nodes())
             processes.reserve(layout.bundles, layout.labels)
+            forget_what_was_not_committed(run, config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
             workers = start_workers(config, run, agent, layout, processes)

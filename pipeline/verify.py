@@ -17,6 +17,7 @@ import tyro
 from learners.config import Config
 from pipeline.cli import command, parse_arguments
 from pipeline.config import RunConfig
+from pipeline.errors import UsageError
 from pipeline.run_dir import METRICS_FILE, RunDirectory, run_name
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def verify(run: RunDirectory, digest: bool) -> int:
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
             faults += _differs(run.scores_file, scores_bytes(config, newest), newest)
-    store = ReplayStore(run.replay, run_name(config), read_only=True)
+    try:
+        store = ReplayStore(run.replay, run_name(config), read_only=True)
+    except ValueError as error:  # of another run, or another version
+        raise UsageError(str(error)) from error
     lost = newest.state.lost if newest else {}
     faults += [f"replay store: {damage}" for damage in store.verify(incomplete=lost)]
     found = sum(store.steps_of(index) for index in range(1, iteration + 1))

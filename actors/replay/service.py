@@ -27,7 +27,15 @@ class ReplayService:
             self._lock = DirectoryLock.to_write(Path(directory), LOCK_TIMEOUT_S)
         except InUseError as error:
             raise ValueError(f"{error}, for {LOCK_TIMEOUT_S:g} s now") from error
-        self._store = ReplayStore(directory, run_id)
+        try:
+            self._store = ReplayStore(directory, run_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Gives the store to others; the end of the process does the same."""
+        self._lock.release()
 
     def append(self, chunks: Sequence[Chunk]) -> StoreState:
         """Makes the chunks durable, then acknowledges with the counts of the store."""

@@ -7,17 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from actors.replay.damage import DamagedSegmentError
+from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
+from cluster.open import open_processes
 from cluster.process import Placement, num_cores
 from cluster.this_process import ThisProcess, prepare
+from pipeline import schedule
 from pipeline.stop import Stopped, StopSignals
-from tests.cluster.fakes import DAMAGE, Worker
+from tests.cluster.fakes import DAMAGE, NeverStarts, Worker
 
 PLACE = Placement(threads=1)
 
@@ -74,7 +77,29 @@ def test_one_that_is_replaced_knows_nothing_of_what_was():
     assert come(counter.call("add", 1)) == 6
 
 
+class Holder:
+    """Holds something that only one can hold at a time, as the replay store does its lock."""
+
+    held: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        assert not Holder.held
+        Holder.held = True
+
+    def close(self) -> None:
+        Holder.held = False
+
+
+def test_what_one_holds_is_let_go_before_it_is_replaced_and_in_the_end():
+    with open_processes(ClusterConfig(), in_process=True) as processes:
+        processes.start("holder", Holder, placement=PLACE).replace()
+        assert Holder.held
+    assert not Holder.held
+
+
 def test_one_that_cannot_start_says_why():
+    with pytest.raises(ClusterError, match=r"^the worker cannot start: tuple index out of range$"):
+        ThisProcess().start("worker", NeverStarts, placement=PLACE)
     with pytest.raises(ClusterError, match=r"^the counter cannot start: found -1, expected 0 or more$"):
         ThisProcess().start("counter", Counter, -1, placement=PLACE)
 
@@ -125,3 +150,18 @@ def test_it_is_a_cluster_of_one_node():
 def test_a_run_in_this_process_needs_no_ray():
     code = "import sys, tests.faults.local, pipeline.train, pipeline.evaluate; print('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_program_runs_where_a_loop_runs_already():
+    """As in a notebook."""
+    seen = []
+
+    async def program() -> None:
+        seen.append(await ThisProcess().arrival(ThisProcess().put(3), "three", 1.0))
+
+    async def cell() -> None:
+        schedule.run(program())
+
+    asyncio.run(cell())
+    schedule.run(program())
+    assert seen == [3, 3]

@@ -16,6 +16,7 @@ import numpy as np
 
 from cluster.this_process import ThisProcess
 from learners import durable
+from pipeline.commit_mark import forget_what_was_not_committed
 from pipeline.config import RunConfig
 from pipeline.driver import Driver
 from pipeline.result import finish, last_commit
@@ -39,16 +40,6 @@ class Crash(BaseException):
     """Everything stops at once, as when the power fails or the process is killed."""
 
 
-class NoLock:
-    """A process that was killed holds no lock; one that only pretends would."""
-
-    @classmethod
-    def to_write(cls, directory: Path, timeout_s: float) -> NoLock:
-        return cls()
-
-    def check(self) -> None: ...
-
-
 class SlowLearning(ThisProcess):
     """While a part learns, which takes longest, another iteration goes on."""
 
@@ -61,7 +52,6 @@ class SlowLearning(ThisProcess):
 @contextmanager
 def everything_fast() -> Iterator[None]:
     with (
-        patch("actors.replay.service.DirectoryLock", NoLock),
         patch.object(fakes, "WORK_S", 0.0),
         patch.object(os, "fsync", lambda descriptor: None),  # no power is lost but where a test says so
         without_pictures(),
@@ -86,9 +76,10 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
             if checkpoint := last_commit(run, config):
                 finish(run, config, checkpoint)
             else:
+                forget_what_was_not_committed(run, config)
                 run.begin(config)
-                workers = start_fakes(config, run, SlowLearning())
-                with StopSignals() as stop:
+                with closing(SlowLearning()) as processes, StopSignals() as stop:
+                    workers = start_fakes(config, run, processes)
                     Driver(config, run, workers, listener, stop, accept_loss=accept_loss).run()
             return outcome(run, config, listener.lines)
         finally:

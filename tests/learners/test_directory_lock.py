@@ -62,8 +62,9 @@ def test_without_locks_on_directories_the_file_keeps_others_out(tmp_path: Path, 
             lock(tmp_path)
     (tmp_path / LOCK_FILE).unlink()
     second = DirectoryLock.to_write(tmp_path)
-    with pytest.raises(InUseError, match="is another file than the one locked here"):
-        writer.check()
+    for _ in range(2):
+        with pytest.raises(InUseError, match="is another file than the one locked here"):
+            writer.check()
     second.check()
     writer.release()
     (tmp_path / LOCK_FILE).unlink()
@@ -110,3 +111,33 @@ def test_what_is_no_plain_file_is_no_lock_file(tmp_path: Path, kind: str):
     assert victim.read_text() == "do not touch"
     lock.rmdir() if kind == "directory" else lock.unlink()
     DirectoryLock.to_write(lock.parent).release()  # the refused one has kept nothing
+
+
+def test_a_check_that_failed_never_passes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another writer comes between the look and the making of the file."""
+    no_locks_on("directories", monkeypatch)
+    writer = DirectoryLock.to_write(tmp_path)
+    (tmp_path / LOCK_FILE).unlink()
+    second = DirectoryLock.to_write(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "lexists", lambda path: False)
+        with pytest.raises(InUseError):
+            writer.check()
+    with pytest.raises(InUseError):
+        writer.check()
+    second.check()
+    second.release()
+
+
+def test_a_forked_child_does_not_keep_what_was_released(tmp_path: Path):
+    writer, (read, write) = DirectoryLock.to_write(tmp_path), os.pipe()
+    if not (child := os.fork()):
+        os.close(write)
+        os.read(read, 1)  # until the test is over
+        os._exit(0)
+    try:
+        writer.release()
+        DirectoryLock.to_write(tmp_path).release()
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)

@@ -5,6 +5,7 @@ That a run's own protocol gives its own scores again is shown in test_end_to_end
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -66,7 +67,9 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
     RunDirectory.open(run).close()
     with pytest.raises(UsageError, match="--seeds: found 4 twice, expected different seeds"):
         main([str(run), "--seeds", "4", "1", "4"])
-    for out in (tmp_path / "none" / "evaluation.json", tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    elsewhere = (tmp_path / "none" / "evaluation.json", tmp_path, tmp_path / "pipe", tmp_path / ("n" * 256))
+    for out in (*elsewhere, run / "config.json", run / "media.json", run / "config.json" / "below"):
         with pytest.raises(UsageError, match=rf"--out: found no file {out} that can be written, expected one"):
             main([str(run), "--out", str(out)])
     (run / "scores.json").unlink()  # as if it had been killed before its first commit

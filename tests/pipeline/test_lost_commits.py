@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,9 @@ def dangling(checkpoints: Path) -> None:
 def test_every_command_stops_where_the_commits_are_gone(run: Path, instead, words: str, command):
     shutil.rmtree(run / "checkpoints")
     instead(run / "checkpoints")
-    traces = "committed.txt and scores.json and metrics.jsonl of 4 iterations and steps of iteration 4 in replay/"
+    traces = (
+        "committed.txt and scores.json and metrics.jsonl of more than 1 iterations and steps of iteration 4 in replay/"
+    )
     assert refusal(command, run).startswith(f"{run}: found {traces}, but {words}; expected the run's commits: ")
 
 
@@ -96,13 +99,13 @@ def unmarked(run: Path) -> None:
     [
         (["committed.txt"], "committed.txt"),
         (["scores.json"], "scores.json"),
-        (["metrics.jsonl"], "metrics.jsonl of 4 iterations"),
+        (["metrics.jsonl"], "metrics.jsonl of more than 1 iterations"),
         (["replay"], "steps of iteration 4 in replay/"),
     ],
 )
 def test_any_one_trace_of_a_commit_is_enough(run: Path, left: list[str], found: str):
     for path in list(run.iterdir()):
-        if path.name not in ("config.json", ".lock", *left):
+        if path.name not in ("config.json", *left):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for command in (COMMANDS["train"], COMMANDS["verify"]):
         assert refusal(command, run).startswith(f"{run}: found {found}, but no checkpoints/; ")
@@ -133,10 +136,29 @@ def test_a_run_killed_before_its_first_commit_starts_afresh(tmp_path: Path, flag
     assert play_locally(path, config) == undisturbed
 
 
-def test_a_first_commit_that_is_due_earlier_than_when_the_run_was_killed_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("flags", [("--checkpoint.every", "1"), ("--iterations", "2")])
+def test_a_first_commit_that_is_due_earlier_from_now_on_is_no_lost_commit(tmp_path: Path, flags: tuple[str, ...]):
     path = crashed_before_the_first_commit(tmp_path / "run", config_of(*FLAGS, "--checkpoint.every", "3"))
-    found = "metrics.jsonl of 3 iterations and steps of iteration 3 in replay/ without a commit"
-    assert refusal(COMMANDS["train"], path).startswith(f"{path}: found {found}, ")
+    config = with_flags(*flags)
+    for call in range(0, 40, 3):  # killed at its start, too, wherever
+        with suppress(Crash), failing_disk(call):
+            play_locally(path, config)
+    assert play_locally(path, config) == play_locally(tmp_path / "undisturbed", config)
+
+
+def with_flags(*flags: str) -> RunConfig:
+    """FLAGS with one of them changed or added."""
+    given = dict(zip(FLAGS[::2], FLAGS[1::2], strict=True)) | dict(zip(flags[::2], flags[1::2], strict=True))
+    return config_of(*(each for pair in given.items() for each in pair))
+
+
+def test_commits_of_another_configuration_are_refused_where_config_json_is_gone(run: Path):
+    (run / "config.json").unlink()
+    for other in (lambda: None, lambda: (run / "config.json").symlink_to("/nowhere/config.json")):
+        other()
+        with pytest.raises(UsageError) as refused:
+            train.main(["debug", *FLAGS, "--seed", "5", "--run-dir", str(run)])
+        assert "\n" not in str(refused.value)
 
 
 def test_the_mark_comes_back_beside_a_commit_that_has_none(run: Path):

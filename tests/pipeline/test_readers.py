@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import pytest
 
 from actors.replay.service import ReplayService
 from learners import durable
 from pipeline import sweep, verify
 from pipeline.errors import RunFailedError, UsageError
+from pipeline.media import save_curves
 from pipeline.report.__main__ import main as report
 from pipeline.run_dir import run_name
 from tests.faults.fakes import FakeLearner
@@ -129,7 +131,7 @@ def test_a_store_process_stopped_in_mid_change_loses_nothing_to_who_verifies_bes
 
     monkeypatch.setattr(durable, "rename", stop_and_verify)
     service.seal(6)
-    service._lock.release()
+    service.close()
     assert said == [f"run directory {path / 'replay'} is in use by another process"]
     assert list((path / "replay").glob("segment-*"))
     assert verify.main([str(path)]) == 0
@@ -161,3 +163,16 @@ def test_a_start_that_was_killed_leaves_nothing_that_the_next_does_not_clear_awa
             play_locally(path, config)
         play_locally(path, config)
         assert not list(path.glob("*.tmp"))
+
+
+def test_pictures_and_tensorboard_follow_no_links(run: Path, tmp_path: Path):
+    (tmp_path / "victim").write_text("do not touch")
+    (tmp_path / "theirs").mkdir()
+    shutil.rmtree(run / "tensorboard")
+    (run / "tensorboard").symlink_to(tmp_path / "theirs")
+    (run / "media" / "curves.png").symlink_to(tmp_path / "victim")
+    save_curves(run / "media" / "curves.png", [{"iteration": 1, "tokenizer/loss": 2.0}], ["tokenizer"])
+    play_locally(run, local_config(5))
+    assert (tmp_path / "victim").read_text() == "do not touch"
+    assert list((tmp_path / "theirs").iterdir()) == []
+    assert imageio.imread(run / "media" / "curves.png").ndim == 3

@@ -15,6 +15,7 @@ import pytest
 from actors.config import CatchConfig, GymConfig
 from actors.replay.store import ReplayStore
 from cluster.config import PROBE
+from learners.directory_lock import DirectoryLock
 from pipeline.config import CheckpointConfig, RunConfig
 from pipeline.errors import UsageError
 from pipeline.presets import preset
@@ -92,6 +93,52 @@ def test_a_run_that_is_open_cannot_be_claimed(begun: Path):
     run = RunDirectory.open(begun)
     assert refusal(begun).endswith("is in use by another process")
     run.close()
+
+
+def test_a_reader_that_is_refused_keeps_no_lock(begun: Path):
+    (begun / "replay").mkdir()
+    writer = DirectoryLock.to_write(begun / "replay")
+    with pytest.raises(UsageError, match="replay is in use by another process"):
+        RunDirectory.open(begun)
+    writer.release()
+    with claimed(begun):
+        pass
+
+
+def test_a_reader_removes_nothing_whatever_happens_to_the_run(begun: Path, tmp_path: Path):
+    run = RunDirectory.open(begun)
+    for path in begun.iterdir():
+        if path.name != ".lock":
+            path.rename(tmp_path / path.name)
+    run.close()
+    assert [path.name for path in begun.iterdir()] == [".lock"]
+
+
+def test_an_unbegun_claim_of_a_directory_that_was_there_leaves_it_as_it_was(begun: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    (begun / ".lock").unlink()
+    before = sorted(begun.iterdir())
+    for path in (tmp_path / "mine", tmp_path / "link", begun):
+        with claimed(path):
+            pass
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert sorted(begun.iterdir()) == before
+
+
+def test_a_directory_that_vanishes_is_given_back_without_a_word(tmp_path: Path):
+    run = RunDirectory.claim(tmp_path / "run", DEBUG)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    run.close()
+    with claimed(tmp_path / "moved"):
+        pass
+
+
+def test_what_is_in_the_way_of_a_directory_is_one_line(begun: Path):
+    (begun / "checkpoints").rmdir()
+    (begun / "checkpoints").touch()
+    with claimed(begun) as run, pytest.raises(UsageError, match="checkpoints: found no directory, expected one"):
+        run.begin(DEBUG)
 
 
 def test_an_unbegun_claim_leaves_nothing_behind(tmp_path: Path):
