@@ -7,7 +7,7 @@ ceiling in the same precision, peak memory. "sample" is having 64 × 21 frames o
 actor-critic and with raw frames only.
 
     python -m benchmarks.learner_step --preset iris-atari100k --tokenizer-batch 32 --world-model-batch 4 \\
-        --algorithm.actor-critic-batch 8 --out benchmarks/results/learner_step_cpu.json
+        --actor-critic-batch 8 --out benchmarks/results/learner_step_cpu.json
 """
 
 from __future__ import annotations
