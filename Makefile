@@ -33,11 +33,12 @@ report-demo: install ## Two runs of seconds on Breakout, and a page with their s
 test: install ## Runs the tests; PYTEST_ARGS is passed on to pytest.
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-check: install ## Runs the linter, the format check, the type checker and the import contracts.
+check: install ## Runs the linter, the format check, the type checker, the import contracts, the words of algorithms.
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 	$(VENV)/bin/lint-imports --no-logo
+	$(PY) .ci/vocabulary.py
 
 curves: install ## Learning curves of Catch, ten seeds one after another (an hour); goes on where it stopped.
 	$(PY) -m benchmarks.curves --preset catch --seeds 10 --threshold 0.95 --runs runs/curves \

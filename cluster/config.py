@@ -26,8 +26,8 @@ class ClusterConfig(Config):
     acting_on: str = ""
     """Label of the nodes on which who is spread may work, as `pool=cpu` (`ray start --labels pool=cpu`); any node."""
     learners: Literal["colocated", "split"] = "colocated"
-    """Where the parts train: all of them in one process on one device; or tokenizer, world model and actor-critic each
-    in its own, which is only faster with `--schedule overlapped`. With as many threads each it changes no result."""
+    """Where the parts train: all of them in one process on one device; or each in a process and on a device of
+    its own, which is only faster with `--schedule overlapped`. With as many threads each it changes no result."""
     data_parallel: PositiveInt = 1
     """Processes, each with a device of its own, that share every batch of a part. Results differ from those of one
     process in their last bits, and in what dropout draws."""

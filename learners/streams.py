@@ -20,7 +20,7 @@ class Streams:
     seed: int
 
     def key(self, purpose: str, *indices: int) -> int:
-        """63-bit key of the stream `purpose`[`indices`], e.g. key("tokenizer", iteration, step)."""
+        """63-bit key of the stream `purpose`[`indices`], e.g. key("world_model/noise", iteration, step)."""
         name = repr((self.seed, purpose, tuple(int(index) for index in indices))).encode()
         return int.from_bytes(blake2b(name, digest_size=8).digest(), "little") >> 1
 

@@ -1,6 +1,6 @@
 """Numbers of a run: `metrics.jsonl` (part of what a run is), TensorBoard (a view of it), `timings.jsonl` (not).
 
-A line of metrics.jsonl is one iteration: {"iteration": 3, "steps": 600, "tokenizer/loss": 0.4, …}; nothing in it
+A line of metrics.jsonl is one iteration: {"iteration": 3, "steps": 600, "world_model/loss": 0.4, …}; nothing in it
 depends on how fast the run was.
 """
 

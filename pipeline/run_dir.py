@@ -36,7 +36,7 @@ metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoa
 timings.jsonl     where the time of each iteration went, in seconds: in all since the one before, and by phase
 scores.json       the evaluation after the last iteration
 evaluation.json   what `python -m pipeline.evaluate <this directory>` has played since, if anything
-media/            reconstructions, imagined rollouts beside real ones, evaluation episodes, measurements, curves
+media/            evaluation episodes, what the parts make of new steps, curves
 replay/           every environment step, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
 committed.txt     says that there are commits: without one of them in checkpoints/, no command goes on
