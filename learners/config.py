@@ -115,6 +115,9 @@ class LearnerConfig(Config):
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of matrix products and convolutions. Weights, optimisers, normalisation and losses stay float32."""
+    tf32: bool = False
+    """On a GPU, let matrix products in float32 round their factors to TF32, as the authors' version of torch did by
+    default. Convolutions do in any case, which is torch's default."""
     cuda_graph: Annotated[bool, MAY_CHANGE] = True
     """On a GPU, record the imagined rollout once and replay it as a whole: the same kernels without their launches."""
     deterministic: bool = False

@@ -61,6 +61,7 @@ class Learner:
         self._streams = Streams(seed)
         self._device = torch.device(device)
         torch.use_deterministic_algorithms(config.deterministic)
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.manual_seed(self._streams.key("initialisation"))
         self.algorithm = agent.build(record=config.cuda_graph and self._device.type == "cuda")
         parts = self.algorithm.parts

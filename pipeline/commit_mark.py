@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 from actors.replay.manifest import Manifest
-from actors.replay.service import ReplayService
 from learners.durable import write_durably
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
@@ -47,6 +46,8 @@ def forget_what_was_not_committed(run: RunDirectory, config: RunConfig) -> None:
     counts, and what is there would look like traces of commits. Raises: ValueError if its steps are in use."""
     if Checkpoints(run.checkpoints, config.checkpoint.keep).paths() or not traces_of_commits(run.path, config):
         return
+    from actors.replay.service import ReplayService  # loads pyarrow, which readers of a mark can do without
+
     with closing(ReplayService(str(run.replay), run_name(config))) as store:
         store.repair()
         store.truncate(0)

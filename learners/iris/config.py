@@ -50,6 +50,8 @@ class TokenizerConfig(Config):
     """Perceptual (LPIPS) loss term. A run without it is not exact IRIS."""
     perceptual_weights: Annotated[str, MAY_CHANGE] = ""
     """Safetensors file made by `python -m learners.iris.convert_perceptual`; needed by `vgg16`."""
+    perceptual_dropout: Probability = 0.5
+    """On that term's squared feature differences, in every gradient step: published training leaves it on."""
     training: PartTraining = PartTraining(starts_after=5, batch_size=256)
 
     @property

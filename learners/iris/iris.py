@@ -112,8 +112,8 @@ class Iris:
         encoded, reconstructions = self.tokenizer(frames)
         terms = tokenizer_loss(frames, encoded, reconstructions, self.config.tokenizer)
         if self.config.tokenizer.perceptual == "vgg16" and torch.is_grad_enabled():  # not where it is only measured
-            distances = self._perceptual_network(frames.device)(frames * 2.0 - 1.0, reconstructions)  # (B,)
-            terms["perceptual"] = mean(distances)
+            network, dropout = self._perceptual_network(frames.device), self.config.tokenizer.perceptual_dropout
+            terms["perceptual"] = mean(network(frames * 2.0 - 1.0, reconstructions, dropout=dropout))
         metrics = codebook_use(encoded.tokens, self.config.tokenizer.vocab_size)
         return Losses(terms, {**metrics, **pixel_errors(frames, reconstructions)})
 

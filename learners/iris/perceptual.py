@@ -91,12 +91,14 @@ class Perceptual(nn.Module):
                 weights[name] = torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
         return cls(weights)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Distances of the pairs (x, y).
 
         Args:
             x: (N, 3, 64, 64) in [−1, 1]; any size from 16 on works.
             y: like x. A gradient reaches whichever of the two requires one, and only that one's activations are kept.
+            dropout: share of the squared differences of features that is left out, drawn from torch's global generator;
+                the others are scaled up. 0 is the distance itself.
 
         Returns: (N,), at least 0.
         Raises: ValueError if the shapes differ or are not (N, 3, H, W).
@@ -107,7 +109,8 @@ class Perceptual(nn.Module):
         # One pass for each image: the frames need no gradient, and a joint batch would store and walk back theirs too.
         for head, of_x, of_y in zip(self.heads.values(), self._taps(x), self._taps(y), strict=True):
             difference = (_unit(of_x) - _unit(of_y)).square()  # (N, C, H, W)
-            total = total + head(difference).mean(dim=(1, 2, 3))  # (N, 1, H, W) -> (N,)
+            kept = F.dropout(difference, dropout) if dropout else difference
+            total = total + head(kept).mean(dim=(1, 2, 3))  # (N, 1, H, W) -> (N,)
         return total
 
     def train(self, mode: bool = True) -> Self:

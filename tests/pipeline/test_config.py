@@ -54,6 +54,7 @@ PAPER: dict[str, Any] = {
             "reconstruction": "l1",
             "ready_below": 0.0,
             "perceptual": "vgg16",
+            "perceptual_dropout": 0.5,
             "training": {
                 "starts_after": 5,
                 "batch_size": 256,
@@ -102,7 +103,7 @@ PAPER: dict[str, Any] = {
         },
     },
     "dataset": {"truncation_is_end": True},
-    "learner": {"precision": "float32", "cuda_graph": True, "deterministic": False},
+    "learner": {"precision": "float32", "tf32": False, "cuda_graph": True, "deterministic": False},
     "collection": {
         "steps_per_iteration": 200,
         "last_iteration": 500,

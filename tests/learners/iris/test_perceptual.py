@@ -11,8 +11,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from learners.config import DatasetConfig, LearnerConfig
 from learners.iris import convert_perceptual
-from learners.iris.perceptual import Perceptual, missing_weights_message, weight_shapes
+from learners.iris.config import missing_weights_message
+from learners.iris.iris import Iris
+from learners.iris.perceptual import Perceptual, weight_shapes
+from learners.learner import Learner
+from tests.learners.fakes import TINY_IRIS, make_chunk, with_tiny
 
 # torchvision's VGG16 as its state dict has it: index of each convolution in `features`, and where LPIPS reads (the ReLU
 # after the last convolution of a stage). Written out by hand, apart from the code under test.
@@ -111,6 +116,46 @@ def test_distance_is_the_published_computation_on_the_published_names(
     distances = perceptual(x, y)
     assert distances.shape == (2,)
     torch.testing.assert_close(distances, naive_lpips(vgg, heads, x, y), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_dropout_leaves_out_squared_differences_and_keeps_their_mean(perceptual: Perceptual):
+    torch.manual_seed(0)
+    x, y = torch.rand(1, 3, 16, 16) * 2 - 1, torch.rand(1, 3, 16, 16) * 2 - 1
+    whole = perceptual(x, y)
+    drawn = torch.stack([perceptual(x, y, dropout=0.5) for _ in range(300)])  # (300, 1)
+    assert drawn.std() > 0.01 * whole
+    torch.testing.assert_close(drawn.mean(dim=0), whole, rtol=0, atol=5 * float(drawn.std()) / 300**0.5)
+    assert perceptual(x, y, dropout=1.0) == 0.0
+
+
+@torch.no_grad()
+def test_dropout_is_drawn_from_torchs_generator(perceptual: Perceptual):
+    x, y = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
+    torch.manual_seed(1)
+    first = perceptual(x, y, dropout=0.5)
+    assert not torch.equal(perceptual(x, y, dropout=0.5), first)
+    torch.manual_seed(1)
+    assert torch.equal(perceptual(x, y, dropout=0.5), first)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_gradient_step_of_the_tokenizer_drops_what_its_setting_says(monkeypatch: pytest.MonkeyPatch, dropout: float):
+    """And a measurement has no such term."""
+    changes = {"perceptual": "vgg16", "perceptual_dropout": dropout}
+    agent = with_tiny(tokenizer=TINY_IRIS.tokenizer.model_copy(update=changes))
+    learner = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    assert isinstance(learner.algorithm, Iris)
+    learner.algorithm.perceptual = Perceptual.random(0)
+    learner.extend([make_chunk([5, 9, 4])])
+    seen = []
+    forward = Perceptual.forward
+    monkeypatch.setattr(
+        Perceptual, "forward", lambda *pair, dropout: seen.append(dropout) or forward(*pair, dropout=dropout)
+    )
+    assert "loss/perceptual" in learner.train("tokenizer", 1, range(1))
+    learner.inspect(1)
+    assert seen == [dropout]
 
 
 def test_distance_of_an_image_to_itself_is_zero(perceptual: Perceptual):
