@@ -49,7 +49,7 @@ class Collector:
         )
 
     def collect(
-        self, iteration: int, num_steps: int, weights: NDArray[np.float32], policy_version: int
+        self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
     ) -> tuple[list[Chunk], CollectionReport, bytes]:
         """Takes exactly `num_steps` agent steps; the chunks, a report and the state afterwards (for `set_state`).
 

@@ -39,7 +39,7 @@ class Evaluator:
         iteration: int,
         batch: int,
         num_episodes: int,
-        weights: NDArray[np.float32],
+        weights: NDArray[np.uint8],
         *,
         record: bool = False,
         seed: int | None = None,

@@ -99,7 +99,7 @@ class Agent:
             module.to(device).eval()
         self.actor = algorithm.actor()
 
-    def load(self, weights: NDArray[np.float32]) -> None:
+    def load(self, weights: NDArray[np.uint8]) -> None:
         unpack(self._modules, weights)
 
     def act(

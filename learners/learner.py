@@ -36,7 +36,7 @@ from learners.weights import pack, unpack
 class PartCopy(NamedTuple):
     """A part as it was at one moment, on its way to another learner."""
 
-    weights: NDArray[np.float32]
+    weights: NDArray[np.uint8]
     updates: int
     """Gradient steps it had taken."""
 
@@ -111,10 +111,12 @@ class Learner:
         """
         trainer = self._trainers[part]
         reports: list[Mapping[str, Tensor]] = []
+        drawn: list[NDArray[np.int64]] = []
         trainer.part.module.train()
         try:
             for step in steps:
-                reports.append(self._gradient_step(trainer, iteration, step))
+                drawn.append(self._draw(trainer.part, iteration, step))
+                reports.append(self._gradient_step(trainer, iteration, step, drawn[-1]))
         except RuntimeError as error:
             if too_large := _batch_too_large(trainer, self._ranks.count, self._device, error):
                 raise too_large from error
@@ -126,14 +128,14 @@ class Learner:
         if len(wrong):
             index, name = wrong[0]
             trainer.updates -= len(steps) - int(index)
-            batch = ", ".join(self.dataset.names(self._draw(trainer.part, iteration, steps[index])))
+            batch = ", ".join(self.dataset.names(drawn[index]))
             raise DivergedError(
                 f"{part}: {list(reports[0])[name]} is {values[index, name]:g} in gradient step {steps[index]} of"
                 f" iteration {iteration}; its batch (episode:first step-last step): {batch}"
             )
         return dict(zip(reports[0], values.mean(axis=0).tolist(), strict=True))
 
-    def weights(self) -> NDArray[np.float32]:
+    def weights(self) -> NDArray[np.uint8]:
         """Of everything that acts, for `Agent.load`."""
         return pack(self.algorithm.acting_modules())
 
@@ -173,12 +175,14 @@ class Learner:
         """The region in which everything here is computed: derived columns too, whoever asks for them first."""
         return autocast(self._device, self.config.precision)
 
-    def _gradient_step(self, trainer: PartTrainer, iteration: int, step: int) -> dict[str, Tensor]:
+    def _gradient_step(
+        self, trainer: PartTrainer, iteration: int, step: int, rows: NDArray[np.int64]
+    ) -> dict[str, Tensor]:
         part, streams = trainer.part, self._streams
         noise, dropout = f"{part.name}/noise", streams.key(f"{part.name}/dropout", iteration, step)
         torch.manual_seed(dropout + self._ranks.index)
         with self.precision():
-            rows, generator = self._draw(part, iteration, step), streams.torch(self._device, noise, iteration, step)
+            generator = streams.torch(self._device, noise, iteration, step)
             mine = share(self._ranks, len(rows))
             segments = self.dataset.gather(rows[mine], part.columns)
             losses = part.loss(segments, part.draw_noise(len(rows), generator)[:, mine])
@@ -190,7 +194,7 @@ class Learner:
         return self.dataset.draw(part.training.batch_size, part.length, part.anchor, generator)
 
 
-def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.float32]:
+def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:
     """What acts, for `Agent.load`, of what a learner saved.
 
     Raises: ValueError, in one line, if the files are damaged or of other networks.

@@ -54,6 +54,19 @@ class Losses(NamedTuple):
     metrics: dict[str, Tensor]  # scalars, detached, only reported
 
 
+def adam_w(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
+    """AdamW that decays the weights of Linear layers only; without decay it is Adam."""
+    decayed = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+    decayed_ids = {id(parameter) for parameter in decayed}
+    others = [parameter for parameter in module.parameters() if id(parameter) not in decayed_ids]
+    groups = [
+        {"params": [each for each in decayed if each.requires_grad], "weight_decay": training.weight_decay},
+        {"params": [each for each in others if each.requires_grad], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
 @dataclass(frozen=True)
 class Part:
     """One thing that is trained."""
@@ -71,6 +84,13 @@ class Part:
     """Of a batch and its noise."""
     noise: tuple[int, int] = (0, 0)
     """Steps H and uniforms N per step."""
+    optimizer: Callable[[nn.Module, PartTraining], torch.optim.Optimizer] = adam_w
+    """Of the parameters that take a gradient; fused, or it must itself skip a step where its `found_inf` is 1."""
+    before_step: Callable[[Tensor], None] | None = None
+    """Called in every gradient step once its gradient is known, with a flag on the device: is the step taken?"""
+    after_step: Callable[[Tensor], None] | None = None
+    """The same, when the optimiser has stepped. Both change something only through `torch.where(flag, …)` and never
+    read the flag: nobody waits for the device, and a step that was not taken changes nothing."""
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """All randomness of a loss beside dropout: (H, B, N) in [0, 1)."""

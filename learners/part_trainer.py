@@ -8,15 +8,13 @@ gradient steps all the same, so it is imported where a file is made or read.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
-from learners.config import PartTraining
 from learners.part import Losses, Mean, Part
 from learners.ranks import ALONE, Ranks
-
-ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 class BatchTooLargeError(Exception):
@@ -33,8 +31,8 @@ class PartTrainer:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.updates = 0
-        self._parameters = dict(part.module.named_parameters())
-        self._optimizer = build_optimizer(part.module, part.training)
+        self._parameters = {name: each for name, each in part.module.named_parameters() if each.requires_grad}
+        self._optimizer = part.optimizer(part.module, part.training)
         self._diverged = next(part.module.parameters()).new_zeros(())
 
     def step(self, losses: Losses, ranks: Ranks = ALONE) -> dict[str, Tensor]:
@@ -63,8 +61,13 @@ class PartTrainer:
         report["gradient_norm"] = norm
         finite = torch.stack(list(report.values())).isfinite().all()
         self._diverged = torch.where(finite, self._diverged, 1.0)
+        is_taken = self._diverged == 0.0
+        if self.part.before_step:
+            self.part.before_step(is_taken)
         self._optimizer.found_inf = self._diverged  # type: ignore[attr-defined] - what a fused optimiser skips steps by
         self._optimizer.step()
+        if self.part.after_step:
+            self.part.after_step(is_taken)
         self.updates += 1
         return report
 
@@ -99,11 +102,9 @@ class PartTrainer:
             raise ValueError(f"{self.part.name}: no file with weights and their optimiser ({error})") from error
         weights = self.part.module.state_dict()
         expected = {f"weights.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-        if updates:
-            for name, parameter in self._parameters.items():
-                shapes = (parameter.shape, parameter.shape, torch.Size())
-                for key, shape in zip(ADAM_STATE, shapes, strict=True):
-                    expected[f"optimizer.{name}.{key}"] = shape, torch.float32
+        states = self._optimizer_after_a_step() if updates else {}
+        for name, state in states.items():
+            expected |= {f"optimizer.{name}.{key}": (value.shape, value.dtype) for key, value in state.items()}
         found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
         if found != expected:
             wrong = sorted(set(found.items()) ^ set(expected.items()), key=str)[0]
@@ -112,14 +113,23 @@ class PartTrainer:
             raise ValueError(f"{self.part.name}: {not_finite} holds a value that is not finite")
         for name, tensor in weights.items():
             tensor.copy_(tensors[f"weights.{name}"])
-        for name, parameter in self._parameters.items() if updates else ():
-            averages = {key: tensors[f"optimizer.{name}.{key}"] for key in ADAM_STATE[:2]}
-            # The fused update walks memory, not indices: its averages must have the strides of their parameter.
-            self._optimizer.state[parameter] = {
-                **{key: torch.empty_like(parameter).copy_(value) for key, value in averages.items()},
-                "step": tensors[f"optimizer.{name}.step"].to(parameter.device),
+        for name, state in states.items():
+            # The fused update walks memory, not indices: its averages keep the strides of their parameter.
+            self._optimizer.state[self._parameters[name]] = {
+                key: value.copy_(tensors[f"optimizer.{name}.{key}"]) for key, value in state.items()
             }
         self.updates = updates
+
+    @torch.no_grad()
+    def _optimizer_after_a_step(self) -> dict[str, dict[str, Tensor]]:
+        """What this optimiser holds of every parameter once it has stepped: names, shapes, types, strides, places."""
+        copy = deepcopy(self.part.module)
+        parameters = dict(copy.named_parameters())
+        optimizer = self.part.optimizer(copy, self.part.training)
+        for name in self._parameters:
+            parameters[name].grad = torch.zeros_like(parameters[name])
+        optimizer.step()
+        return {name: optimizer.state[parameters[name]] for name in self._parameters}
 
 
 def share_of_joint(losses: Losses, ranks: Ranks) -> Losses:
@@ -134,19 +144,6 @@ def share_of_joint(losses: Losses, ranks: Ranks) -> Losses:
 
 def total_loss(losses: Losses) -> Tensor:
     return torch.stack([term.value for term in losses.terms.values()]).sum()
-
-
-def build_optimizer(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
-    """AdamW that decays the weights of Linear layers only; without decay it is Adam."""
-    decayed = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
-    decayed_ids = {id(parameter) for parameter in decayed}
-    others = [parameter for parameter in module.parameters() if id(parameter) not in decayed_ids]
-    groups = [
-        {"params": decayed, "weight_decay": training.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -163,7 +163,7 @@ def _plan(config: RunConfig, arguments: Arguments) -> Plan:
 def _play(
     plan: Plan,
     agent: AgentConfig,
-    weights: NDArray[np.float32],
+    weights: NDArray[np.uint8],
     iteration: int,
     cluster: ClusterConfig,
     flags: Arguments,

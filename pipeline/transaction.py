@@ -35,7 +35,7 @@ from pipeline.workers import Workers
 
 READ_ITERATIONS = 10
 """Iterations read from the store at once on resume: bounds what lies in the object store."""
-EARLIER_WEIGHTS_FILE = "earlier-weights.f32"
+EARLIER_WEIGHTS_FILE = "earlier-weights.bin"
 """Of an overlapped schedule: what acted one iteration before a commit, and acts in the first one after it."""
 Loss = LostError | DamagedSegmentError | RankLostError
 """After which a run can go on from its last commit."""
@@ -225,7 +225,7 @@ class Transaction:
             restored = [collector.call("set_state", state) for collector, state in pairs]
             await workers.arrival(restored, "the collectors' states")
             if self._config.iterations_at_once > 1:
-                earlier = np.frombuffer(checkpoint.read(EARLIER_WEIGHTS_FILE), dtype=np.float32)
+                earlier = np.frombuffer(checkpoint.read(EARLIER_WEIGHTS_FILE), dtype=np.uint8)
                 weights[self._config.version_for(checkpoint.iteration + 1)] = workers.processes.put(earlier)
         except ValueError as error:
             raise UsageError(f"{checkpoint.path}: {error}") from error

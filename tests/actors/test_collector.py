@@ -105,7 +105,8 @@ def test_seed_index_and_weights_each_change_what_is_collected():
     assert equal(base, catch_collector().collect(1, 40, weights(), 0)[0])
     assert not equal(base, catch_collector(seed=1).collect(1, 40, weights(), 0)[0])
     assert not np.array_equal(base[0].actions, catch_collector(index=1).collect(1, 40, weights(), 0)[0][0].actions)
-    assert not equal(base, catch_collector().collect(1, 40, np.float32(20.0) * weights(3), 0)[0])
+    larger = (np.float32(20.0) * weights(3).view(np.float32)).view(np.uint8)
+    assert not equal(base, catch_collector().collect(1, 40, larger, 0)[0])
 
 
 def always(action: int) -> np.ndarray:

@@ -61,8 +61,8 @@ class FakeLearner:
             self._weights[part] = _hash(self._weights[part], part, iteration, step, self._mirror)
         return {"loss": self._weights[part][0] / 255}
 
-    def weights(self) -> NDArray[np.float32]:
-        return np.frombuffer(b"".join(self._weights.values()), dtype=np.uint8).astype(np.float32)
+    def weights(self) -> NDArray[np.uint8]:
+        return np.frombuffer(b"".join(self._weights.values()), dtype=np.uint8)
 
     def copy_of(self, part: str) -> bytes:
         return self._weights[part]
@@ -92,7 +92,7 @@ class FakeCollector:
         self._taken = 0
 
     def collect(
-        self, iteration: int, num_steps: int, weights: NDArray[np.float32], policy_version: int
+        self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
     ) -> tuple[list[Chunk], CollectionReport, bytes]:
         _work()
         taken = np.arange(self._taken, self._taken + num_steps)
@@ -122,7 +122,7 @@ class FakeCollector:
 
 class FakeEvaluator:
     def play(
-        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, record: bool = False
+        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.uint8], *, record: bool = False
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
         _work()
         scores = _hash(iteration, batch, weights.tobytes())

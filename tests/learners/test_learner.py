@@ -15,8 +15,8 @@ from learners.algorithm import Agent, AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.learner import Learner
-from learners.part import Losses, Segments
-from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer, build_optimizer, total_loss
+from learners.part import Losses, Segments, adam_w
+from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer, total_loss
 from pipeline.presets import PRESETS
 from tests.learners.fakes import TINY_ACTOR_CRITIC, TINY_AGENT, make_chunk, with_tiny
 
@@ -134,8 +134,8 @@ def test_published_weights_give_an_agent_the_learners_networks():
 
 
 def test_weights_of_the_wrong_size_are_refused():
-    with pytest.raises(ValueError, match=r"weights of another network: expected \d+ numbers, found 7"):
-        Agent(TINY_AGENT, CPU).load(np.zeros(7, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"weights of another network: expected \d+ bytes, found 7"):
+        Agent(TINY_AGENT, CPU).load(np.zeros(7, dtype=np.uint8))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -194,7 +194,7 @@ def _break_step(learner: Learner, part: str, *, step: int, where: str) -> None:
 
 def test_only_linear_weights_decay():
     trainer = learner()._trainers["world_model"]
-    decayed, others = build_optimizer(trainer.part.module, trainer.part.training).param_groups
+    decayed, others = adam_w(trainer.part.module, trainer.part.training).param_groups
     names = {id(parameter): name for name, parameter in trainer.part.module.named_parameters()}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
     assert all(names[id(parameter)].endswith("weight") for parameter in decayed["params"])

@@ -122,8 +122,9 @@ def test_no_gradient_step_reads_a_value_back(part: str):
     """On a CPU, where nothing waits: the operators that would are the same."""
     learner = Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     learner.extend([make_chunk([5, 9, 4])])
+    rows = learner._draw(learner.parts[part], 1, 0)
     with NoReadBack():
-        learner._gradient_step(learner._trainers[part], 1, 0)
+        learner._gradient_step(learner._trainers[part], 1, 0, rows)
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x.tolist()])

@@ -19,7 +19,7 @@ class Player:
         self._size = envs_per_evaluator
 
     def play(
-        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.float32], *, seed: int
+        self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.uint8], *, seed: int
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
         for death in self._deaths.iterdir():
             death.unlink()

@@ -110,7 +110,7 @@ def play(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Pat
     players = [processes.start(f"evaluator {i}", *arguments, placement=Placement(threads=1)) for i in range(2)]
     monkeypatch.setattr(workers, "start_evaluators", lambda *_: players)
     monkeypatch.setattr(cluster.open, "open_processes", lambda *_, **__: nullcontext(processes))
-    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.float32), 9, ClusterConfig(), Arguments(run_dir=Path("run")))
+    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.uint8), 9, ClusterConfig(), Arguments(run_dir=Path("run")))
 
 
 @pytest.mark.ray

@@ -1,0 +1,132 @@
+"""A part brings what is special about it: its optimiser, what comes before and after a step, what its module holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learners.config import PartTraining
+from learners.part import Losses, Mean, Part
+from learners.part_trainer import PartTrainer
+from learners.weights import pack, unpack
+
+TRAINING = PartTraining(starts_after=0, batch_size=1, learning_rate=0.1)
+
+
+class Followed(nn.Module):
+    """A weight, a slow copy of it that takes no gradient, and an integer that counts."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.online = nn.Linear(2, 1)
+        self.target = nn.Linear(2, 1).requires_grad_(False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, is_taken: Tensor) -> None:
+        for old, new in zip(self.target.parameters(), self.online.parameters(), strict=True):
+            old.copy_(torch.where(is_taken, 0.5 * old + 0.5 * new, old))
+
+    def count(self, is_taken: Tensor) -> None:
+        self.steps.copy_(torch.where(is_taken, self.steps + 1, self.steps))
+
+
+def momentum(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
+    parameters = [each for each in module.parameters() if each.requires_grad]
+    return torch.optim.SGD(parameters, lr=training.learning_rate, momentum=0.9, fused=True)
+
+
+def trainer(optimizer: object = None) -> PartTrainer:
+    torch.manual_seed(0)
+    module = Followed()
+    part = Part(
+        name="followed",
+        module=module,
+        training=TRAINING,
+        length=1,
+        anchor="start",
+        columns=(),
+        loss=lambda segments, noise: Losses({}, {}),
+        before_step=torch.no_grad()(module.follow),
+        after_step=torch.no_grad()(module.count),
+    )
+    return PartTrainer(replace(part, optimizer=optimizer) if optimizer else part)  # type: ignore[arg-type]
+
+
+def step(of: PartTrainer, scale: float = 1.0) -> None:
+    module = of.part.module
+    assert isinstance(module, Followed)
+    loss = module.online(torch.ones(1, 2)).square().sum() * scale
+    of.step(Losses({"square": Mean(loss, torch.ones(()))}, {}))
+
+
+def state(of: PartTrainer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in of.part.module.state_dict().items()}
+
+
+def test_what_comes_before_a_step_sees_the_weights_before_it_and_what_comes_after_those_after():
+    trained = trainer()
+    before = state(trained)
+    step(trained)
+    after = state(trained)
+    expected = 0.5 * before["target.weight"] + 0.5 * before["online.weight"]
+    assert torch.equal(after["target.weight"], expected)
+    assert not torch.equal(after["online.weight"], before["online.weight"])
+    assert after["steps"] == 1
+
+
+def test_a_step_that_is_not_taken_changes_nothing_at_all():
+    trained = trainer()
+    step(trained)
+    before = state(trained)
+    for scale in (float("inf"), 1.0):  # and none after it is
+        step(trained, scale)
+    for name, tensor in state(trained).items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("optimizer", [None, momentum])
+def test_a_saved_part_goes_on_as_if_it_had_never_stopped(optimizer: object):
+    whole, first, second = trainer(optimizer), trainer(optimizer), trainer(optimizer)
+    for _ in range(2):
+        step(whole)
+        step(first)
+    second.from_bytes(first.to_bytes())
+    for each in (whole, second):
+        step(each)
+    for name, tensor in state(whole).items():
+        assert torch.equal(tensor, state(second)[name]), name
+    assert second.updates == 3
+    assert second.part.module.steps.dtype == torch.int64
+
+
+def test_a_part_of_another_optimiser_is_refused():
+    saved = trainer(momentum)
+    step(saved)
+    with pytest.raises(ValueError, match=r"weights of another network, first difference at optimizer\.online"):
+        trainer().from_bytes(saved.to_bytes())
+
+
+def test_weights_of_all_kinds_travel_bit_for_bit():
+    module = nn.Module()
+    values = {
+        "halves": torch.tensor([1.5, float("nan"), -0.0], dtype=torch.bfloat16),
+        "flags": torch.tensor([True, False, True]),
+        "number": torch.tensor(2**40 + 1),
+        "weights": torch.randn(3, 5),
+        "none": torch.zeros(0),
+    }
+    for name, value in values.items():
+        module.register_buffer(name, torch.zeros_like(value))
+        getattr(module, name).copy_(value)
+    flat = pack({"module": module})
+    assert flat.nbytes == sum(value.nbytes for value in values.values())
+    for value in module.state_dict().values():
+        value.zero_()
+    unpack({"module": module}, flat)
+    for name, value in values.items():
+        torch.testing.assert_close(getattr(module, name), value, rtol=0, atol=0, equal_nan=True)
