@@ -1,23 +1,23 @@
-"""The command line of a run: a preset by name, dotted flags on top of it, and one clear line for every mistake."""
+"""The command line of every command: flags made of a model's fields, and one clear line for every mistake.
+
+argparse lays out the help. The line itself is read here: argparse takes -1e-4 for a flag and the last of two values for
+the one that is meant, and its messages say neither what was found nor what was expected.
+"""
 
 from __future__ import annotations
 
-import io
-import itertools
+import argparse
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-import tyro
-from pydantic import BaseModel, ValidationError
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cluster.errors import ClusterError
 from learners.config import Config
@@ -28,14 +28,17 @@ from pipeline.presets import PRESETS
 USAGE_EXIT_CODE = 2
 FAILURE_EXIT_CODE = 1
 _HELP = {"--help", "-h"}
-_REGISTRY = ConstructorRegistry()
-Arguments = TypeVar("Arguments", bound=Config)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Positional:
+    """Marks an argument of a tool that has no flag: `Annotated[Path, Positional()]`. A tuple takes any number."""
 
 
 class Launch(Config):
     """A run and how to start it; only `config` is part of what the run is."""
 
-    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    config: RunConfig
     run_dir: Path | None = None
     """Where the run lives; default: runs/<preset>-<game>-seed<seed>. An existing one of the same run is resumed."""
     allow_open_cluster: bool = False
@@ -49,30 +52,26 @@ class Launch(Config):
 def parse(argv: Sequence[str], program: str) -> Launch:
     """The preset named first in `argv`, with the flags that follow applied to it.
 
-    Raises: UsageError, in one line, for an unknown preset or flag, a wrong type or a value out of range.
+    Raises: UsageError, in one line, for an unknown preset or flag, a flag twice, a wrong type or a value out of range;
+        SystemExit once help was shown.
     """
-    if not argv or (argv[0] not in PRESETS and argv[0] not in _HELP):
+    if _HELP.intersection(argv[:1]):
+        presets = "\n".join(f"  {name:15} {description}" for name, (description, _) in PRESETS.items())
+        print(f"usage: {program} PRESET [--flag value ...]\n\n{presets}\n\nPRESET --help lists every setting.")
+        raise SystemExit(0)
+    if not argv or argv[0] not in PRESETS:
         found, nearest = (repr(argv[0]), _nearest(argv[0], PRESETS)) if argv else ("none", "")
         raise UsageError(f"preset: found {found}, expected one of {', '.join(PRESETS)} as the first argument{nearest}")
-    presets = {name: (description, Launch(config=config)) for name, (description, config) in PRESETS.items()}
-    types = dict(_flag_types(presets[argv[0]][1], "--")) if argv[0] in presets else {}
-    given = _check_arguments(argv[1:], types)
-    with _one_line_errors(given, types):
-        return tyro.extras.overridable_config_cli(
-            presets, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), registry=_REGISTRY
-        )
+    description, config = PRESETS[argv[0]]
+    return _with_flags(Launch(config=config), argv[1:], f"{program} {argv[0]}", description, pairs=True)
 
 
-def parse_arguments(model: type[Arguments], argv: Sequence[str], program: str) -> Arguments:
-    """The command line of a tool whose arguments are one flat model. Raises UsageError, in one line."""
-    fields = model.model_fields.items()
-    loose = {name.upper(): field for name, field in fields if tyro.conf.Positional in field.metadata}
-    many = any(get_origin(field.annotation) is tuple for field in loose.values())
-    positional, needed = list(loose), sum(field.is_required() for field in loose.values())
-    types = {f"--{_kebab(name)}": field.annotation for name, field in fields if name.upper() not in positional}
-    given = _check_arguments(argv, types, positional, needed=needed, many=many)
-    with _one_line_errors(given, types):
-        return tyro.cli(model, args=list(argv), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
+def parse_arguments(model: type[Model], argv: Sequence[str], program: str) -> Model:
+    """The command line of a tool whose arguments are one model; a bool has only the flag that changes it.
+
+    Raises: UsageError, in one line, for what `parse` refuses and an argument that is missing; SystemExit after help.
+    """
+    return _with_flags(model.model_construct(), argv, program, model.__doc__ or "", pairs=False)
 
 
 def command(main: Callable[[], int]) -> None:
@@ -99,74 +98,90 @@ def command(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-@_REGISTRY.struct_rule
-def _run_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """Tells tyro that every field of a run is a flag but its preset, which comes from the run it starts from."""
-    if info.type is not RunConfig:
-        return None
-    types = get_type_hints(RunConfig, include_extras=True)
-    fields = (
-        StructFieldSpec(name, types[name], getattr(info.default, name), field.description)
-        for name, field in RunConfig.model_fields.items()
-        if name != "preset"
-    )
-    return StructConstructorSpec(partial(RunConfig, preset=info.default.preset), tuple(fields))
+class _Setting:
+    """The field `name` of `owner`, which the command line may set; `prefix` leads to the owner."""
+
+    def __init__(self, owner: BaseModel, prefix: str, name: str, *, pairs: bool) -> None:
+        field = type(owner).model_fields[name]
+        self.owner, self.path, self.section = owner, prefix + name, _kebab(prefix.rstrip("."))
+        self.description, self.default = field.description or "", getattr(owner, name, ...)  # `...` if there is none
+        self.many = get_origin(field.annotation) is tuple
+        self.kind: Any = field.annotation  # of one value, without its bounds: those the model checks
+        while get_origin(self.kind) not in (None, Literal):
+            self.kind = get_args(self.kind)[0]
+        self.choices = {str(choice): choice for choice in get_args(self.kind)}
+        one = " or ".join(map(repr, self.choices.values())) or self.kind.__name__.lower()
+        self.words = f"{one} values" if self.many else one
+        self.positional = name.upper() if any(isinstance(mark, Positional) for mark in field.metadata) else ""
+        self.flags = {} if self.positional else {_kebab(f"--{prefix}{name}"): True}  # with what each says of a bool
+        if self.kind is bool:
+            both = self.flags | {_kebab(f"--{prefix}no_{name}"): False}
+            self.flags = {flag: says for flag, says in both.items() if pairs or says is not self.default}
+
+    def value(self, name: str, texts: Sequence[str]) -> Any:
+        """What the texts after its name mean. Raises UsageError for too few, too many and for another type."""
+        if self.kind is bool:
+            if texts:
+                raise UsageError(f"{name}: found the value {texts[0]!r}, expected none: the flag itself says it")
+            return self.flags[name]
+        if not (texts or self.many):
+            raise UsageError(f"{name}: found no value, expected {self.words}")
+        convert = self.choices.__getitem__ if self.choices else TypeAdapter(self.kind).validate_strings
+        try:
+            values = tuple(map(convert, texts))
+        except (KeyError, ValidationError) as error:
+            raise UsageError(f"{name}: found {' '.join(texts)!r}, expected {self.words}") from error
+        return values if self.many else values[0]
 
 
-@contextmanager
-def _one_line_errors(given: Mapping[str, Sequence[str]], types: Mapping[str, Any]) -> Iterator[None]:
-    """Turns tyro's and pydantic's messages into a UsageError; --help passes."""
-    messages = io.StringIO()
-    try:
-        with redirect_stderr(messages):
-            yield
-    except ValidationError as error:
-        raise UsageError(_validation_line(error, "")) from error
-    except SystemExit as error:
-        if error.code in (0, None):
-            raise
-        raise UsageError(_rejection(error, messages.getvalue(), given, types)) from error
+def _with_flags(model: Model, argv: Sequence[str], program: str, description: str, *, pairs: bool) -> Model:
+    """`model` as `argv` changes it; `pairs`: a bool has both of its flags, not only the one that changes it."""
+    settings = list(_settings(model, pairs))
+    if _HELP.intersection(argv):
+        print(_help(settings, program, description), end="")
+        raise SystemExit(0)
+    return _replaced(model, _read(argv, settings))
 
 
-def _check_arguments(
-    arguments: Sequence[str],
-    types: Mapping[str, Any],
-    positional: Sequence[str] = (),
-    *,
-    needed: int = 0,
-    many: bool = False,
-) -> dict[str, Sequence[str]]:
-    """The values given for each flag. Raises UsageError for unknown flags and for too few or too many values.
+def _settings(model: BaseModel, pairs: bool, prefix: str = "") -> Iterator[_Setting]:
+    """Of `model` and of the models that its fields hold, which need not be of the types that the fields declare."""
+    for name in type(model).model_fields:
+        value = getattr(model, name, ...)
+        if isinstance(value, BaseModel):
+            yield from _settings(value, pairs, _inside(prefix, name))
+        elif not (isinstance(model, RunConfig) and name == "preset"):
+            yield _Setting(model, prefix, name, pairs=pairs)
 
-    Args:
-        types: of the value of each flag there is; bool flags take none, tuples any number.
-        positional: names of the arguments without a flag.
-        needed: how many of them must be there.
-        many: the last of them takes any number.
-    """
-    given: dict[str, Sequence[str]] = {}
-    loose: list[str] = []
-    if _HELP.intersection(arguments):
-        return given
-    for flag, values in _by_flag(arguments):
-        name = _kebab(flag)
-        if flag and name not in types:
-            raise UsageError(f"unknown flag: found {flag}{_nearest(name, types)}; --help lists all")
-        given[name] = values
-        if not flag:
-            loose += values
-        elif types[name] is bool:
-            if values and not positional:
-                raise UsageError(f"{flag}: found the value {values[0]!r}, expected none: the flag itself says it")
-            loose += values
-        elif get_origin(types[name]) is not tuple:
-            if not values:
-                raise UsageError(f"{flag}: found no value, expected {_type_words(types[name])}")
-            loose += values[1:]
-    if len(loose) < needed:
-        raise UsageError(f"{positional[len(loose)]}: found none, expected {' '.join(positional)} on the command line")
-    if len(loose) > len(positional) and not many:
-        raise UsageError(f"found {loose[len(positional)]!r}, expected a flag there or nothing; --help lists all flags")
+
+def _inside(prefix: str, name: str) -> str:
+    """The prefix of what is in a field; what makes up a run has none."""
+    return "" if prefix + name == "config" else f"{prefix}{name}."
+
+
+def _read(argv: Sequence[str], settings: Sequence[_Setting]) -> dict[str, Any]:
+    """The value of each setting that `argv` names, by its path. Raises UsageError."""
+    flags = {flag: setting for setting in settings for flag in setting.flags}
+    positional = {setting.positional: setting for setting in settings if setting.positional}
+    given: dict[str, Any] = {}
+    (_, loose), *flagged = _by_flag(argv)
+    for found, texts in flagged:
+        if (flag := _kebab(found)) not in flags:
+            raise UsageError(f"unknown flag: found {found}{_nearest(flag, flags)}; --help lists all")
+        setting = flags[flag]
+        if setting.path in given:
+            raise UsageError(f"--{_kebab(setting.path)}: found it twice, expected it once")
+        taken = len(texts) if setting.many else 0 if setting.kind is bool and positional else 1
+        given[setting.path] = setting.value(flag, texts[:taken])
+        loose += texts[taken:]
+    for name, setting in positional.items():
+        texts, loose = (loose, []) if setting.many else (loose[:1], loose[1:])
+        if texts:
+            given[setting.path] = setting.value(name, texts)
+    if loose:
+        raise UsageError(f"found {loose[0]!r}, expected a flag there or nothing; --help lists all flags")
+    for name, setting in (positional | flags).items():
+        if setting.default is ... and setting.path not in given:
+            raise UsageError(f"{name}: found none, expected {setting.words}")
     return given
 
 
@@ -183,22 +198,27 @@ def _by_flag(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     yield flag, values
 
 
-def _flag_types(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every flag that sets a field of `model` or of a model in it, with the type of its value."""
-    for name, field in type(model).model_fields.items():
-        value, kebab = getattr(model, name), _kebab(name)
-        if name == "config":  # of a Launch: its flags have no prefix
-            yield from _flag_types(value, prefix)
-        elif isinstance(value, BaseModel):
-            yield from _flag_types(value, f"{prefix}{kebab}.")
-        elif not (isinstance(model, RunConfig) and name == "preset"):
-            yield f"{prefix}{kebab}", field.annotation
-            if isinstance(value, bool):
-                yield f"{prefix}no-{kebab}", bool
+def _replaced(model: Model, given: Mapping[str, Any], prefix: str = "") -> Model:
+    """`model` with what is given. The models in it come first, so that each is validated as what it is."""
+    values = {}
+    for name in type(model).model_fields:
+        value = given.get(prefix + name, getattr(model, name, ...))
+        values[name] = _replaced(value, given, _inside(prefix, name)) if isinstance(value, BaseModel) else value
+    try:
+        return type(model).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path, message = prefix + ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        if not path:  # of settings that do not go together; the message begins with one of them
+            raise UsageError(f"--{_kebab(message)}") from error
+        if first["type"] != "value_error":
+            expected = re.sub("^Input should be (a )?(valid )?", "", message)
+            message = f"found {first['input']!r}, expected {expected}"
+        raise UsageError(f"--{_kebab(path.rstrip('.'))}: {message}") from error
 
 
 def _kebab(name: str) -> str:
-    """As tyro writes flags: an underscore at the end (lambda_) stays."""
+    """As flags are written; an underscore at the end (lambda_) stays."""
     return re.sub("_(?=[a-z])", "-", name)
 
 
@@ -211,36 +231,23 @@ def _nearest(found: str, known: Iterable[str]) -> str:
     return ""
 
 
-def _rejection(error: SystemExit, boxed: str, given: Mapping[str, Sequence[str]], types: Mapping[str, Any]) -> str:
-    """Why tyro exited, as one line; it says so in a box of several lines."""
-    lines = (line.strip("│ ") for line in boxed.splitlines() if line.startswith("│"))
-    text = " ".join(itertools.takewhile(lambda line: not line or set(line) != {"─"}, lines))
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, ValidationError):
-        cause = cause.__context__
-    if cause and (model := re.match(r"Error parsing (?:__tyro-dummy-inner__\.)?(?:config\.)?(\S+):", text)):
-        return _validation_line(cause, f"{model[1]}.")
-    if flag := next((flag for flag in re.findall(r"--[A-Za-z][\w.-]*", text) if flag in given), None):
-        return f"{flag}: found {' '.join(given[flag])!r}, expected {_type_words(types[flag])}"
-    return text or "the command line could not be read; --help shows how"
-
-
-def _validation_line(error: ValidationError, model: str) -> str:
-    first = error.errors()[0]
-    path, message = (model + ".".join(map(str, first["loc"]))).strip("."), first["msg"].removeprefix("Value error, ")
-    if not path:  # of settings that do not go together; the message begins with one of them
-        return f"--{_kebab(message)}"
-    flag = f"--{_kebab(path)}"
-    if first["type"] == "value_error":
-        return f"{flag}: {message}"
-    return f"{flag}: found {first['input']!r}, expected {re.sub('^Input should be (a )?(valid )?', '', first['msg'])}"
-
-
-def _type_words(annotation: Any) -> str:
-    """int; int values; 'cpu' or 'cuda'."""
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return " or ".join(repr(choice) for choice in arguments)
-    if get_origin(annotation) is tuple:
-        return f"{_type_words(arguments[0])} values"
-    return _type_words(arguments[0]) if arguments else annotation.__name__.lower()
+def _help(settings: Sequence[_Setting], program: str, description: str) -> str:
+    """In one group for each model."""
+    positional = [setting.positional + " ..." * setting.many for setting in settings if setting.positional]
+    usage = " ".join([program, *positional, "[--flag value ...]"])
+    layout = partial(argparse.HelpFormatter, width=100)
+    parser = argparse.ArgumentParser(usage=usage, description=description, formatter_class=layout)
+    add = {"": parser.add_argument}
+    for setting in settings:
+        if setting.section not in add:
+            add[setting.section] = parser.add_argument_group(setting.section, setting.owner.__doc__).add_argument
+        value: dict[str, Any] = {"action": "store_true"}
+        if setting.kind is not bool:
+            metavar = None if setting.choices else setting.positional or setting.kind.__name__.upper()
+            value = {"nargs": "*" if setting.many else None, "choices": setting.choices or None, "metavar": metavar}
+        default = setting.default
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        note = "" if default is None else " (required)" if default is ... else f" (default: {shown or 'none'})"
+        text = (setting.description + note).strip().replace("%", "%%")
+        add[setting.section](*(setting.flags or [setting.positional]), help=text, **value)
+    return parser.format_help()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
 from pydantic import NonNegativeInt
 
 from actors.config import EnvironmentConfig, EvaluationConfig, GymConfig
@@ -25,7 +24,7 @@ from cluster.this_process import TORCH_IS_LOADED, prepare
 from learners.config import Config
 from pipeline import schedule
 from pipeline.checkpoint import Checkpoints
-from pipeline.cli import command, parse_arguments
+from pipeline.cli import Positional, command, parse_arguments
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
@@ -42,12 +41,12 @@ if TYPE_CHECKING:
 class Arguments(Config):
     """Plays whole episodes with the agent of a run's last commit, and writes down what each of them scored."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[Path, Positional()]
     """What `python -m pipeline.train` wrote."""
     episodes: NonNegativeInt = 0
     """Of each seed; 0: as many as the protocol plays after the last iteration."""
     seeds: tuple[NonNegativeInt, ...] = ()
-    """Of the games and of what the agent draws; default: the run's own, as in its scores.json."""
+    """Of the games and of what the agent draws; none: the run's own, as in its scores.json."""
     protocol: Literal["published", "run"] = "published"
     """The published one of the run's algorithm and kind of game, where there is one; or what the run itself was
     configured to."""

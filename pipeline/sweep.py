@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 from cluster.errors import LostError
 from learners.config import Config
-from pipeline.cli import FAILURE_EXIT_CODE, command, parse_arguments
+from pipeline.cli import FAILURE_EXIT_CODE, Positional, command, parse_arguments
 from pipeline.manifest import Manifest, PlannedRun
 from pipeline.placement import layout_of
 from pipeline.run_status import RunStatus
@@ -55,9 +53,9 @@ class Arguments(Config):
     "stop" asks all running jobs to end; what they have committed stays.
     """
 
-    action: Annotated[Literal["submit", "status", "resume", "stop"], tyro.conf.Positional]
+    action: Annotated[Literal["submit", "status", "resume", "stop"], Positional()]
     """What to do."""
-    manifest: Annotated[Path, tyro.conf.Positional]
+    manifest: Annotated[Path, Positional()]
     """A TOML file."""
     address: str = os.environ.get("RAY_API_SERVER_ADDRESS", DEFAULT_ADDRESS)
     """Of the cluster's dashboard; by default RAY_API_SERVER_ADDRESS, else this machine's."""

@@ -12,10 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from learners.config import Config
-from pipeline.cli import command, parse_arguments
+from pipeline.cli import Positional, command, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.run_dir import METRICS_FILE, RunDirectory, run_name
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 class Arguments(Config):
     """Checks every stored byte of a run and counts its steps."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[Path, Positional()]
     """What `python -m pipeline.train` wrote."""
     digest: bool = False
     """Also print one hash of the run's logical content: transitions, weights, optimisers, metrics, scores. It does not

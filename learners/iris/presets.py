@@ -251,7 +251,7 @@ PRESETS = {
         {**DEBUG_RUN, "env": {"kind": "atari", "game": "Breakout", "evaluation_max_frames": 200}},
     ),
     "gym": Preset(
-        "Any Gymnasium id with image observations and Discrete actions: --env.id module:Name-v0.",
+        "Any Gymnasium id with images and Discrete actions: --env.id module:Name-v0.",
         {
             "iterations": 100,
             "algorithm": _small_iris(

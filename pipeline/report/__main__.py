@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from learners.config import Config
-from pipeline.cli import command, parse_arguments
+from pipeline.cli import Positional, command, parse_arguments
 from pipeline.errors import UsageError
 
 PROGRAM = "python -m pipeline.report"
@@ -25,7 +23,7 @@ PROGRAM = "python -m pipeline.report"
 class Arguments(Config):
     """Joins the scores of finished runs, and of others' files, with published ones of the Atari 100k benchmark."""
 
-    directories: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    directories: Annotated[tuple[Path, ...], Positional()] = ()
     """Of runs, or with runs somewhere below."""
     out: Path
     """Directory to write to; what a report has written there before is replaced."""

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = (
     *("ale_py", "crafter", "gymnasium", "imageio", "matplotlib", "PIL", "pyarrow", "ray", "rich", "safetensors"),
-    *("tensorboard", "torchvision", "tyro"),
+    *("tensorboard", "torchvision"),
 )
 BARE = f"""
 import importlib, sys

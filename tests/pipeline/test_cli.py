@@ -9,17 +9,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Any, Self
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, PositiveInt, model_validator
 
 from cluster.errors import ClusterError
-from pipeline.cli import Launch, command, parse, parse_arguments
+from learners.config import Config
+from pipeline.cli import Launch, Positional, command, parse, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.presets import DEBUG, PRESETS
+from pipeline.presets import PRESETS, preset
 from pipeline.verify import Arguments
 
+DEBUG = preset("debug")
 ROOT = Path(__file__).resolve().parents[2]
 ALL_PRESETS = "iris-atari100k, iris-crafter, demo, atari-small, catch, debug, debug-atari, gym"
 
@@ -31,14 +34,31 @@ MISTAKES = {
     "--seed 3 debug": ["preset: found '--seed'", "as the first argument", ALL_PRESETS],
     # Flags that do not exist.
     "debug --sede 3": ["found --sede", "did you mean --seed?", "--help"],
-    "debug --learning-rate 1": ["found --learning-rate", "did you mean --actor-critic.training.learning-rate?"],
-    "debug --world-model.tokenizer.gird-size 4": ["found --world-model.tokenizer.gird-size", "tokenizer.grid-size?"],
+    "debug --learning-rate 1": [
+        "found --learning-rate",
+        "did you mean --algorithm.actor-critic.training.learning-rate?",
+    ],
+    "debug --algorithm.tokenizer.gird-size 4": ["found --algorithm.tokenizer.gird-size", "tokenizer.grid-size?"],
     "debug --config.seed 1": ["found --config.seed", "did you mean --seed?"],
-    "debug --actor-critic.lambda 0.9": ["found --actor-critic.lambda;", "did you mean --actor-critic.lambda_?"],
+    "debug --algorithm.actor-critic.lambda 0.9": [
+        "found --algorithm.actor-critic.lambda;",
+        "did you mean --algorithm.actor-critic.lambda_?",
+    ],
     "debug --no-dataset.truncation-is-end": ["found --no-dataset.truncation-is-end", "truncation-is-end?"],
     "debug --env.game Pong": ["found --env.game", "--help lists all"],
     "debug --preset other": ["found --preset", "--help lists all"],
     "debug -s": ["found -s", "--help lists all"],
+    "debug --iteration 3": ["found --iteration", "did you mean --iterations?"],
+    # Flags that are there twice.
+    "debug --seed 1 --seed 1": ["--seed: found it twice, expected it once"],
+    "debug --log-every 1 --log_every=2": ["--log-every: found it twice, expected it once"],
+    "debug --algorithm.actor-critic.channels 4 5 --algorithm.actor-critic.channels 6": [
+        "--algorithm.actor-critic.channels: found it twice"
+    ],
+    "debug --dataset.truncation-is-end --dataset.no-truncation-is-end": [
+        "--dataset.truncation-is-end: found it twice, expected it once"
+    ],
+    "debug --in-process --in-process": ["--in-process: found it twice, expected it once"],
     # Too few and too many values.
     "debug --seed": ["--seed: found no value, expected int"],
     "debug --seed --iterations 2": ["--seed: found no value, expected int"],
@@ -55,28 +75,34 @@ MISTAKES = {
     "debug --seed=": ["--seed: found '', expected int"],
     "debug --iterations 1e3": ["--iterations: found '1e3', expected int"],
     "debug --collection.epsilon none": ["--collection.epsilon: found 'none', expected float"],
-    "debug --actor-critic.channels 8 x": ["--actor-critic.channels: found '8 x', expected int values"],
+    "debug --algorithm.actor-critic.channels 8 x": [
+        "--algorithm.actor-critic.channels: found '8 x', expected int values"
+    ],
     # Values that are not allowed.
     "debug --cluster.device tpu": ["--cluster.device: found 'tpu', expected 'auto' or 'cpu' or 'cuda'"],
-    "debug --world-model.tokenizer.grid-size 3": ["tokenizer.grid-size: found '3', expected 2 or 4 or 8"],
+    "debug --algorithm.tokenizer.grid-size 3": ["tokenizer.grid-size: found '3', expected 2 or 4 or 8"],
     "debug --env.kind atari": ["--env.kind: found 'atari', expected 'catch'"],
     "debug --seed -1": ["--seed: found -1, expected greater than or equal to 0"],
     "debug --env.rows 0": ["--env.rows: found 0, expected greater than or equal to 2"],
     "debug --collection.epsilon 2": ["--collection.epsilon: found 2.0, expected less than or equal to 1"],
     "debug --evaluation.temperature nan": ["--evaluation.temperature: found nan, expected finite number"],
-    "debug --actor-critic.horizon 1": ["--actor-critic.horizon: found 1, expected greater than or equal to 2"],
-    "debug --actor-critic.channels 8 -1": ["--actor-critic.channels.1: found -1, expected greater than 0"],
-    "debug --world-model.transformer.training.batch-size 0": ["transformer.training.batch-size: found 0, expected"],
-    "debug --world-model.tokenizer.width 9": ["--world-model.tokenizer:", "found 4 and 9", "must divide width"],
+    "debug --algorithm.actor-critic.horizon 1": [
+        "--algorithm.actor-critic.horizon: found 1, expected greater than or equal to 2"
+    ],
+    "debug --algorithm.actor-critic.channels 8 -1": [
+        "--algorithm.actor-critic.channels.1: found -1, expected greater than 0"
+    ],
+    "debug --algorithm.world-model.training.batch-size 0": ["world-model.training.batch-size: found 0, expected"],
+    "debug --algorithm.tokenizer.width 9": ["--algorithm.tokenizer:", "found 4 and 9", "must divide width"],
     "debug --cluster.acting-on pool": ["--cluster.acting-on: found 'pool', expected a label as name=value"],
     "debug --cluster.acting-on a=b": ["--cluster: acting_on: found 'a=b' and acting beside, expected acting spread"],
     "debug --cluster.data-parallel 2 --cluster.gpu-share 0.5": [
         "--cluster: data_parallel: found 2 and gpu_share 0.5, expected 1"
     ],
     "debug --cluster.data-parallel 3": [
-        "--cluster.data-parallel: found 3, expected a divisor of world-model.tokenizer.training.batch-size, 4"
+        "--cluster.data-parallel: found 3, expected a divisor of algorithm.tokenizer.training.batch-size, 4"
     ],
-    "debug --world-model.transformer.heads 3": ["--world-model.transformer:", "found 3 and 32", "must divide"],
+    "debug --algorithm.world-model.heads 3": ["--algorithm.world-model:", "found 3 and 32", "must divide"],
     "debug --iterations -1": ["--iterations: found -1, expected greater than or equal to 0"],
     "debug --iterations 99999999999999999999999x": ["--iterations: found '99999999999999999999999x', expected int"],
     "debug --log-every 0": ["--log-every: found 0, expected greater than 0"],
@@ -89,22 +115,30 @@ MISTAKES = {
     "debug --collection.num-collectors 0": ["--collection.num-collectors: found 0, expected greater than 0"],
     "debug --collection.steps-per-iteration 0": ["--collection.steps-per-iteration: found 0, expected greater than 0"],
     "debug --evaluation.episodes 0": ["--evaluation.episodes: found 0, expected greater than 0"],
+    "debug --evaluation.epsilon -1e-4": ["--evaluation.epsilon: found -0.0001, expected greater than or equal to 0"],
     "debug --evaluation.epsilon -0.1": ["--evaluation.epsilon: found -0.1, expected greater than or equal to 0"],
-    "debug --actor-critic.discount 1.5": ["--actor-critic.discount: found 1.5, expected less than or equal to 1"],
-    "debug --actor-critic.training.learning-rate inf": [
-        "--actor-critic.training.learning-rate: found inf, expected finite number"
+    "debug --algorithm.actor-critic.discount 1.5": [
+        "--algorithm.actor-critic.discount: found 1.5, expected less than or equal to 1"
     ],
-    "debug --actor-critic.training.learning-rate 0": ["learning-rate: found 0.0, expected greater than 0"],
-    "debug --world-model.transformer.dropout 1.1": ["transformer.dropout: found 1.1, expected less than or equal to 1"],
-    "debug --world-model.tokenizer.vocab-size 0": ["tokenizer.vocab-size: found 0, expected greater than 0"],
+    "debug --algorithm.actor-critic.training.learning-rate inf": [
+        "--algorithm.actor-critic.training.learning-rate: found inf, expected finite number"
+    ],
+    "debug --algorithm.actor-critic.training.learning-rate 0": ["learning-rate: found 0.0, expected greater than 0"],
+    "debug --algorithm.world-model.dropout 1.1": ["world-model.dropout: found 1.1, expected less than or equal to 1"],
+    "debug --algorithm.tokenizer.vocab-size 0": ["tokenizer.vocab-size: found 0, expected greater than 0"],
     "debug --learner.precision float16": ["--learner.precision: found 'float16', expected 'float32' or 'bfloat16'"],
     "iris-atari100k --env.game Pnog": ["--env.game:", "found 'Pnog'", "nearest name 'Pong'"],
 }
 
+
+def algorithm_of(launch: Launch) -> Any:
+    """Whose fields are those of the preset's algorithm."""
+    return launch.config.algorithm
+
+
 GOOD: dict[str, Callable[[Launch], object]] = {
     "debug --seed 7": lambda launch: launch.config.seed == 7,
     "debug --seed=7": lambda launch: launch.config.seed == 7,
-    "debug --seed 1 --seed 7": lambda launch: launch.config.seed == 7,
     "debug --run-dir some/where": lambda launch: launch.run_dir == Path("some/where"),
     "debug --run-dir=-odd": lambda launch: launch.run_dir == Path("-odd"),
     "debug": lambda launch: launch == Launch(config=DEBUG, run_dir=None),
@@ -112,20 +146,26 @@ GOOD: dict[str, Callable[[Launch], object]] = {
     "debug --dataset.truncation-is-end": lambda launch: launch.config.dataset.truncation_is_end is True,
     "debug --dataset.no-truncation-is-end": lambda launch: launch.config.dataset.truncation_is_end is False,
     "debug --dataset.no_truncation_is_end": lambda launch: launch.config.dataset.truncation_is_end is False,
-    "debug --actor-critic.channels 4 5 6 7": lambda launch: launch.config.actor_critic.channels == (4, 5, 6, 7),
-    "debug --actor-critic.lambda_ 0.5": lambda launch: launch.config.actor_critic.lambda_ == 0.5,
-    "debug --actor_critic.burn_in 0": lambda launch: launch.config.actor_critic.burn_in == 0,
-    "debug --cluster.device cpu": lambda launch: launch.config.cluster.device == "cpu",
-    "debug --world-model.tokenizer.attention-resolutions": lambda launch: (
-        launch.config.world_model.tokenizer.attention_resolutions == ()
+    "debug --algorithm.actor-critic.channels 4 5 6 7": lambda launch: (
+        algorithm_of(launch).actor_critic.channels == (4, 5, 6, 7)
     ),
-    "debug --world-model.tokenizer.training.learning-rate 3e-4": lambda launch: (
-        launch.config.world_model.tokenizer.training.learning_rate == 3e-4
-        and launch.config.world_model.transformer.training == DEBUG.world_model.transformer.training
+    "debug --algorithm.actor-critic.lambda_ 0.5": lambda launch: algorithm_of(launch).actor_critic.lambda_ == 0.5,
+    "debug --algorithm.actor_critic.burn_in 0": lambda launch: algorithm_of(launch).actor_critic.burn_in == 0,
+    "debug --cluster.device cpu": lambda launch: launch.config.cluster.device == "cpu",
+    "debug --algorithm.tokenizer.attention-resolutions": lambda launch: (
+        algorithm_of(launch).tokenizer.attention_resolutions == ()
+    ),
+    "debug --algorithm.tokenizer.training.learning-rate 3e-4": lambda launch: (
+        algorithm_of(launch).tokenizer.training.learning_rate == 3e-4
+        and algorithm_of(launch).world_model.training == algorithm_of(Launch(config=DEBUG)).world_model.training
     ),
     "iris-atari100k --env.game=Breakout --iterations 0": lambda launch: (
         (launch.config.game, launch.config.iterations) == ("Breakout", 0)
     ),
+    "debug --algorithm.tokenizer.perceptual-weights ' 1e3'": lambda launch: (
+        algorithm_of(launch).tokenizer.perceptual_weights == " 1e3"
+    ),
+    "debug --no-accept-loss": lambda launch: launch.accept_loss is False,
     "gym --env.id module.sub:Name-v0": lambda launch: launch.config.game == "module.sub:Name-v0",
 }
 
@@ -159,14 +199,93 @@ def test_help_lists_flags_and_is_no_error(line: list[str], capsys: pytest.Captur
         parse(line, "train")
     assert left.value.code in (0, None)
     shown = capsys.readouterr().out
-    expected = ["--seed INT", "--run-dir", "--actor-critic.horizon"] if line[0] == "debug" else list(PRESETS)
+    expected = ["--seed INT", "--run-dir", "--algorithm.actor-critic.horizon"] if line[0] == "debug" else list(PRESETS)
     assert [words for words in expected if words not in shown] == []
     assert "--preset" not in shown
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_help_of_a_preset_tells_of_every_setting_its_flag_value_and_meaning(
+    name: str, capsys: pytest.CaptureFixture[str]
+):
+    description, config = PRESETS[name]
+    shown = help_of(lambda: parse([name, "--help"], "train"), capsys)
+    told = "".join(shown.split())  # wherever its lines break
+    flags = [flag for flag, *_ in _flags(config, "--")]
+    assert [flag for flag in flags if f" {flag}" not in shown] == []
+    assert [words for words in (description, *_meanings(config)) if "".join(words.split()) not in told] == []
+    assert "--iterations INT Of collecting and training".replace(" ", "") in told
+    assert f"0 only builds the networks. (default: {config.iterations})".replace(" ", "") in told
+    assert "--cluster.device{auto,cpu,cuda}" in told
+    assert "--algorithm.actor-critic.channels[INT...]" in told
+
+
+def test_help_without_a_preset_describes_every_preset(capsys: pytest.CaptureFixture[str]):
+    told = "".join(help_of(lambda: parse(["--help"], "train"), capsys).split())
+    assert [name for name, (words, _) in PRESETS.items() if name + "".join(words.split()) not in told] == []
+
+
+class Part(Config):
+    """A part."""
+
+
+class WidePart(Part):
+    """A part of some width."""
+
+    width: PositiveInt = 3
+    """Of the part."""
+    even: bool = True
+
+    @model_validator(mode="after")
+    def _is_even(self) -> Self:
+        if self.even and self.width % 2:
+            raise ValueError(f"width: found {self.width}, expected an even number")
+        return self
+
+
+class Tool(Config):
+    """A tool."""
+
+    part: Part = WidePart(width=4)
+    directories: Annotated[tuple[Path, ...], Positional()] = ()
+    limit: float | None = None
+    """In % of all."""
+    retry: bool = True
+
+
+def test_a_field_has_the_flags_of_what_it_holds_rather_than_of_what_it_is_declared_to_hold(
+    capsys: pytest.CaptureFixture[str],
+):
+    found = parse_arguments(Tool, ["--part.width", "3", "--part.no-even"], "tool")
+    assert found == Tool(part=WidePart(width=3, even=False))
+    with pytest.raises(UsageError, match=r"^--part: width: found 3, expected an even number$"):
+        parse_arguments(Tool, ["--part.width", "3"], "tool")
+    with pytest.raises(UsageError, match=r"^--part.width: found 0, expected greater than 0$"):
+        parse_arguments(Tool, ["--part.width", "0"], "tool")
+    assert "part:\n  A part of some width.\n\n  --part.width INT" in help_of(
+        lambda: parse_arguments(Tool, ["-h"], "tool"), capsys
+    )
+
+
+def test_arguments_without_a_flag_stand_on_both_sides_of_flags():
+    found = parse_arguments(Tool, ["a", "--limit", "-1e-4", "b", "--no-retry", "c"], "tool")
+    assert found == Tool(directories=(Path("a"), Path("b"), Path("c")), limit=-1e-4, retry=False)
+
+
+def test_a_bool_of_a_tool_has_only_the_flag_that_changes_it(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(UsageError, match="found --retry; did you mean --no-retry"):
+        parse_arguments(Tool, ["--retry"], "tool")
+    shown = help_of(lambda: parse_arguments(Tool, ["--help"], "tool"), capsys)
+    assert "usage: tool DIRECTORIES ... [--flag value ...]" in shown
+    assert "--limit FLOAT     In % of all.\n" in shown
+    assert " --retry" not in shown
+
+
 VERIFY_MISTAKES = {
-    "": ["RUN_DIR: found none, expected RUN_DIR"],
-    "--digest": ["RUN_DIR: found none, expected RUN_DIR"],
+    "": ["RUN_DIR: found none, expected path"],
+    "--digest": ["RUN_DIR: found none, expected path"],
+    "run --digest --digest": ["--digest: found it twice, expected it once"],
+    "run --no-digest": ["found --no-digest", "did you mean --digest?"],
     "run other": ["found 'other', expected a flag"],
     "run --digset": ["found --digset", "did you mean --digest?"],
     "run --digest=yes": ["found 'yes', expected a flag"],
@@ -231,6 +350,26 @@ def test_output_that_nobody_reads_to_the_end_leaves_no_traceback(line: str, unbu
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+def help_of(asked: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """What is shown, in lines of at most 100 columns."""
+    with pytest.raises(SystemExit) as left:
+        asked()
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    return shown
+
+
+def _meanings(model: BaseModel) -> Iterator[str]:
+    """The docstrings of all models in `model`, and of their fields."""
+    for name, field in type(model).model_fields.items():
+        if isinstance(value := getattr(model, name), BaseModel):
+            yield type(value).__doc__ or ""
+            yield from _meanings(value)
+        elif name != "preset":
+            yield field.description or ""
+
+
 def _flags(model: BaseModel, prefix: str) -> Iterator[list[str]]:
     """Flag and values for every field, as they are in `model`."""
     for name in type(model).model_fields:
@@ -268,3 +407,16 @@ def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2_before_anythin
     assert [each[:7] for each in said] == ["error: "]
     assert not {"ray", "torch"} & {each.rpartition("|")[2].strip() for each in imports}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["train --help", "train debug --help", "verify --help", "evaluate --help", "sweep --help", "report --help"],
+)
+def test_help_loads_nothing_heavy(line: str):
+    command = [sys.executable, "-X", "importtime", "-m", *f"pipeline.{line}".split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout[:6]) == (0, "usage:")
+    loaded = {each.rpartition("|")[2].strip() for each in done.stderr.splitlines()}
+    assert "argparse" in loaded
+    assert not {"ray", "torch", "numpy", "gymnasium", "matplotlib"} & loaded

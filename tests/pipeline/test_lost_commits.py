@@ -22,7 +22,7 @@ FLAGS = (
     *("--iterations", "4", "--inspect-every", "1", "--evaluation.every", "1", "--evaluation.num-evaluators", "2"),
     *("--evaluation.episodes", "4", "--evaluation.final-episodes", "4", "--collection.num-collectors", "2"),
 )
-OVERLAPPED = ("--schedule", "overlapped", "--collection.num-collectors", "2")
+OVERLAPPED = ("--schedule", "overlapped")
 COMMANDS: dict[str, Callable[[Path], int]] = {
     "train": lambda run: train.main(["debug", *FLAGS, "--run-dir", str(run)]),
     "verify": lambda run: verify.main([str(run)]),
@@ -173,7 +173,7 @@ def test_the_mark_comes_back_as_soon_as_the_run_goes_on(run: Path, monkeypatch: 
     unmarked(run)
     monkeypatch.setattr(FakeLearner, "train", lambda *_: (_ for _ in ()).throw(Crash))
     with pytest.raises(Crash):
-        play_locally(run, config_of(*FLAGS, "--iterations", "5"))
+        play_locally(run, config_of(*FLAGS).model_copy(update={"iterations": 5}))
     assert (run / "committed.txt").exists()
 
 
