@@ -9,7 +9,16 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 if TYPE_CHECKING:
     from learners.algorithm import Algorithm
@@ -77,7 +86,14 @@ class AlgorithmConfig(Config):
     """Base of an algorithm's settings; `learners/catalogue.py` knows all kinds."""
 
     kind: str
-    """Name of the algorithm, which a subclass gives by default."""
+    """Name of the algorithm: that which its subclass has by default."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_its_own(cls, kind: str) -> str:
+        if kind != (own := cls.model_fields["kind"].default):
+            raise ValueError(f"found {kind!r}, expected {own!r}: another algorithm is another preset")
+        return kind
 
     @property
     @abstractmethod
