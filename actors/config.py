@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    field_validator,
+)
 
 from actors.envs.games import check_game
-from learners.config import FRAME_SIZE, MAY_CHANGE, Config, Probability
+from learners.config import FRAME_SIZE, MAY_CHANGE, Config, KindConfig, Kinds, Probability
 
 if TYPE_CHECKING:
     from actors.envs.environment import Environment
@@ -18,10 +27,23 @@ ALE_MAX_FRAMES = 108_000
 """Raw frames after which the `NoFrameskip-v4` ids end a game: half an hour of play at 60 Hz."""
 
 
-class AtariConfig(Config):
+class EnvironmentConfig(KindConfig):
+    """Base of an environment's settings."""
+
+    @property
+    @abstractmethod
+    def evaluation_protocol(self) -> Protocol:
+        """All of an evaluation that these settings decide, for who reads a score."""
+
+    @abstractmethod
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        """The environment, for training or as it is played to score a policy. Raises ValueError if there is none."""
+
+
+class AtariConfig(EnvironmentConfig):
     """Atari by the published protocol: `{game}NoFrameskip-v4`, no sticky actions, minimal action set."""
 
-    kind: Literal["atari"] = "atari"
+    kind: str = "atari"
     game: str = "Pong"
     """CamelCase name, as in `PongNoFrameskip-v4`."""
     frame_skip: PositiveInt = 4
@@ -42,7 +64,6 @@ class AtariConfig(Config):
 
     @property
     def evaluation_protocol(self) -> Protocol:
-        """All of an evaluation that these settings decide, for who reads a score."""
         return {
             "environment": "NoFrameskip-v4",
             "action set": "minimal",
@@ -59,10 +80,10 @@ class AtariConfig(Config):
         return Atari(self, seed, evaluation=evaluation)
 
 
-class CrafterConfig(Config):
+class CrafterConfig(EnvironmentConfig):
     """Crafter (Hafner 2021) with reward."""
 
-    kind: Literal["crafter"] = "crafter"
+    kind: str = "crafter"
     max_steps: PositiveInt = 10_000
     """Time limit in agent steps, training and evaluation alike."""
 
@@ -76,10 +97,10 @@ class CrafterConfig(Config):
         return Crafter(self, seed)
 
 
-class CatchConfig(Config):
+class CatchConfig(EnvironmentConfig):
     """Catch (bsuite): a ball falls down a 10×5 board, the paddle in the bottom row must be under it; reward ±1."""
 
-    kind: Literal["catch"] = "catch"
+    kind: str = "catch"
     rows: Annotated[int, Field(ge=2, le=FRAME_SIZE)] = 10
     """At least two, so that there is a fall; no cell is smaller than a pixel."""
     columns: Annotated[int, Field(ge=1, le=FRAME_SIZE)] = 5
@@ -94,10 +115,10 @@ class CatchConfig(Config):
         return Catch(self, seed)
 
 
-class GymConfig(Config):
+class GymConfig(EnvironmentConfig):
     """Any Gymnasium environment with image observations and Discrete actions."""
 
-    kind: Literal["gym"] = "gym"
+    kind: str = "gym"
     id: str = ""
     """Gymnasium id, `module:Name-v0` to import the module that registers it."""
 
@@ -116,7 +137,10 @@ class GymConfig(Config):
         return Gym(self, seed)
 
 
-EnvironmentConfig = Annotated[AtariConfig | CrafterConfig | CatchConfig | GymConfig, Field(discriminator="kind")]
+ENVIRONMENTS: Kinds[EnvironmentConfig] = Kinds(lambda: (AtariConfig, CrafterConfig, CatchConfig, GymConfig))
+"""Where a module registers an environment of its own."""
+AnyEnvironment = Annotated[SerializeAsAny[EnvironmentConfig], BeforeValidator(ENVIRONMENTS.choose)]
+"""Type of a field that holds the settings of some environment."""
 
 
 class CollectionConfig(Config):

@@ -5,18 +5,16 @@ What is imported here is settings; an algorithm's networks are loaded when its c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+from pydantic import BeforeValidator, SerializeAsAny
 
-from learners.config import AlgorithmConfig
+from learners.config import AlgorithmConfig, Kinds
 
 _FOLDERS = ("iris",)
 """Of `learners/`; each has a `config` with the settings and `presets`."""
-_foreign: dict[str, type[AlgorithmConfig]] = {}
 
 
 class Preset(NamedTuple):
@@ -29,44 +27,29 @@ class Preset(NamedTuple):
     """Whether the algorithm's authors published scores under just this protocol."""
 
 
-def register(config: type[AlgorithmConfig]) -> type[AlgorithmConfig]:
-    """Makes an algorithm known that lies outside `learners/`, by the default of its `kind`; usable as a decorator.
+def register(config: type[AlgorithmConfig]) -> None:
+    """Makes an algorithm known that lies outside `learners/`, by the default of its `kind`.
 
     Raises ValueError if there is another of that kind.
     """
-    kind = config.model_fields["kind"].default
-    if not isinstance(kind, str) or kinds().get(kind, config) is not config:
-        raise ValueError(f"{config.__name__}: found kind {kind!r}, expected a name of its own")
-    _foreign[kind] = config
-    return config
+    KINDS.register(config)
 
 
-def kinds() -> dict[str, type[AlgorithmConfig]]:
-    """Kind -> class of its settings."""
-    ours = [import_module(f"learners.{folder}.config").CONFIG for folder in _FOLDERS]
-    return {each.model_fields["kind"].default: each for each in ours} | _foreign
+def add_presets(presets: Mapping[str, Preset]) -> None:
+    """Makes runs known by name. Raises ValueError if there is one of that name."""
+    for name, preset in presets.items():
+        if PRESETS.setdefault(name, preset) is not preset:
+            raise ValueError(f"found a preset {name!r} already, expected a name of its own")
 
 
-def presets() -> dict[str, Preset]:
-    """All presets of our own algorithms."""
-    return {
-        name: preset
-        for folder in _FOLDERS
-        for name, preset in import_module(f"learners.{folder}.presets").PRESETS.items()
-    }
+def _of_folders(name: str) -> list[Any]:
+    return [getattr(import_module(f"learners.{folder}.{name.lower()}"), name) for folder in _FOLDERS]
 
 
-def _of_its_kind(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    known = kinds()
-    if (kind := value.get("kind")) not in known:
-        words = f"found the kind {kind!r}, expected one of {', '.join(known)}"
-        raise ValueError(f"{words}, or --allow-module with the module that registers it")
-    if info.mode == "json":  # where tuples are lists
-        return known[kind].model_validate_json(json.dumps(value))
-    return known[kind].model_validate(value)
-
-
-AnyAlgorithm = Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(_of_its_kind)]
+KINDS: Kinds[AlgorithmConfig] = Kinds(lambda: _of_folders("CONFIG"))
+AnyAlgorithm = Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(KINDS.choose)]
 """Type of a field that holds the settings of some algorithm."""
+PRESETS: dict[str, Preset] = {}
+"""Of all algorithms, by name."""
+for _presets in _of_folders("PRESETS"):
+    PRESETS |= _presets

@@ -5,9 +5,10 @@ Imports neither torch nor numpy: a command line can show its help without loadin
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -17,12 +18,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
 )
 
 if TYPE_CHECKING:
     from learners.algorithm import Algorithm
 
+Kind = TypeVar("Kind", bound="KindConfig")
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 FRAME_SIZE = 64
 """Frames are 3 × FRAME_SIZE × FRAME_SIZE, uint8 at rest."""
@@ -82,18 +85,53 @@ class Gate(Config):
         return value is not None and (value > self.threshold if self.above else value < self.threshold)
 
 
-class AlgorithmConfig(Config):
-    """Base of an algorithm's settings; `learners/catalogue.py` knows all kinds."""
+class KindConfig(Config):
+    """Base of settings of which there are several kinds, ours and others'; the kind tells which class they are of."""
 
     kind: str
-    """Name of the algorithm: that which its subclass has by default."""
+    """Of the settings: that which their class has by default."""
 
     @field_validator("kind")
     @classmethod
     def _is_its_own(cls, kind: str) -> str:
         if kind != (own := cls.model_fields["kind"].default):
-            raise ValueError(f"found {kind!r}, expected {own!r}: another algorithm is another preset")
+            raise ValueError(f"found {kind!r}, expected {own!r}: another kind is another preset")
         return kind
+
+
+class Kinds(Generic[Kind]):
+    """The classes of settings that can stand in one place, by their kind."""
+
+    def __init__(self, ours: Callable[[], Iterable[type[Kind]]]) -> None:
+        """`ours` is asked when somebody wants to know."""
+        self._ours = ours
+        self._foreign: list[type[Kind]] = []
+
+    def register(self, config: type[Kind]) -> None:
+        """Makes a class known that is not ours. Raises ValueError if there is another of that kind."""
+        kind = config.model_fields["kind"].default
+        if not isinstance(kind, str) or self.known().get(kind, config) is not config:
+            raise ValueError(f"{config.__name__}: found kind {kind!r}, expected a name of its own")
+        self._foreign.append(config)
+
+    def known(self) -> dict[str, type[Kind]]:
+        return {each.model_fields["kind"].default: each for each in (*self._ours(), *self._foreign)}
+
+    def choose(self, value: Any, info: ValidationInfo) -> Any:
+        """For a BeforeValidator: settings in a mapping become those of their kind."""
+        if not isinstance(value, Mapping):
+            return value
+        known = self.known()
+        if (kind := value.get("kind")) not in known:
+            words = f"found the kind {kind!r}, expected one of {', '.join(known)}"
+            raise ValueError(f"{words}, or --allow-module with the module that registers it")
+        if info.mode == "json":  # where tuples are lists
+            return known[kind].model_validate_json(json.dumps(value))
+        return known[kind].model_validate(value)
+
+
+class AlgorithmConfig(KindConfig):
+    """Base of an algorithm's settings; `learners/catalogue.py` knows all kinds."""
 
     @property
     @abstractmethod

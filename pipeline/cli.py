@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -23,7 +24,7 @@ from cluster.errors import ClusterError
 from learners.config import Config
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
-from pipeline.presets import PRESETS
+from pipeline.presets import presets
 
 USAGE_EXIT_CODE = 2
 FAILURE_EXIT_CODE = 1
@@ -35,7 +36,15 @@ class Positional:
     """Marks an argument of a tool that has no flag: `Annotated[Path, Positional()]`. A tuple takes any number."""
 
 
-class Launch(Config):
+class Tool(Config):
+    """Base of the arguments of what starts or reads a run."""
+
+    allow_module: tuple[str, ...] = ()
+    """Modules to import, which register algorithms and environments of their own, or which config.json names (env.id
+    "module:Name-v0"). That runs their code; a run's files alone make nothing of it run."""
+
+
+class Launch(Tool):
     """A run and how to start it; only `config` is part of what the run is."""
 
     config: RunConfig
@@ -55,14 +64,16 @@ def parse(argv: Sequence[str], program: str) -> Launch:
     Raises: UsageError, in one line, for an unknown preset or flag, a flag twice, a wrong type or a value out of range;
         SystemExit once help was shown.
     """
+    _import_modules(next((texts for flag, texts in _by_flag(argv) if _kebab(flag) == "--allow-module"), ()))
+    known = presets()
     if _HELP.intersection(argv[:1]):
-        presets = "\n".join(f"  {name:15} {description}" for name, (description, _) in PRESETS.items())
-        print(f"usage: {program} PRESET [--flag value ...]\n\n{presets}\n\nPRESET --help lists every setting.")
+        listed = "\n".join(f"  {name:15} {description}" for name, (description, _) in known.items())
+        print(f"usage: {program} PRESET [--flag value ...]\n\n{listed}\n\nPRESET --help lists every setting.")
         raise SystemExit(0)
-    if not argv or argv[0] not in PRESETS:
-        found, nearest = (repr(argv[0]), _nearest(argv[0], PRESETS)) if argv else ("none", "")
-        raise UsageError(f"preset: found {found}, expected one of {', '.join(PRESETS)} as the first argument{nearest}")
-    description, config = PRESETS[argv[0]]
+    if not argv or argv[0] not in known:
+        found, nearest = (repr(argv[0]), _nearest(argv[0], known)) if argv else ("none", "")
+        raise UsageError(f"preset: found {found}, expected one of {', '.join(known)} as the first argument{nearest}")
+    description, config = known[argv[0]]
     return _with_flags(Launch(config=config), argv[1:], f"{program} {argv[0]}", description, pairs=True)
 
 
@@ -71,7 +82,18 @@ def parse_arguments(model: type[Model], argv: Sequence[str], program: str) -> Mo
 
     Raises: UsageError, in one line, for what `parse` refuses and an argument that is missing; SystemExit after help.
     """
-    return _with_flags(model.model_construct(), argv, program, model.__doc__ or "", pairs=False)
+    arguments = _with_flags(model.model_construct(), argv, program, model.__doc__ or "", pairs=False)
+    _import_modules(getattr(arguments, "allow_module", ()))
+    return arguments
+
+
+def _import_modules(names: Iterable[str]) -> None:
+    """Raises UsageError, in one line, for one that cannot be imported, or registers what there is already."""
+    for name in names:
+        try:
+            import_module(name)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"--allow-module: found {name!r}, which cannot be imported: {error}") from error
 
 
 def command(main: Callable[[], int]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from actors.config import CollectionConfig, EnvironmentConfig, EvaluationConfig
+from actors.config import AnyEnvironment, CollectionConfig, EvaluationConfig
 from cluster.config import ClusterConfig
 from learners.catalogue import AnyAlgorithm
 from learners.config import MAY_CHANGE, Config, DatasetConfig, LearnerConfig, PartTraining
@@ -36,7 +36,7 @@ class RunConfig(Config):
     schedule: Literal["synchronous", "overlapped"] = "synchronous"
     """Whether an iteration is collected after the one before it has been learnt, or while it is learnt: faster where
     collecting or several learners leave each other waiting, with weights that are one iteration older."""
-    env: EnvironmentConfig
+    env: AnyEnvironment
     algorithm: AnyAlgorithm
     dataset: DatasetConfig = DatasetConfig()
     learner: LearnerConfig = LearnerConfig()

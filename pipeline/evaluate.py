@@ -21,10 +21,9 @@ from actors.reports import EpisodeScore
 from cluster.config import ClusterConfig
 from cluster.process import Process
 from cluster.this_process import TORCH_IS_LOADED, prepare
-from learners.config import Config
 from pipeline import schedule
 from pipeline.checkpoint import Checkpoints
-from pipeline.cli import Positional, command, parse_arguments
+from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from learners.algorithm import AgentConfig
 
 
-class Arguments(Config):
+class Arguments(Tool):
     """Plays whole episodes with the agent of a run's last commit, and writes down what each of them scored."""
 
     run_dir: Annotated[Path, Positional()]
@@ -57,8 +56,6 @@ class Arguments(Config):
     """Of the networks; auto is cuda where the cluster has a GPU."""
     in_process: bool = False
     """Play in this process, without Ray: one batch after another, the same scores."""
-    allow_module: tuple[str, ...] = ()
-    """Modules that may be imported because config.json names them (env.id "module:Name-v0"): that runs their code."""
     out: Path | None = None
     """File to write; default: evaluation.json in the run's directory, which `python -m pipeline.report` reads."""
 

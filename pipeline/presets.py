@@ -5,22 +5,24 @@ from __future__ import annotations
 from learners import catalogue
 from pipeline.config import RunConfig
 
-_FOUND = catalogue.presets()
-PRESETS: dict[str, tuple[str, RunConfig]] = {
-    name: (preset.description, RunConfig.model_validate({"preset": name, **preset.settings}))
-    for name, preset in _FOUND.items()
-}
-"""Name -> what it is for, and the run."""
+
+def presets() -> dict[str, tuple[str, RunConfig]]:
+    """Name -> what it is for, and the run; those of modules that were allowed, too."""
+    return {name: (found.description, preset(name)) for name, found in catalogue.PRESETS.items()}
 
 
 def preset(name: str) -> RunConfig:
     """The run of that name."""
-    return PRESETS[name][1]
+    return RunConfig.model_validate({"preset": name, **catalogue.PRESETS[name].settings})
+
+
+PRESETS = presets()
+"""Our own."""
 
 
 def published_like(config: RunConfig) -> RunConfig | None:
     """The published run of the same algorithm on the same kind of game; None where nothing is published."""
-    for name in (name for name, found in _FOUND.items() if found.is_published):
+    for name in (name for name, found in catalogue.PRESETS.items() if found.is_published):
         published = preset(name)
         if (published.algorithm.kind, published.env.kind) == (config.algorithm.kind, config.env.kind):
             game = config.env.model_dump(include={"game"})

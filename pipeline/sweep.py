@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cluster.errors import LostError
-from learners.config import Config
-from pipeline.cli import FAILURE_EXIT_CODE, Positional, command, parse_arguments
+from pipeline.cli import FAILURE_EXIT_CODE, Positional, Tool, command, parse_arguments
 from pipeline.manifest import Manifest, PlannedRun
 from pipeline.placement import layout_of
 from pipeline.run_status import RunStatus
@@ -40,7 +39,7 @@ PROJECT = Path(__file__).parent.parent
 Phase = Literal["waiting", "pending", "running", "finished", "stopped", "failed"]
 
 
-class Arguments(Config):
+class Arguments(Tool):
     """Runs every preset × game × seed of a manifest as a Ray job of its own (docs/operations.md shows a manifest).
 
     "submit" submits what is neither finished nor running as long as there is room, and waits until all is done; failed

@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from learners.config import Config
-from pipeline.cli import Positional, command, parse_arguments
+from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.run_dir import METRICS_FILE, RunDirectory, run_name
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.checkpoint import Checkpoint
 
 
-class Arguments(Config):
+class Arguments(Tool):
     """Checks every stored byte of a run and counts its steps."""
 
     run_dir: Annotated[Path, Positional()]

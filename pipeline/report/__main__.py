@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from learners.config import Config
-from pipeline.cli import Positional, command, parse_arguments
+from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.errors import UsageError
 
 PROGRAM = "python -m pipeline.report"
 
 
-class Arguments(Config):
+class Arguments(Tool):
     """Joins the scores of finished runs, and of others' files, with published ones of the Atari 100k benchmark."""
 
     directories: Annotated[tuple[Path, ...], Positional()] = ()

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from actors.config import AtariConfig, CatchConfig, CrafterConfig, EnvironmentConfig
+from actors.config import AnyEnvironment, AtariConfig, CatchConfig, CrafterConfig, EnvironmentConfig
 from actors.envs.atari import Atari
 from actors.envs.catch import Catch
 from actors.envs.environment import Environment
@@ -286,6 +286,6 @@ def test_a_malformed_generator_is_refused(state: Any):
 
 
 if __name__ == "__main__":
-    restored_env = TypeAdapter(EnvironmentConfig).validate_json(sys.argv[1]).build(seed=77)
+    restored_env = TypeAdapter(AnyEnvironment).validate_json(sys.argv[1]).build(seed=77)
     restored_env.set_state(Path(sys.argv[2]).read_bytes())
     print(json.dumps(play(restored_env, NUM_STEPS, seed=3, running=json.loads(sys.argv[3]))[0]))

@@ -272,7 +272,7 @@ def test_config_json_holds_the_whole_configuration(begun: Path):
         ("[]", "should be an object"),
         (DEBUG.model_dump_json().replace('"seed":0', '"seed":"0"'), "seed: Input should be a valid integer"),
         (DEBUG.model_dump_json().replace('"seed":0', '"sede":0'), "sede: Extra inputs are not permitted"),
-        (DEBUG.model_dump_json().replace('"rows":10', '"rows":0'), "env.catch.rows: Input should be greater"),
+        (DEBUG.model_dump_json().replace('"rows":10', '"rows":0'), "env.rows: Input should be greater"),
     ],
 )
 def test_a_damaged_config_json_is_one_line(begun: Path, content: str, says: str):
