@@ -89,7 +89,7 @@ def rollout(workload: Workload, learner: Learner, num_steps: int, *, record: boo
 
     def call() -> None:
         with autocast(device, workload.precision):
-            context = learner.dataset.sample(batch_size, part.length, part.anchor, part.columns, rng)
+            context = learner.dataset.gather(learner.dataset.draw(part.drawing, batch_size, rng), part.columns)
             roll_out(context, uniforms((num_steps, batch_size, 1 + iris.noise_per_step), generator))
 
     return call

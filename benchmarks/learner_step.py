@@ -25,6 +25,7 @@ from benchmarks.question import Question
 from benchmarks.synthetic import settle, synthetic_learner
 from benchmarks.timing import median_seconds
 from benchmarks.workload import PARTS, Workload
+from learners.drawing import UniformDrawing
 from learners.learner import Learner
 
 SAMPLE = "sample"
@@ -74,12 +75,13 @@ def measure_part(
 
 def measure_sample(workload: Workload, learner: Learner, repeats: int) -> dict[str, Any]:
     """Milliseconds to have a batch of segments on the device."""
-    part = "actor_critic"
+    part, drawing = "actor_critic", UniformDrawing(SAMPLE_SHAPE[1], anchor="end")
     settle(workload, learner, part)
 
     def milliseconds(columns: Sequence[str]) -> float:
         def sample() -> None:
-            learner.dataset.sample(*SAMPLE_SHAPE, "end", columns, np.random.default_rng(0))
+            rows = learner.dataset.draw(drawing, SAMPLE_SHAPE[0], np.random.default_rng(0))
+            learner.dataset.gather(rows, columns)
 
         return 1e3 * median_seconds(sample, workload.device, repeats=repeats)
 

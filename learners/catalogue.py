@@ -50,6 +50,8 @@ KINDS: Kinds[AlgorithmConfig] = Kinds(lambda: _of_folders("CONFIG"))
 AnyAlgorithm = Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(KINDS.choose)]
 """Type of a field that holds the settings of some algorithm."""
 PRESETS: dict[str, Preset] = {}
-"""Of all algorithms, by name."""
+"""Of all algorithms, by name: ours, then those of others."""
 for _presets in _of_folders("PRESETS"):
     PRESETS |= _presets
+OURS = tuple(PRESETS)
+"""Names of our own."""

@@ -9,9 +9,8 @@ Legend: B segments, T steps per segment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learners.config import FRAME_SIZE, DatasetConfig
+from learners.drawing import Drawing, Episode
 from learners.experience import Chunk
 from learners.part import Derived, Segments
 
@@ -30,7 +30,7 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Dataset:
-    """Grows with `extend`, shrinks with `truncate`; `sample` never changes what is stored."""
+    """Grows with `extend`, shrinks with `truncate`; drawing and gathering never change what is stored."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Dataset:
         self._actions = torch.zeros(1, dtype=torch.int64, device=device)
         self._rewards = torch.zeros(1, dtype=torch.float32, device=device)
         self._ends = torch.zeros(1, dtype=torch.bool, device=device)
-        self._episodes: list[_Episode] = []
+        self._episodes: list[Episode] = []
         self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes, of the later part after a gap
         self._ended: list[int] = []  # indices of episodes, as they ended
         self._columns: dict[str, _Column] = {}
@@ -100,7 +100,7 @@ class Dataset:
                 raise ValueError(f"episode {number}: expected its step {expected} next, found step {step}")
             if index is None or step != expected:
                 index = self._episode_index[number] = len(self._episodes)
-                self._episodes.append(_Episode(number, step, _NO_ROWS))
+                self._episodes.append(Episode(number, step, _NO_ROWS))
             episode = self._episodes[index]
             self._episodes[index] = replace(episode, rows=np.concatenate([episode.rows, first + steps]))
             if ends[steps[-1]]:
@@ -122,40 +122,11 @@ class Dataset:
         self._num_steps = end - 1
         self.forget_derived()
 
-    def sample(
-        self,
-        batch_size: int,
-        length: int,
-        anchor: Literal["start", "end"],
-        columns: Sequence[str],
-        generator: np.random.Generator,
-    ) -> Segments:
-        """Segments at rows that `draw` gives, with the named columns: `frames` or derived ones."""
-        return self.gather(self.draw(batch_size, length, anchor, generator), columns)
-
-    def draw(
-        self, batch_size: int, length: int, anchor: Literal["start", "end"], generator: np.random.Generator
-    ) -> NDArray[np.int64]:
-        """Rows (B, T) of `batch_size` segments of `length` steps; 0 is padding.
-
-        Episodes are drawn uniformly with replacement, not by length, then one step uniformly in the episode: with
-        anchor "start" it is the segment's first step (padded on the right), with "end" its last (padded on the left).
-
-        Raises: ValueError if nothing is stored yet.
-        """
+    def draw(self, drawing: Drawing, batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Rows (B, T) of as many segments; 0 is padding. Raises ValueError if nothing is stored yet."""
         if self._num_steps == 0:
-            raise ValueError("nothing to sample: the dataset holds 0 steps")
-        rows = np.zeros((batch_size, length), dtype=np.int64)  # (B, T)
-        for index, episode_index in enumerate(generator.integers(len(self._episodes), size=batch_size)):
-            episode = self._episodes[episode_index].rows
-            position = int(generator.integers(len(episode)))
-            if anchor == "start":
-                drawn = episode[position : position + length]
-                rows[index, : len(drawn)] = drawn
-            else:
-                drawn = episode[max(0, position + 1 - length) : position + 1]
-                rows[index, length - len(drawn) :] = drawn
-        return rows
+            raise ValueError("nothing to draw: the dataset holds 0 steps")
+        return drawing.draw(self._episodes, batch_size, generator)
 
     def newest(self, length: int) -> NDArray[np.int64]:
         """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
@@ -248,22 +219,6 @@ class Dataset:
             self._actions = _grown(self._actions, capacity)
             self._rewards = _grown(self._rewards, capacity)
             self._ends = _grown(self._ends, capacity)
-
-
-@dataclass(frozen=True)
-class _Episode:
-    """Consecutive steps of an episode."""
-
-    number: int
-    """As the replay store names it."""
-    first_step: int
-    """0, but after a gap."""
-    rows: NDArray[np.int64]
-    """In the order of time."""
-
-    @property
-    def next_step(self) -> int:
-        return self.first_step + len(self.rows)
 
 
 class _Column:

@@ -71,8 +71,8 @@ def held_out(parts: Sequence[Part], dataset: Dataset, generator: torch.Generator
     """
     metrics = {}
     for part in parts:
-        rows = dataset.newest(part.length)
-        kept = np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_HELD_OUT // part.length))).astype(int)
+        rows = dataset.newest(part.drawing.length)
+        kept = np.linspace(0, len(rows) - 1, min(len(rows), max(1, MAX_HELD_OUT // part.drawing.length))).astype(int)
         rows = rows[kept]
         losses = part.loss(dataset.gather(rows, part.columns), part.draw_noise(len(rows), generator))
         terms = {f"loss/{name}": term.value for name, term in losses.terms.items()}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learners.config import PartTraining
+from learners.drawing import Drawing
 from learners.nn.sampling import uniforms
 
 
@@ -74,10 +75,8 @@ class Part:
     name: str
     module: nn.Module
     training: PartTraining
-    length: int
-    """Steps per segment."""
-    anchor: Literal["start", "end"]
-    """Which step of a segment is drawn uniformly in its episode; the rest is padded beyond the episode."""
+    drawing: Drawing
+    """Which segments it trains on."""
     columns: tuple[str, ...]
     """What the loss reads: `frames` or names of derived columns."""
     loss: Callable[[Segments, Tensor], Losses]

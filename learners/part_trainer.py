@@ -1,8 +1,9 @@
 """One part with its optimiser: a gradient step, and the file that holds both.
 
 File format (safetensors): `weights.<name>` for every parameter and buffer, `optimizer.<name>.<key>` for the optimiser's
-state of every parameter, and the number of gradient steps as metadata `updates`. A machine without the package can take
-gradient steps all the same, so it is imported where a file is made or read.
+state of every parameter, `drawing.<name>` for what its drawing remembers, and the number of gradient steps as metadata
+`updates`. A machine without the package can take gradient steps all the same, so it is imported where a file is made or
+read.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class PartTrainer:
         for name, parameter in self._parameters.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
+        tensors |= {f"drawing.{name}": tensor for name, tensor in self.part.drawing.state().items()}
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         return save(contiguous, metadata={"updates": str(self.updates)})
 
@@ -105,12 +107,15 @@ class PartTrainer:
         states = self._optimizer_after_a_step() if updates else {}
         for name, state in states.items():
             expected |= {f"optimizer.{name}.{key}": (value.shape, value.dtype) for key, value in state.items()}
+        of_drawing = [name for name in tensors if name.startswith("drawing.")]
+        remembered = {name.removeprefix("drawing."): tensors.pop(name) for name in of_drawing}
         found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
         if found != expected:
             wrong = sorted(set(found.items()) ^ set(expected.items()), key=str)[0]
             raise ValueError(f"{self.part.name}: weights of another network, first difference at {wrong[0]}")
         if not_finite := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
             raise ValueError(f"{self.part.name}: {not_finite} holds a value that is not finite")
+        self.part.drawing.restore(remembered)
         for name, tensor in weights.items():
             tensor.copy_(tensors[f"weights.{name}"])
         for name, state in states.items():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from learners.drawing import UniformDrawing
 from learners.dreaming.actor_critic import ActorCritic, State
 from learners.dreaming.config import ActorCriticConfig
 from learners.dreaming.cuda_graph import CudaGraph
@@ -135,8 +136,7 @@ def actor_critic_part(
         name="actor_critic",
         module=actor_critic,
         training=config.training,
-        length=config.burn_in + 1,
-        anchor="end",
+        drawing=UniformDrawing(config.burn_in + 1, anchor="end"),
         columns=world_model.dream_columns,
         loss=loss,
         noise=(config.horizon - 1, 1 + world_model.noise_per_step),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learners.config import FRAME_SIZE
 from learners.dataset import Dataset
+from learners.drawing import UniformDrawing
 from learners.dreaming.actor_critic import ActorCritic
 from learners.dreaming.imagination import actor_critic_part
 from learners.dreaming.inspection import inspect_dreams
@@ -55,8 +56,7 @@ class Iris:
                 name="tokenizer",
                 module=self.tokenizer,
                 training=tokenizer.training,
-                length=1,
-                anchor="start",
+                drawing=UniformDrawing(1, anchor="start"),
                 columns=("frames",),
                 loss=self._tokenizer_loss,
             ),
@@ -64,8 +64,7 @@ class Iris:
                 name="world_model",
                 module=self.gpt,
                 training=transformer.training,
-                length=transformer.max_blocks,
-                anchor="start",
+                drawing=UniformDrawing(transformer.max_blocks, anchor="start"),
                 columns=("tokens",),
                 loss=self._gpt_loss,
             ),

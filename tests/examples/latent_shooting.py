@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from learners.catalogue import Preset, add_presets, register
 from learners.config import AlgorithmConfig, PartTraining, Probability
 from learners.dataset import Dataset
+from learners.drawing import UniformDrawing
 from learners.inspection import Inspection, held_out
 from learners.part import Derived, Losses, Part, Segments, masked_mean, to_unit
 
@@ -118,8 +119,7 @@ class LatentShooting:
             name="model",
             module=self.model,
             training=self.config.training,
-            length=self.config.horizon,
-            anchor="start",
+            drawing=UniformDrawing(self.config.horizon, anchor="start"),
             columns=("frames",),
             loss=self._loss,
         )

@@ -1,14 +1,18 @@
 """Experience and networks small enough to reason about."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from learners.algorithm import AgentConfig
 from learners.config import PartTraining
+from learners.dataset import Dataset
+from learners.drawing import UniformDrawing
 from learners.dreaming.config import ActorCriticConfig
 from learners.experience import Chunk
 from learners.iris.config import IrisConfig, TokenizerConfig, TransformerConfig
+from learners.part import Segments
 from pipeline.config import RunConfig
 
 NUM_ACTIONS = 3
@@ -82,3 +86,15 @@ def make_chunk(
         episodes=episodes.astype(np.int64),
         episode_steps=steps.astype(np.int32),
     )
+
+
+def drawn_from(
+    dataset: Dataset,
+    batch_size: int,
+    length: int,
+    anchor: Literal["start", "end"],
+    columns: Sequence[str],
+    generator: np.random.Generator,
+) -> Segments:
+    """Segments drawn uniformly, with these columns."""
+    return dataset.gather(dataset.draw(UniformDrawing(length, anchor), batch_size, generator), columns)

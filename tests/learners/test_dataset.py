@@ -10,7 +10,7 @@ from learners.config import DatasetConfig
 from learners.dataset import Dataset
 from learners.experience import Chunk
 from learners.part import Derived, Segments
-from tests.learners.fakes import make_chunk
+from tests.learners.fakes import drawn_from, make_chunk
 
 CPU = torch.device("cpu")
 DOUBLED = {"doubled": Derived("part", lambda frames: frames[:, 0, 0, 0].float() * 2.0)}
@@ -24,7 +24,7 @@ def dataset_of(*lengths: int, config: DatasetConfig | None = None, cache: bool =
 
 def sample(dataset: Dataset, batch_size: int, length: int, anchor: str, seed: int = 0) -> Segments:
     assert anchor in ("start", "end")
-    return dataset.sample(batch_size, length, anchor, ("frames", "doubled"), np.random.default_rng(seed))
+    return drawn_from(dataset, batch_size, length, anchor, ("frames", "doubled"), np.random.default_rng(seed))
 
 
 def values(segments: Segments) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
     dataset = Dataset(DatasetConfig(truncation_is_end=truncation_is_end), CPU, {}, lambda part: 0)
     chunk = make_chunk([2])
     dataset.extend(replace(chunk, truncated=np.array([False, True])))
-    segments = dataset.sample(20, 1, "start", ("frames",), np.random.default_rng(0))
+    segments = drawn_from(dataset, 20, 1, "start", ("frames",), np.random.default_rng(0))
     expected = (segments.columns["frames"][:, 0, 0, 0, 0] == 1) & truncation_is_end
     assert torch.equal(segments.ends[:, 0], expected)
 
@@ -114,7 +114,7 @@ def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
 def test_an_empty_dataset_cannot_be_sampled():
     dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
     with pytest.raises(ValueError, match="holds 0 steps"):
-        dataset.sample(1, 1, "start", (), np.random.default_rng(0))
+        drawn_from(dataset, 1, 1, "start", (), np.random.default_rng(0))
 
 
 def test_derived_columns_are_computed_once_per_row_and_version():
@@ -127,12 +127,12 @@ def test_derived_columns_are_computed_once_per_row_and_version():
     dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
     draw = np.random.default_rng
-    dataset.sample(64, 1, "start", ("column",), draw(0))
+    drawn_from(dataset, 64, 1, "start", ("column",), draw(0))
     computed.clear()
-    dataset.sample(64, 1, "start", ("column",), draw(1))
+    drawn_from(dataset, 64, 1, "start", ("column",), draw(1))
     assert computed == []
     version = 7
-    segments = dataset.sample(64, 1, "start", ("frames", "column"), draw(2))
+    segments = drawn_from(dataset, 64, 1, "start", ("frames", "column"), draw(2))
     assert sorted(computed) == [10, 11, 12, 13, 14, 15]
     assert torch.equal(segments.columns["column"], segments.columns["frames"][:, :, 0, 0, 0].float() + 7)
 
@@ -148,7 +148,7 @@ def test_a_filled_column_is_not_computed_again():
     dataset.extend(make_chunk([130], first_episode=1))
     dataset.fill(("frames", "column"))
     assert sum(computed) == 130
-    segments = dataset.sample(64, 9, "end", ("frames", "column"), np.random.default_rng(0))
+    segments = drawn_from(dataset, 64, 9, "end", ("frames", "column"), np.random.default_rng(0))
     assert sum(computed) == 130
     assert torch.equal(segments.columns["column"], segments.columns["frames"][:, :, 0, 0, 0].float())
 
@@ -164,7 +164,7 @@ def test_a_column_of_a_column_follows_it_and_is_zero_where_padded():
     dataset = Dataset(DatasetConfig(), CPU, columns, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
     for version in (0, 5):
-        segments = dataset.sample(64, 3, "start", ("frames", "second", "first"), np.random.default_rng(0))
+        segments = drawn_from(dataset, 64, 3, "start", ("frames", "second", "first"), np.random.default_rng(0))
         values = segments.columns["frames"][:, :, 0, 0, 0].float()
         assert torch.equal(segments.columns["second"], (2 * (values + version) + 1) * segments.mask)
     assert sum(computed) == 6 + 6  # each row once a version

@@ -18,7 +18,7 @@ from learners.learner import Learner
 from learners.part import Losses, Segments, adam_w
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer, total_loss
 from pipeline.presets import PRESETS
-from tests.learners.fakes import TINY_ACTOR_CRITIC, TINY_AGENT, make_chunk, with_tiny
+from tests.learners.fakes import TINY_ACTOR_CRITIC, TINY_AGENT, drawn_from, make_chunk, with_tiny
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 SMALL_PRESETS = [name for name in PRESETS if not name.startswith("iris-")]
@@ -85,8 +85,10 @@ def test_what_is_derived_does_not_depend_on_which_rows_are_asked_for_when(preset
         each.extend([replace(chunk, frames=noise)])
     at_once.dataset.fill(columns)
     for seed in range(5):
-        bit_by_bit.dataset.sample(3, 2, "start", columns, np.random.default_rng(100 + seed))
-    drawn = [each.dataset.sample(40, 3, "end", columns, np.random.default_rng(0)) for each in (at_once, bit_by_bit)]
+        drawn_from(bit_by_bit.dataset, 3, 2, "start", columns, np.random.default_rng(100 + seed))
+    drawn = [
+        drawn_from(each.dataset, 40, 3, "end", columns, np.random.default_rng(0)) for each in (at_once, bit_by_bit)
+    ]
     for name in columns:
         assert torch.equal(drawn[0].columns[name], drawn[1].columns[name])
 
@@ -224,7 +226,7 @@ def make_parts(request: pytest.FixtureRequest) -> Callable[[bool], tuple[dict[st
 def _loss(trainer: PartTrainer, dataset: Dataset, seed: int) -> torch.Tensor:
     part = trainer.part
     rng = np.random.default_rng(seed)
-    segments = dataset.sample(4, part.length, part.anchor, part.columns, rng)
+    segments = dataset.gather(dataset.draw(part.drawing, 4, rng), part.columns)
     losses = part.loss(segments, part.draw_noise(4, torch.Generator().manual_seed(seed)))
     loss = total_loss(losses)
     assert torch.isfinite(loss)
@@ -293,6 +295,7 @@ def test_loading_forgets_what_other_weights_derived(tmp_path: Path):
     second.save(str(tmp_path))
     first.load(str(tmp_path))
     found, expected = (
-        each.dataset.sample(8, 2, "start", ("reconstructions",), np.random.default_rng(0)) for each in (first, second)
+        drawn_from(each.dataset, 8, 2, "start", ("reconstructions",), np.random.default_rng(0))
+        for each in (first, second)
     )
     assert torch.equal(found.columns["reconstructions"], expected.columns["reconstructions"])

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learners.config import PartTraining
+from learners.algorithm import AgentConfig
+from learners.config import DatasetConfig, LearnerConfig, PartTraining
+from learners.drawing import Episode, UniformDrawing
+from learners.learner import Learner
 from learners.part import Losses, Mean, Part
 from learners.part_trainer import PartTrainer
 from learners.weights import pack, unpack
+from tests.examples.latent_shooting import LatentShootingConfig
+from tests.learners.fakes import make_chunk
 
 TRAINING = PartTraining(starts_after=0, batch_size=1, learning_rate=0.1)
 
@@ -47,8 +56,7 @@ def trainer(optimizer: object = None) -> PartTrainer:
         name="followed",
         module=module,
         training=TRAINING,
-        length=1,
-        anchor="start",
+        drawing=UniformDrawing(1, anchor="start"),
         columns=(),
         loss=lambda segments, noise: Losses({}, {}),
         before_step=torch.no_grad()(module.follow),
@@ -130,3 +138,64 @@ def test_weights_of_all_kinds_travel_bit_for_bit():
     unpack({"module": module}, flat)
     for name, value in values.items():
         torch.testing.assert_close(getattr(module, name), value, rtol=0, atol=0, equal_nan=True)
+
+
+class LeastDrawn:
+    """The episode that was drawn least often, its first steps; counted under the episode's own number."""
+
+    length = 2
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+
+    def draw(self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        rows = np.zeros((batch_size, self.length), dtype=np.int64)
+        for row in rows:
+            episode = min(episodes, key=lambda each: self.counts.get(each.number, 0))
+            self.counts[episode.number] = self.counts.get(episode.number, 0) + 1
+            row[: len(episode.rows)] = episode.rows[: self.length]
+        return rows
+
+    def state(self) -> dict[str, Tensor]:
+        return {"counts": torch.tensor(list(self.counts.items()), dtype=torch.int64).reshape(-1, 2)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        if state.keys() != {"counts"}:
+            raise ValueError(f"found {sorted(state)}, expected counts")
+        self.counts = {number: count for number, count in state["counts"].tolist()}
+
+
+def drawing_learner() -> Learner:
+    """Of the example, whose model draws with memory."""
+    agent = AgentConfig(LatentShootingConfig(horizon=2, training=TRAINING.model_copy(update={"batch_size": 5})), 3)
+    made = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    trainer = made._trainers["model"]
+    trainer.part = made.parts["model"] = replace(trainer.part, drawing=LeastDrawn())
+    made.extend([make_chunk([3, 4, 5], first_episode=70)])
+    return made
+
+
+def test_what_a_drawing_remembers_is_saved_with_its_part(tmp_path: Path):
+    whole, first, second = (drawing_learner() for _ in range(3))
+    reports = [whole.train("model", 1, range(3)), whole.train("model", 2, range(3))]
+    assert first.train("model", 1, range(3)) == reports[0]
+    first.save(str(tmp_path))
+    second.load(str(tmp_path))
+    assert second.train("model", 2, range(3)) == reports[1]
+    drawing = second.parts["model"].drawing
+    assert isinstance(drawing, LeastDrawn)
+    assert drawing.counts == {70: 10, 71: 10, 72: 10}
+
+
+def test_a_state_of_another_drawing_is_refused_and_changes_nothing(tmp_path: Path):
+    """One that remembers, and one that does not."""
+    remembers, plain = drawing_learner(), trainer()
+    remembers.train("model", 1, range(1))
+    trained = remembers._trainers["model"]
+    forgetful = PartTrainer(replace(trained.part, drawing=UniformDrawing(2, anchor="start")))
+    before = state(forgetful)
+    with pytest.raises(ValueError, match="state of another drawing: found counts, expected nothing"):
+        forgetful.from_bytes(trained.to_bytes())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state(forgetful).items())
+    with pytest.raises(ValueError, match="expected counts"):
+        PartTrainer(replace(plain.part, drawing=LeastDrawn())).from_bytes(plain.to_bytes())

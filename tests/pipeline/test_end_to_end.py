@@ -146,7 +146,7 @@ def test_a_run_leaves_what_it_promises(undisturbed: Path):
         "curves.png",
         *(f"episode-000{iteration}.gif" for iteration in (2, 4)),
         *(f"imagination-000{iteration}.{kind}" for iteration in (2, 4) for kind in ("png", "gif")),
-        *(f"{kind}-000{iteration}.png" for kind in ("reconstructions", "measurements") for iteration in (2, 4)),
+        *(f"{kind}-000{iteration}.png" for kind in ("observations", "measurements") for iteration in (2, 4)),
     }
     measured = {
         "held_out/tokenizer/pixel_error",
