@@ -16,7 +16,7 @@ def preset(name: str) -> RunConfig:
     return RunConfig.model_validate({"preset": name, **catalogue.PRESETS[name].settings})
 
 
-PRESETS = {name: presets()[name] for name in catalogue.OURS}
+PRESETS = {name: found for name, found in presets().items() if name in catalogue.OURS}
 """Our own."""
 
 
