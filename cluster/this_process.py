@@ -24,12 +24,19 @@ TORCH_IS_LOADED = (
 
 
 def prepare(threads: int) -> bool:
-    """Gives this process the environment of one that computes; False if it comes too late, torch being loaded.
+    """Gives this process the environment of one that computes; False if it came too late, torch being loaded.
 
     How memory is kept (see `worker_environment`) is settled when a process starts: that part only reaches its children.
+    A second call leaves the environment as it is: what torch reads of it, it has read.
     """
-    os.environ.update(worker_environment(threads))
-    return "torch" not in sys.modules
+    global _was_in_time
+    if _was_in_time is None:
+        os.environ.update(worker_environment(threads))
+        _was_in_time = "torch" not in sys.modules
+    return _was_in_time
+
+
+_was_in_time: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,20 @@ from torch import nn
 
 from learners.config import AlgorithmConfig
 from learners.dataset import Dataset
+from learners.errors import AlgorithmError
 from learners.inspection import Inspection
 from learners.part import Derived, Part
 from learners.weights import unpack
 
 
 class Actor(Protocol):
-    """Chooses actions; what it remembers of an episode is an argument and a result, whatever it is."""
+    """Chooses actions; what it remembers of an episode is an argument and a result, whatever it is.
+
+    Episodes are played in lock step: all begin together, with `initial_state`, and those that have ended are still in
+    the batch (what `act` says for them is not done) until the last one ends. Every phase of collecting begins with
+    `burn_in` of what was running. Collecting may replace the actions of a step by random ones, which `act` is not told:
+    a state that holds the last action of its own is not the one that `burn_in` makes.
+    """
 
     history: int
     """Steps of a running episode from which `burn_in` makes a state."""
@@ -84,8 +91,32 @@ class AgentConfig:
     num_actions: int
 
     def build(self, *, record: bool = False) -> Algorithm:
-        """Freshly initialised from torch's global generator."""
-        return self.algorithm.build(self.num_actions, record=record)
+        """Freshly initialised from torch's global generator. Raises AlgorithmError if it is not what it says."""
+        algorithm = self.algorithm.build(self.num_actions, record=record)
+        check_algorithm(algorithm, self.algorithm)
+        return algorithm
+
+
+def check_algorithm(algorithm: Algorithm, config: AlgorithmConfig) -> None:
+    """Raises AlgorithmError, in one line, unless its parts are those of its settings, in their order, and every column
+    that one of them reads is there: `frames`, or derived from a part and from a column that are."""
+    names, planned = [part.name for part in algorithm.parts], list(config.trainings)
+    if names != planned:
+        raise AlgorithmError(f"{config.kind}: found the parts {names}, expected {planned}, as its `trainings` has them")
+    derived = algorithm.derived
+    for name, column in derived.items():
+        if column.part not in names:
+            raise AlgorithmError(f"{config.kind}: column {name!r} is derived from part {column.part!r}, not of {names}")
+        chain = [name]
+        while chain[-1] != "frames":
+            if chain[-1] not in derived or chain[-1] in chain[:-1]:
+                words = " from ".join(map(repr, chain))
+                raise AlgorithmError(f"{config.kind}: column {words}: expected 'frames' in the end, each column once")
+            chain.append(derived[chain[-1]].source)
+    known = ["frames", *derived]
+    for part in algorithm.parts:
+        if missing := [column for column in part.columns if column not in known]:
+            raise AlgorithmError(f"{config.kind}: part {part.name!r} reads {missing}, expected some of {known}")
 
 
 class Agent:

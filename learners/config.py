@@ -119,9 +119,12 @@ class Kinds(Generic[Kind]):
 
     def choose(self, value: Any, info: ValidationInfo) -> Any:
         """For a BeforeValidator: settings in a mapping become those of their kind."""
+        known = self.known()
+        if isinstance(value, KindConfig) and known.get(value.kind) is not type(value):
+            words = f"found {type(value).__name__}, which no module has registered for the kind {value.kind!r}"
+            raise ValueError(f"{words}; expected one that is, or nobody could read the run")
         if not isinstance(value, Mapping):
             return value
-        known = self.known()
         if (kind := value.get("kind")) not in known:
             words = f"found the kind {kind!r}, expected one of {', '.join(known)}"
             raise ValueError(f"{words}, or --allow-module with the module that registers it")

@@ -182,6 +182,7 @@ class Dataset:
             columns={name: take(self._column(name, rows[rows > 0])) for name in columns},
         )
 
+    @torch.no_grad()
     def _column(self, name: str, rows: NDArray[np.int64]) -> Tensor:
         """A column, up to date at `rows`."""
         if name == "frames":

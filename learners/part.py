@@ -19,7 +19,11 @@ from learners.nn.sampling import uniforms
 
 @dataclass(frozen=True)
 class Segments:
-    """A batch of pieces of episodes, padded to one length."""
+    """A batch of pieces of episodes, padded to one length.
+
+    Step t is a frame, the action taken on it, and what that action brought. Where it is not the end of the episode but
+    the step after it is padding (or the segment's last step), nothing is known of what came next.
+    """
 
     actions: Tensor  # (B, T) int64
     rewards: Tensor  # (B, T) float32, in the game's own units
@@ -49,7 +53,7 @@ class Mean:
 
 
 class Losses(NamedTuple):
-    """Result of one part's loss function; everything stays on the device."""
+    """Result of one part's loss function; everything stays on the device. The terms need gradients, metrics none."""
 
     terms: dict[str, Mean]  # the sum of their values is minimised
     metrics: dict[str, Tensor]  # scalars, detached, only reported
@@ -80,9 +84,9 @@ class Part:
     columns: tuple[str, ...]
     """What the loss reads: `frames` or names of derived columns."""
     loss: Callable[[Segments, Tensor], Losses]
-    """Of a batch and its noise."""
+    """Of a batch and its noise, (H, B, N) uniform in [0, 1)."""
     noise: tuple[int, int] = (0, 0)
-    """Steps H and uniforms N per step."""
+    """H and N of the noise."""
     optimizer: Callable[[nn.Module, PartTraining], torch.optim.Optimizer] = adam_w
     """Of the parameters that take a gradient; fused, or it must itself skip a step where its `found_inf` is 1."""
     before_step: Callable[[Tensor], None] | None = None
@@ -99,11 +103,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Derived:
-    """A column that a part's current weights determine: the dataset may keep it until that part steps."""
+    """A column that a part's current weights determine: the dataset keeps it until that part steps."""
 
     part: str
     compute: Callable[[Tensor], Tensor]
-    """Rows of the source (N, ...) -> (N, ...), each row on its own, without gradient."""
+    """Rows of the source (N, ...) -> (N, ...), each row on its own; called without gradient, in evaluation mode."""
     source: str = "frames"
     """What it is computed from: frames (N, 3, 64, 64) uint8, or another derived column."""
 

@@ -14,6 +14,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from learners.errors import AlgorithmError
 from learners.part import Losses, Mean, Part
 from learners.ranks import ALONE, Ranks
 
@@ -48,6 +49,10 @@ class PartTrainer:
         Returns: scalars on the device.
         Raises: RankLostError, and no weight has changed.
         """
+        kinds = {type(term) for term in losses.terms.values()} if isinstance(losses, Losses) else {type(losses)}
+        if kinds != {Mean}:
+            found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "no terms"
+            raise AlgorithmError(f"part {self.part.name!r}: its loss returned {found}, expected Losses of Mean terms")
         self._optimizer.zero_grad(set_to_none=True)
         if ranks.count > 1:
             losses = share_of_joint(losses, ranks)

@@ -21,7 +21,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cluster.errors import ClusterError
+from cluster.process import num_cores
+from cluster.this_process import prepare
 from learners.config import Config
+from learners.errors import AlgorithmError
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.presets import presets
@@ -64,8 +67,13 @@ def parse(argv: Sequence[str], program: str) -> Launch:
     Raises: UsageError, in one line, for an unknown preset or flag, a flag twice, a wrong type or a value out of range;
         SystemExit once help was shown.
     """
+    if "--in-process" in argv:  # before a module loads torch
+        prepare(num_cores())
     _import_modules(next((texts for flag, texts in _by_flag(argv) if _kebab(flag) == "--allow-module"), ()))
-    known = presets()
+    try:
+        known = presets()
+    except ValueError as error:  # of a module that was allowed
+        raise UsageError(str(error)) from error
     if _HELP.intersection(argv[:1]):
         listed = "\n".join(f"  {name:15} {description}" for name, (description, _) in known.items())
         print(f"usage: {program} PRESET [--flag value ...]\n\n{listed}\n\nPRESET --help lists every setting.")
@@ -83,6 +91,8 @@ def parse_arguments(model: type[Model], argv: Sequence[str], program: str) -> Mo
     Raises: UsageError, in one line, for what `parse` refuses and an argument that is missing; SystemExit after help.
     """
     arguments = _with_flags(model.model_construct(), argv, program, model.__doc__ or "", pairs=False)
+    if getattr(arguments, "in_process", False):
+        prepare(threads=1)
     _import_modules(getattr(arguments, "allow_module", ()))
     return arguments
 
@@ -101,7 +111,7 @@ def command(main: Callable[[], int]) -> None:
     try:
         try:
             code = main()
-        except (UsageError, ClusterError) as error:
+        except (UsageError, ClusterError, AlgorithmError) as error:
             print(f"error: {error}", file=sys.stderr)
             code = USAGE_EXIT_CODE
         except BrokenPipeError:

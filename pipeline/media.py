@@ -95,9 +95,9 @@ def _draw(axis: Any, panel: Panel) -> None:
 def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     for name in names:
         points = [(record["iteration"], record[name]) for record in records if name in record]
-        label = " ".join(name.split("/")[-2:]).replace("_", " ") if len(names) > 1 else None
+        label = " ".join(name.split("/")[-2:]).replace("_", " ")
         axis.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=2, label=label)
-    if len(names) > 1:
+    if names:
         axis.legend(fontsize="x-small")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from learners import catalogue
 from pipeline.config import RunConfig
 
@@ -12,8 +14,13 @@ def presets() -> dict[str, tuple[str, RunConfig]]:
 
 
 def preset(name: str) -> RunConfig:
-    """The run of that name."""
-    return RunConfig.model_validate({"preset": name, **catalogue.PRESETS[name].settings})
+    """The run of that name. Raises ValueError, in one line, if its settings are none of a run."""
+    try:
+        return RunConfig.model_validate({"preset": name, **catalogue.PRESETS[name].settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"preset {name}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 PRESETS = {name: found for name, found in presets().items() if name in catalogue.OURS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from learners.algorithm import AgentConfig
@@ -70,15 +71,16 @@ def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:
     return Evaluation.of(config, checkpoint, protocol, episodes).to_bytes()
 
 
-def describe_result(run: RunDirectory) -> str:
-    """Score, where the newest picture of each kind is, and what to try next."""
+def describe_result(run: RunDirectory, modules: Sequence[str] = ()) -> str:
+    """Score, where the newest picture of each kind is, and what to try next; `modules` were allowed for it."""
     newest_last = sorted(run.media.iterdir(), key=lambda path: (path.stem, path.suffix == ".gif"))
     pictures = {path.stem.rpartition("-")[0] or path.stem: path for path in newest_last}
+    allowed = ["--allow-module", *modules] if modules else []
     lines = [
         read(run.scores_file).summary,
         *(f"  {kind:<32}{_relative(path)}" for kind, path in pictures.items()),
         f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
-        f"  {'check every stored byte':<32}python -m pipeline.verify {_relative(run.path)}",
+        f"  {'check every stored byte':<32}{' '.join(['python -m pipeline.verify', _relative(run.path), *allowed])}",
     ]
     return "\n".join(lines)
 

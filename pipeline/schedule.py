@@ -17,13 +17,16 @@ from typing import Any
 
 def run(program: Coroutine[Any, Any, None]) -> None:
     """`asyncio.run`, also where an event loop runs already, as in a notebook: there, in a thread that is waited for."""
+    is_in_loop = True
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(program)
-    else:
+        is_in_loop = False
+    if is_in_loop:
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, program).result()
+    else:
+        asyncio.run(program)
 
 
 async def play_all(play: Callable[[int], Coroutine[Any, Any, None]], iterations: Iterable[int], at_once: int) -> None:

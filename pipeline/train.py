@@ -46,7 +46,7 @@ def train(launch: Launch) -> int:
             check_files(config)
             if code := _train(launch, run, agent):
                 return code
-        print(result.describe_result(run))
+        print(result.describe_result(run, launch.allow_module))
         return 0
     finally:
         run.close()

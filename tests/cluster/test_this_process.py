@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from actors.replay.damage import DamagedSegmentError
+from cluster import this_process
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.open import open_processes
@@ -136,10 +137,13 @@ def test_a_stop_in_a_call_within_something_deferred_waits_for_that():
 
 def test_this_process_gets_the_environment_of_one_that_computes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(this_process, "_was_in_time", None)
     assert not prepare(threads=3)  # torch is loaded here
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("3", "passive")
-    code = "from cluster.this_process import prepare; print(prepare(1))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+    code = (
+        "from cluster.this_process import prepare; prepare(2); import torch; print(prepare(1), torch.get_num_threads())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True 2\n"
 
 
 def test_it_is_a_cluster_of_one_node():

@@ -46,6 +46,10 @@ class Corridor:
         return self._draw()
 
     def step(self, action: int) -> Step:
+        if action not in range(self.num_actions):
+            raise ValueError(f"unknown action: found {action}, expected 0 or 1")
+        if self._cell in (0, 7) or self._steps == self._max_steps:
+            raise RuntimeError("step() after the episode's end: call reset() first")
         self._cell += 2 * action - 1
         self._steps += 1
         has_left = self._cell in (0, 7)

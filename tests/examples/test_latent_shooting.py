@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from learners.catalogue import PRESETS, add_presets, register
 from learners.iris.config import IrisConfig
 from pipeline import evaluate, verify
+from pipeline.config import RunConfig
 from pipeline.report.__main__ import main as report
 from tests.pipeline.test_end_to_end import ENVIRONMENT, PATIENCE_S, ROOT, Train
 
@@ -25,6 +27,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("example") / "run"
     with Train(["latent-shooting", *ALLOW, "--in-process", "--run-dir", str(path)]) as train:
         assert train.wait() == 0, train.output
+    assert "torch is loaded already" not in train.output
+    assert f"pipeline.verify {path} --allow-module tests.examples.latent_shooting\n" in train.output
     return path
 
 
@@ -82,6 +86,9 @@ def test_its_name_is_its_own():
 
     with pytest.raises(ValueError, match=r"^Other: found kind 'iris', expected a name of its own$"):
         register(Other)
+    settings = {**PRESETS["debug"].settings, "algorithm": Other()}
+    with pytest.raises(ValidationError, match="found Other, which no module has registered for the kind 'iris'"):
+        RunConfig.model_validate({"preset": "p", **settings})
     with pytest.raises(ValueError, match=r"^found a preset 'catch' already, expected a name of its own$"):
         add_presets({"catch": PRESETS["debug"]})
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, PositiveInt, model_validator
 
 from cluster.errors import ClusterError
 from learners.config import Config
+from learners.errors import AlgorithmError
 from pipeline.cli import Launch, Positional, command, parse, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -323,6 +324,7 @@ def _raise(error: BaseException) -> Callable[[], int]:
         (lambda: 143, 143, ""),
         (_raise(UsageError("--seed: found x")), 2, "error: --seed: found x\n"),
         (_raise(ClusterError("no node is large enough")), 2, "error: no node is large enough\n"),
+        (_raise(AlgorithmError("part 'model' reads ['frame']")), 2, "error: part 'model' reads ['frame']\n"),
         (_raise(KeyboardInterrupt()), 130, ""),
         (_raise(SystemExit(0)), 0, ""),
     ],
