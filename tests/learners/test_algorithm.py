@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learners.algorithm import AgentConfig, check_algorithm
-from learners.config import DatasetConfig, LearnerConfig
+from learners.config import DatasetConfig, LearnerConfig, PartTraining
 from learners.errors import AlgorithmError
 from learners.learner import Learner
 from learners.part import Derived, Losses, Part
@@ -100,3 +100,14 @@ def test_derived_columns_are_computed_without_gradient():
     learner.extend([make_chunk([3])])
     segments = learner.dataset.gather(learner.dataset.newest(3), ("x",))
     assert not segments.columns["x"].requires_grad
+
+
+class Misnamed(LatentShootingConfig):
+    @property
+    def trainings(self) -> dict[str, PartTraining]:
+        return {"modle": self.training}
+
+
+def test_an_agent_is_checked_when_it_is_built():
+    with pytest.raises(AlgorithmError, match=r"found the parts \['model'\], expected \['modle'\]"):
+        AgentConfig(Misnamed(), 3).build()

@@ -299,3 +299,9 @@ def test_loading_forgets_what_other_weights_derived(tmp_path: Path):
         for each in (first, second)
     )
     assert torch.equal(found.columns["reconstructions"], expected.columns["reconstructions"])
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_matrix_products_of_a_gpu_may_round_to_tf32_where_the_setting_says_so(tf32: bool):
+    Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(tf32=tf32), seed=0, device="cpu")
+    assert torch.backends.cuda.matmul.allow_tf32 == tf32

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from pipeline.config import CheckpointConfig
 from pipeline.presets import preset
 from pipeline.run_status import RunStatus
 
@@ -36,3 +37,16 @@ def test_damaged_files_are_no_status(tmp_path: Path):
     status = RunStatus.of(tmp_path, DEBUG)
     assert status is not None
     assert not status.is_finished
+
+
+def test_a_run_is_judged_by_its_own_configuration_and_not_by_what_is_planned(tmp_path: Path):
+    """Its first commit is due later than the manifest, which has been changed since, would have it."""
+    own = DEBUG.model_copy(update={"iterations": 20, "checkpoint": CheckpointConfig(every=10)})
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"iteration": {i}}}\n' for i in range(1, 7)))
+    status = RunStatus.of(tmp_path, DEBUG)
+    assert status is not None
+    assert "found metrics.jsonl of more than 1 iterations" in status.fault
+    (tmp_path / "config.json").write_text(own.model_dump_json())
+    status = RunStatus.of(tmp_path, DEBUG)
+    assert status is not None
+    assert status.fault == ""
