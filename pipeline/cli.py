@@ -102,7 +102,7 @@ def _import_modules(names: Iterable[str]) -> None:
     for name in names:
         try:
             import_module(name)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, TypeError) as error:  # TypeError: a relative name
             raise UsageError(f"--allow-module: found {name!r}, which cannot be imported: {error}") from error
 
 

@@ -84,6 +84,7 @@ MISTAKES = {
     "debug --algorithm.tokenizer.grid-size 3": ["tokenizer.grid-size: found '3', expected 2 or 4 or 8"],
     "debug --env.kind atari": ["--env.kind: found 'atari', expected 'catch'"],
     "debug --algorithm.kind other": ["--algorithm.kind: found 'other', expected 'iris'"],
+    "debug --allow-module .relative": ["--allow-module: found '.relative', which cannot be imported"],
     "debug --allow-module no_such_module": ["--allow-module: found 'no_such_module'", "No module named"],
     "debug --seed -1": ["--seed: found -1, expected greater than or equal to 0"],
     "debug --env.rows 0": ["--env.rows: found 0, expected greater than or equal to 2"],
