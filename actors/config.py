@@ -21,7 +21,7 @@ from learners.config import FRAME_SIZE, MAY_CHANGE, Config, KindConfig, Kinds, P
 if TYPE_CHECKING:
     from actors.envs.environment import Environment
 
-Protocol = dict[str, str | int | float | bool]
+EvaluationProtocol = dict[str, str | int | float | bool]
 
 ALE_MAX_FRAMES = 108_000
 """Raw frames after which the `NoFrameskip-v4` ids end a game: half an hour of play at 60 Hz."""
@@ -32,7 +32,7 @@ class EnvironmentConfig(KindConfig):
 
     @property
     @abstractmethod
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         """All of an evaluation that these settings decide, for who reads a score."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class AtariConfig(EnvironmentConfig):
         return check_game(game)
 
     @property
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         return {
             "environment": "NoFrameskip-v4",
             "action set": "minimal",
@@ -88,7 +88,7 @@ class CrafterConfig(EnvironmentConfig):
     """Time limit in agent steps, training and evaluation alike."""
 
     @property
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         return {"environment": "Crafter with reward", "steps at most": self.max_steps}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
@@ -106,7 +106,7 @@ class CatchConfig(EnvironmentConfig):
     columns: Annotated[int, Field(ge=1, le=FRAME_SIZE)] = 5
 
     @property
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         return {"environment": f"Catch {self.rows}×{self.columns}"}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
@@ -128,7 +128,7 @@ class GymConfig(EnvironmentConfig):
         return self.id.rpartition(":")[0]
 
     @property
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         return {"environment": "as registered with Gymnasium"}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:

@@ -24,7 +24,7 @@ import numpy as np
 from actors.envs.games import check_game
 from actors.evaluator import Evaluator
 from benchmarks.hardware import describe
-from learners.weights import pack
+from learners.weights import flat_weights
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
 from pipeline.train import agent_config
@@ -67,7 +67,7 @@ def play_at_random(config: RunConfig) -> Row:
     evaluation = config.evaluation.model_copy(update={"epsilon": 1.0})
     agent, size = agent_config(config), evaluation.envs_per_evaluator
     evaluator = Evaluator(config.env, evaluation, agent, seed=config.seed)
-    weights = pack(agent.build().acting_modules())  # whatever they say, the coin says otherwise
+    weights = flat_weights(agent.build().acting_modules())  # whatever they say, the coin says otherwise
     scores: list[float] = []
     for batch, first in enumerate(range(0, RANDOM_EPISODES, size)):
         episodes, _ = evaluator.play(0, batch, min(size, RANDOM_EPISODES - first), weights)

@@ -29,7 +29,7 @@ from benchmarks.question import Question
 from cluster.connect import connect, disconnect
 from cluster.process import Placement, num_cores
 from cluster.ray_processes import RayProcesses, wait
-from learners.weights import pack
+from learners.weights import flat_weights
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
 from pipeline.train import agent_config
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) -> dict[str, Any]:
     """Medians over the rounds."""
     agent = agent_config(config)
-    weights = pack(agent.build().acting_modules())
+    weights = flat_weights(agent.build().acting_modules())
     bare = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
     processes, placement = RayProcesses(config.cluster.start_timeout_s), Placement(threads=1)
     processes.reserve([{"CPU": 1}])  # that of actors which take turns; here they do not

@@ -22,7 +22,7 @@ from learners.dataset import Dataset
 from learners.errors import AlgorithmError
 from learners.inspection import Inspection
 from learners.part import Derived, Part
-from learners.weights import unpack
+from learners.weights import load_flat_weights
 
 
 class Actor(Protocol):
@@ -131,7 +131,7 @@ class Agent:
         self.actor = algorithm.actor()
 
     def load(self, weights: NDArray[np.uint8]) -> None:
-        unpack(self._modules, weights)
+        load_flat_weights(self._modules, weights)
 
     def act(
         self,

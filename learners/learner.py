@@ -30,7 +30,7 @@ from learners.part import Part
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
 from learners.streams import Streams
-from learners.weights import pack, unpack
+from learners.weights import flat_weights, load_flat_weights
 
 
 class PartCopy(NamedTuple):
@@ -137,17 +137,17 @@ class Learner:
 
     def weights(self) -> NDArray[np.uint8]:
         """Of everything that acts, for `Agent.load`."""
-        return pack(self.algorithm.acting_modules())
+        return flat_weights(self.algorithm.acting_modules())
 
     def copy_of(self, part: str) -> PartCopy:
         """For `adopt`."""
         trainer = self._trainers[part]
-        return PartCopy(pack({part: trainer.part.module}), trainer.updates)
+        return PartCopy(flat_weights({part: trainer.part.module}), trainer.updates)
 
     def adopt(self, part: str, copy: PartCopy) -> None:
         """Takes over a part that another learner trains."""
         trainer = self._trainers[part]
-        unpack({part: trainer.part.module}, copy.weights)
+        load_flat_weights({part: trainer.part.module}, copy.weights)
         trainer.updates = copy.updates
 
     def save(self, directory: str, parts: Sequence[str] | None = None) -> dict[str, str]:
@@ -202,7 +202,7 @@ def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:
     algorithm = agent.build()
     for part in algorithm.parts:
         PartTrainer(part).from_bytes((Path(directory) / f"{part.name}.safetensors").read_bytes())
-    return pack(algorithm.acting_modules())
+    return flat_weights(algorithm.acting_modules())
 
 
 def _batch_too_large(

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-def pack(modules: Mapping[str, nn.Module]) -> NDArray[np.uint8]:
+def flat_weights(modules: Mapping[str, nn.Module]) -> NDArray[np.uint8]:
     """All parameters and buffers of the modules, in the order of their names: (total,) bytes."""
     return torch.cat([tensor.detach().cpu().reshape(-1).view(torch.uint8) for tensor in _tensors(modules)]).numpy()
 
 
 @torch.no_grad()
-def unpack(modules: Mapping[str, nn.Module], flat: NDArray[np.uint8]) -> None:
+def load_flat_weights(modules: Mapping[str, nn.Module], flat: NDArray[np.uint8]) -> None:
     """Copies `flat` into the modules. Raises ValueError if the sizes differ."""
     total = sum(tensor.nbytes for tensor in _tensors(modules))
     if len(flat) != total:

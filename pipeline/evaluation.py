@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from actors.config import EnvironmentConfig, EvaluationConfig, Protocol
+from actors.config import EnvironmentConfig, EvaluationConfig, EvaluationProtocol
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import RunConfig
 from pipeline.run_dir import METRICS_FILE
@@ -47,7 +47,7 @@ class Evaluation(_Form):
     """How many of them are lost from the replay store, where that was accepted."""
     checkpoint: str
     """sha256 of what holds its weights."""
-    protocol: Protocol
+    protocol: EvaluationProtocol
     """Everything besides the weights that the scores depend on, and how much they had learnt."""
     machine: dict[str, str | int]
     """That trained it, with versions."""
@@ -59,7 +59,9 @@ class Evaluation(_Form):
     """Achievement -> per cent of all episodes of its training in which it was reached; empty in games without any."""
 
     @classmethod
-    def of(cls, config: RunConfig, checkpoint: Checkpoint, protocol: Protocol, episodes: Sequence[Episode]) -> Self:
+    def of(
+        cls, config: RunConfig, checkpoint: Checkpoint, protocol: EvaluationProtocol, episodes: Sequence[Episode]
+    ) -> Self:
         scores = [episode.score for episode in episodes]
         return cls(
             preset=config.preset,
@@ -101,13 +103,13 @@ def read(path: Path) -> Evaluation:
 
 def protocol_of(
     env: EnvironmentConfig, evaluation: EvaluationConfig, *, steps: int, iterations: int, episodes: int, seeds: int = 1
-) -> Protocol:
+) -> EvaluationProtocol:
     """How an agent is evaluated that has learnt from so many steps in so many iterations."""
-    learnt: Protocol = {"environment steps": steps, "iterations": iterations}
+    learnt: EvaluationProtocol = {"environment steps": steps, "iterations": iterations}
     return {**learnt, "episodes": episodes, "evaluation seeds": seeds, **conditions(env, evaluation)}
 
 
-def conditions(env: EnvironmentConfig, evaluation: EvaluationConfig) -> Protocol:
+def conditions(env: EnvironmentConfig, evaluation: EvaluationConfig) -> EvaluationProtocol:
     """Under which an episode is played."""
     return {
         "epsilon": evaluation.epsilon,
@@ -117,7 +119,7 @@ def conditions(env: EnvironmentConfig, evaluation: EvaluationConfig) -> Protocol
     }
 
 
-def in_words(protocol: Protocol) -> str:
+def in_words(protocol: EvaluationProtocol) -> str:
     """`environment steps 100000, episodes 100, …`."""
     return ", ".join(f"{name} {_word(value)}" for name, value in protocol.items())
 

@@ -32,21 +32,21 @@ def train(launch: Launch) -> int:
     if launch.in_process:
         _prepare_this_process(config)
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
-    from pipeline import result
+    from pipeline import finish
 
     if config.iterations == 0:
-        print(result.describe_networks(agent_config(config)))
+        print(finish.describe_networks(agent_config(config)))
         return 0
     run = RunDirectory.claim(launch.run_dir or default_run_dir(config), config)
     try:
-        if checkpoint := result.last_commit(run, config):
-            result.finish(run, config, checkpoint)
+        if checkpoint := finish.last_commit(run, config):
+            finish.finish(run, config, checkpoint)
         else:
             agent = agent_config(config)
             check_files(config)
             if code := _train(launch, run, agent):
                 return code
-        print(result.describe_result(run, launch.allow_module))
+        print(finish.describe_result(run, launch.allow_module))
         return 0
     finally:
         run.close()

@@ -25,10 +25,10 @@ from pipeline.checkpoint import Checkpoint, Checkpoints, State
 from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
+from pipeline.finish import finish
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.play import Metrics, Play
 from pipeline.progress import Reporter
-from pipeline.result import finish
 from pipeline.run_dir import METRICS_FILE, RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.workers import Workers

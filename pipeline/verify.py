@@ -44,7 +44,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
     from actors.replay.store import ReplayStore
     from pipeline.checkpoint import Checkpoints, load
     from pipeline.commit_mark import check_commits
-    from pipeline.result import scores_bytes
+    from pipeline.finish import scores_bytes
 
     config = run.config()
     check_commits(run.path, config)

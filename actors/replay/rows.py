@@ -56,7 +56,7 @@ _STEP = np.dtype(
 _CODEC = pa.Codec("zstd", compression_level=1)
 
 
-def pack(chunk: Chunk) -> tuple[NDArray[np.void], list[bytes]]:
+def rows_of(chunk: Chunk) -> tuple[NDArray[np.void], list[bytes]]:
     """The chunk's R rows and the compressed frames of each; `chunk` has passed `check`."""
     episode_starts = [0, *(np.flatnonzero(np.diff(chunk.episodes)) + 1).tolist(), len(chunk)]
     firsts = [first for begin, end in pairwise(episode_starts) for first in range(begin, end, STEPS_PER_ROW)]
@@ -75,8 +75,8 @@ def pack(chunk: Chunk) -> tuple[NDArray[np.void], list[bytes]]:
     return rows, blobs
 
 
-def unpack(rows: NDArray[np.void], frames: Iterable[NDArray[np.uint8]]) -> Chunk:
-    """Undoes `pack`: the chunk whose rows these are, from `rows` (R,) and the frames (count, 3, 64, 64) of each."""
+def chunk_of(rows: NDArray[np.void], frames: Iterable[NDArray[np.uint8]]) -> Chunk:
+    """Undoes `rows_of`: the chunk whose rows these are, from `rows` (R,) and the frames (count, 3, 64, 64) of each."""
     counts = rows["count"]
     held = np.arange(STEPS_PER_ROW) < counts[:, None]  # (R, S)
     ends = counts.cumsum()

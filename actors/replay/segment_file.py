@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.replay.damage import Damage, DamagedSegmentError
 from actors.replay.manifest import ChunkRecord, Entry
-from actors.replay.rows import ROW, STEPS_PER_ROW, decompress, record_of, unpack
+from actors.replay.rows import ROW, STEPS_PER_ROW, chunk_of, decompress, record_of
 from learners.experience import Chunk
 
 _METADATA_KEY = b"iris-ray replay"
@@ -60,7 +60,7 @@ class SegmentFile:
     def chunk(self, chunk: ChunkRecord) -> Chunk:
         """The chunk exactly as it was appended."""
         rows = self.rows_of(chunk)
-        return unpack(self.rows[rows.start : rows.stop], (self.frames(row) for row in rows))
+        return chunk_of(self.rows[rows.start : rows.stop], (self.frames(row) for row in rows))
 
     def frames(self, row: int) -> NDArray[np.uint8]:
         """Frames of one row: (count, 3, 64, 64), read-only."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from actors.replay.audit import audit
 from actors.replay.damage import Damage, DamagedSegmentError
 from actors.replay.manifest import ChunkRecord, Entry
-from actors.replay.rows import check, pack, record_of, step_bytes
+from actors.replay.rows import check, record_of, rows_of, step_bytes
 from actors.replay.segment_directory import SegmentDirectory
 from learners.experience import Chunk
 
@@ -89,7 +89,7 @@ class ReplayStore:
                 raise ValueError(f"{receipt.name} is stored already, with other content")
             if stored.start < new.start + new.num_steps and new.start < stored.start + stored.num_steps:
                 raise ValueError(f"{receipt.name} overlaps the stored {stored.name(self._run_id)}")
-        turn[new.start] = (new, self._files.add(file, new, *pack(chunk)))
+        turn[new.start] = (new, self._files.add(file, new, *rows_of(chunk)))
         self._generation_of_turns = self._files.generation
         return receipt
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.report.tables import latex, markdown
     from pipeline.scores.finished_runs import read_runs
     from pipeline.scores.published import load
-    from pipeline.scores.results import join
+    from pipeline.scores.run_scores import join
     from pipeline.scores.score_files import read_csv, to_csv
 
     results, notes = read_runs(arguments.directories)

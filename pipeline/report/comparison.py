@@ -30,7 +30,7 @@ from pipeline.scores.aggregates import (
 from pipeline.scores.crafter import crafter_score
 from pipeline.scores.curves import Curve, Points, learning_curve, sample_efficiency
 from pipeline.scores.published import PROTOCOL, Published
-from pipeline.scores.results import NOT_STATED, Algorithm
+from pipeline.scores.run_scores import NOT_STATED, ComparedAlgorithm
 
 ENOUGH_RUNS = 10
 """Of a game; with fewer an interval covers less than it says."""
@@ -119,7 +119,11 @@ class Comparison:
 
 
 def compare(
-    algorithms: Sequence[Algorithm], published: Published, notes: Sequence[str] = (), *, common_games: bool = False
+    algorithms: Sequence[ComparedAlgorithm],
+    published: Published,
+    notes: Sequence[str] = (),
+    *,
+    common_games: bool = False,
 ) -> Comparison:
     """Computes everything a report shows.
 
@@ -179,7 +183,7 @@ def _entry(
     return Entry(name, protocol, scores, normalised, found)
 
 
-def _warnings(algorithm: Algorithm, published: Published) -> Iterator[str]:
+def _warnings(algorithm: ComparedAlgorithm, published: Published) -> Iterator[str]:
     name, runs = algorithm.name, algorithm.runs
     known = {game: scores for game, scores in runs.items() if game in published.references}
     if algorithm.protocol == NOT_STATED:
@@ -212,7 +216,7 @@ def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], t
             yield (one.name, two.name), (probability_of_improvement(one.normalised, two.normalised), len(common))
 
 
-def _learning_curves(algorithms: Sequence[Algorithm]) -> dict[str, dict[str, Curve]]:
+def _learning_curves(algorithms: Sequence[ComparedAlgorithm]) -> dict[str, dict[str, Curve]]:
     found: dict[str, dict[str, Curve]] = {}
     for algorithm in algorithms:
         for game in algorithm.runs:
@@ -223,7 +227,7 @@ def _learning_curves(algorithms: Sequence[Algorithm]) -> dict[str, dict[str, Cur
 
 
 def _sample_efficiency(
-    algorithms: Sequence[Algorithm], played: Mapping[str, Sequence[str]], published: Published
+    algorithms: Sequence[ComparedAlgorithm], played: Mapping[str, Sequence[str]], published: Published
 ) -> Iterator[tuple[str, Curve]]:
     for algorithm in algorithms:
         games = {game: _points(algorithm, game) for game in played[algorithm.name]}
@@ -233,13 +237,13 @@ def _sample_efficiency(
                 yield algorithm.name, curve
 
 
-def _points(algorithm: Algorithm, game: str) -> list[Points]:
+def _points(algorithm: ComparedAlgorithm, game: str) -> list[Points]:
     """Of every run; empty ones where they must not be averaged."""
     comparable = algorithm.points_protocol is not None
     return [each.points if comparable else {} for each in algorithm.results if each.game == game]
 
 
-def _crafter(algorithms: Sequence[Algorithm]) -> Iterator[tuple[str, Crafter]]:
+def _crafter(algorithms: Sequence[ComparedAlgorithm]) -> Iterator[tuple[str, Crafter]]:
     for algorithm in algorithms:
         runs = [each.success_rates for each in algorithm.results if each.success_rates]
         if runs:

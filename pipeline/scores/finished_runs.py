@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from actors.config import Protocol
+from actors.config import EvaluationProtocol
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -18,13 +18,13 @@ from pipeline.metrics import read_records
 from pipeline.presets import published_like
 from pipeline.run_dir import CONFIG_FILE, EVALUATION_FILE, METRICS_FILE, SCORES_FILE
 from pipeline.scores.curves import Points, evaluations
-from pipeline.scores.results import LARGEST, NOT_STATED, Result
+from pipeline.scores.run_scores import LARGEST, NOT_STATED, RunScore
 
 _NOT_SETTINGS = ("preset", "seed", "env.game", "env.id", "env.evaluation_max_frames", "evaluation.")
 """How the names begin of what may differ between runs that are averaged; how they are evaluated is in the protocol."""
 
 
-def read_runs(directories: Sequence[Path]) -> tuple[list[Result], list[str]]:
+def read_runs(directories: Sequence[Path]) -> tuple[list[RunScore], list[str]]:
     """Results of all finished runs in or below the directories, and notes on what is left out.
 
     A run's result is what `pipeline.evaluate` has written about its last commit, else its own last evaluation.
@@ -38,7 +38,7 @@ def read_runs(directories: Sequence[Path]) -> tuple[list[Result], list[str]]:
         for run in found:
             runs.setdefault(run.resolve(), run)
     notes: list[str] = []
-    results = [_result_of(run, notes) for run in runs.values()]
+    results = [_score_of(run, notes) for run in runs.values()]
     return [each for each in results if each], notes
 
 
@@ -55,7 +55,7 @@ def _runs_below(root: Path) -> Iterator[Path]:
         below.sort()
 
 
-def _result_of(run: Path, notes: list[str]) -> Result | None:
+def _score_of(run: Path, notes: list[str]) -> RunScore | None:
     """None, and a note why, if it is not finished, or was made longer since it was."""
     config = _read_config(run / CONFIG_FILE)
     check_commits(run, config)
@@ -71,7 +71,7 @@ def _result_of(run: Path, notes: list[str]) -> Result | None:
     if found.lost_steps:
         notes.append(f"learnt from steps of which {found.lost_steps} are lost since: {run}")
     of_points = {"episodes": config.evaluation.episodes, "episodes of the last": config.evaluation.final_episodes}
-    return Result(
+    return RunScore(
         algorithm=found.preset,
         game=found.game,
         seed=found.seed,
@@ -87,7 +87,7 @@ def _result_of(run: Path, notes: list[str]) -> Result | None:
     )
 
 
-def _deviations(config: RunConfig, protocol: Protocol) -> list[str]:
+def _deviations(config: RunConfig, protocol: EvaluationProtocol) -> list[str]:
     if not (published := published_like(config)):
         return []
     expected = protocol_of(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from actors.envs.games import check_game
 from pipeline.errors import UsageError
-from pipeline.scores.results import LARGEST, NOT_STATED, STATED, Algorithm, Result
+from pipeline.scores.run_scores import LARGEST, NOT_STATED, STATED, ComparedAlgorithm, RunScore
 
 COLUMNS = ("algorithm", "game", "seed", "score")
 PROTOCOL_COLUMN = "protocol"
@@ -19,7 +19,7 @@ OTHER_GAMES = ("crafter", "catch")
 """That a file may name beside those of Atari 100k."""
 
 
-def read_csv(path: Path) -> list[Result]:
+def read_csv(path: Path) -> list[RunScore]:
     """Results in a file with the columns `algorithm,game,seed,score`, and perhaps `protocol`.
 
     Raises: UsageError at the first line that is wrong.
@@ -31,7 +31,7 @@ def read_csv(path: Path) -> list[Result]:
             if columns not in (COLUMNS, (*COLUMNS, PROTOCOL_COLUMN)):
                 expected = f"{','.join(COLUMNS)} and perhaps {PROTOCOL_COLUMN}"
                 raise UsageError(f"{path}: found columns {','.join(columns)!r}, expected {expected}")
-            results = [_result_in(line, path, lines.line_num) for line in lines]
+            results = [_score_in(line, path, lines.line_num) for line in lines]
     except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     except UnicodeDecodeError as error:
@@ -41,7 +41,7 @@ def read_csv(path: Path) -> list[Result]:
     return results
 
 
-def to_csv(algorithms: Sequence[Algorithm]) -> str:
+def to_csv(algorithms: Sequence[ComparedAlgorithm]) -> str:
     """What `read_csv` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -52,13 +52,13 @@ def to_csv(algorithms: Sequence[Algorithm]) -> str:
     return text.getvalue()
 
 
-def _result_in(line: Mapping[str, str], path: Path, number: int) -> Result:
+def _score_in(line: Mapping[str, str], path: Path, number: int) -> RunScore:
     try:
         if None in line.values() or None in line:
             raise ValueError(f"found {len([each for each in line.values() if each])} values, expected one a column")
         if not re.fullmatch(r"[0-9]+", line["seed"]):
             raise ValueError(f"found a seed of {line['seed']!r}, expected a whole number")
-        return Result(
+        return RunScore(
             algorithm=_text(line, "algorithm"),
             game=_game(line["game"]),
             seed=int(line["seed"]),

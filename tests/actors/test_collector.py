@@ -9,7 +9,7 @@ from actors.config import CatchConfig, CollectionConfig
 from actors.lockstep import Lockstep
 from learners.experience import Chunk
 from learners.iris.iris import Iris
-from learners.weights import pack
+from learners.weights import flat_weights
 from tests.actors.fakes import Countdown
 from tests.learners.fakes import TINY_AGENT
 
@@ -18,7 +18,7 @@ COLUMNS = ("frames", "actions", "rewards", "terminated", "truncated", "episodes"
 
 def weights(seed: int = 0) -> np.ndarray:
     torch.manual_seed(seed)
-    return pack(TINY_AGENT.build().acting_modules())
+    return flat_weights(TINY_AGENT.build().acting_modules())
 
 
 def catch_collector(num_envs: int = 1, index: int = 0, seed: int = 0, **settings: float) -> Collector:
@@ -115,7 +115,7 @@ def always(action: int) -> np.ndarray:
     iris = TINY_AGENT.build()
     assert isinstance(iris, Iris)
     iris.actor_critic.policy.bias.data = 50.0 * torch.eye(3)[action]
-    return pack(iris.acting_modules())
+    return flat_weights(iris.acting_modules())
 
 
 def test_without_exploration_actions_are_the_policys():

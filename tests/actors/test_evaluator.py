@@ -4,7 +4,7 @@ import torch
 from actors.config import CatchConfig, EvaluationConfig
 from actors.evaluator import Evaluator
 from learners.iris.iris import Iris
-from learners.weights import pack
+from learners.weights import flat_weights
 from tests.learners.fakes import TINY_AGENT
 
 
@@ -13,7 +13,7 @@ def weights(bias: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
     iris = TINY_AGENT.build()
     assert isinstance(iris, Iris)
     iris.actor_critic.policy.bias.data = torch.tensor(bias)
-    return pack(iris.acting_modules())
+    return flat_weights(iris.acting_modules())
 
 
 def evaluator(size: int = 4) -> Evaluator:

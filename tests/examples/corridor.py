@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from actors.config import ENVIRONMENTS, EnvironmentConfig, Protocol
+from actors.config import ENVIRONMENTS, EnvironmentConfig, EvaluationProtocol
 from actors.envs.environment import Step
 from actors.envs.state import pack, restore_generator, unpack
 from learners.catalogue import PRESETS, Preset, add_presets
@@ -23,7 +23,7 @@ class CorridorConfig(EnvironmentConfig):
     max_steps: PositiveInt = 12
 
     @property
-    def evaluation_protocol(self) -> Protocol:
+    def evaluation_protocol(self) -> EvaluationProtocol:
         return {"environment": "corridor", "steps at most": self.max_steps}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Corridor:

@@ -19,7 +19,7 @@ from learners import durable
 from pipeline.commit_mark import forget_what_was_not_committed
 from pipeline.config import RunConfig
 from pipeline.driver import Driver
-from pipeline.result import finish, last_commit
+from pipeline.finish import finish, last_commit
 from pipeline.run_dir import RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.verify import logical_digest

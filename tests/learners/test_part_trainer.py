@@ -18,7 +18,7 @@ from learners.drawing import Episode, UniformDrawing
 from learners.learner import Learner
 from learners.part import Losses, Mean, Part
 from learners.part_trainer import PartTrainer
-from learners.weights import pack, unpack
+from learners.weights import flat_weights, load_flat_weights
 from tests.examples.latent_shooting import LatentShootingConfig
 from tests.learners.fakes import make_chunk
 
@@ -131,11 +131,11 @@ def test_weights_of_all_kinds_travel_bit_for_bit():
     for name, value in values.items():
         module.register_buffer(name, torch.zeros_like(value))
         getattr(module, name).copy_(value)
-    flat = pack({"module": module})
+    flat = flat_weights({"module": module})
     assert flat.nbytes == sum(value.nbytes for value in values.values())
     for value in module.state_dict().values():
         value.zero_()
-    unpack({"module": module}, flat)
+    load_flat_weights({"module": module}, flat)
     for name, value in values.items():
         torch.testing.assert_close(getattr(module, name), value, rtol=0, atol=0, equal_nan=True)
 

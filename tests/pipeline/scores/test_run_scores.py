@@ -10,7 +10,7 @@ from actors.config import GymConfig
 from pipeline.errors import UsageError
 from pipeline.run_dir import RunDirectory
 from pipeline.scores.finished_runs import read_runs
-from pipeline.scores.results import join
+from pipeline.scores.run_scores import join
 from pipeline.scores.score_files import read_csv
 from tests.learners.fakes import iris_of
 from tests.pipeline.scores.runs import evaluation, write_csv, write_run

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.config import Protocol
+from actors.config import EvaluationProtocol
 from pipeline.errors import UsageError
 from pipeline.evaluation import in_words
 from pipeline.scores.aggregates import Runs
@@ -24,7 +24,7 @@ LARGEST = 1e12
 
 
 @dataclass(frozen=True)
-class Result:
+class RunScore:
     """What one run came to."""
 
     algorithm: str
@@ -33,7 +33,7 @@ class Result:
     seed: int
     score: float
     """Mean over episodes, in the game's own units."""
-    protocol: Protocol
+    protocol: EvaluationProtocol
     """How it was evaluated, and after how many steps."""
     source: Path
     """A run's directory, or a file."""
@@ -42,7 +42,7 @@ class Result:
     machine: Mapping[str, str | int] = field(default_factory=dict)
     points: Points = field(default_factory=dict)
     """Of its learning curve."""
-    points_protocol: Protocol = field(default_factory=dict)
+    points_protocol: EvaluationProtocol = field(default_factory=dict)
     """How those were evaluated."""
     success_rates: Mapping[str, float] = field(default_factory=dict)
     """Achievement -> per cent of training episodes."""
@@ -56,11 +56,11 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Algorithm:
+class ComparedAlgorithm:
     """Runs that may be averaged: of one configuration, evaluated in one way, a seed and game once."""
 
     name: str
-    results: Sequence[Result]
+    results: Sequence[RunScore]
 
     @property
     def protocol(self) -> str:
@@ -83,7 +83,7 @@ class Algorithm:
         return {game: np.array(scores) for game, scores in games.items()}
 
 
-def join(results: Iterable[Result], *, split: bool = False) -> list[Algorithm]:
+def join(results: Iterable[RunScore], *, split: bool = False) -> list[ComparedAlgorithm]:
     """Results by algorithm, in the order in which they come.
 
     Args:
@@ -91,7 +91,7 @@ def join(results: Iterable[Result], *, split: bool = False) -> list[Algorithm]:
 
     Raises: UsageError if a seed comes twice, or runs must not be averaged and are not split.
     """
-    named: dict[str, list[Result]] = {}
+    named: dict[str, list[RunScore]] = {}
     for result in results:
         named.setdefault(result.algorithm, []).append(result)
     algorithms = [each for name, found in named.items() for each in _variants(name, found, split)]
@@ -99,7 +99,7 @@ def join(results: Iterable[Result], *, split: bool = False) -> list[Algorithm]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"found two algorithms named {twice}, expected a name of its own for each")
     for algorithm in algorithms:
-        seen: dict[tuple[str, int], Result] = {}
+        seen: dict[tuple[str, int], RunScore] = {}
         for result in algorithm.results:
             if other := seen.get((result.game, result.seed)):
                 where = f"{other.source} and {result.source}"
@@ -108,13 +108,13 @@ def join(results: Iterable[Result], *, split: bool = False) -> list[Algorithm]:
     return algorithms
 
 
-def _variants(name: str, results: Sequence[Result], split: bool) -> Iterator[Algorithm]:
-    variants: dict[str, list[Result]] = {}
+def _variants(name: str, results: Sequence[RunScore], split: bool) -> Iterator[ComparedAlgorithm]:
+    variants: dict[str, list[RunScore]] = {}
     for result in results:
         variants.setdefault(json.dumps(result.variant, sort_keys=True), []).append(result)
     firsts = [found[0] for found in variants.values()]
     if len(firsts) == 1:
-        yield Algorithm(name, results)
+        yield ComparedAlgorithm(name, results)
         return
     keys = dict.fromkeys(key for each in firsts for key in each.variant)
     differing = [key for key in keys if len({json.dumps(each.variant.get(key)) for each in firsts}) > 1]
@@ -129,4 +129,4 @@ def _variants(name: str, results: Sequence[Result], split: bool) -> Iterator[Alg
     for found in variants.values():
         variant = found[0].variant
         label = ", ".join(f"{key} {variant[key]}" for key in differing if key in variant)
-        yield Algorithm(f"{name} [{label}]", found)
+        yield ComparedAlgorithm(f"{name} [{label}]", found)
