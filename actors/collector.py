@@ -63,15 +63,16 @@ class Collector:
         returns: list[float] = []
         lengths: list[int] = []
         achievements: list[Mapping[str, int]] = []
+        if num_steps and not lockstep.running.any():
+            self._reset()
         state = self._agent.actor.burn_in(*lockstep.recent())
-        taken = 0
+        epsilon, taken = self._config.epsilon_in(iteration), 0
         while taken < num_steps:
             if not lockstep.running.any():
-                lockstep.reset()
-                self._returns[:] = 0.0
+                self._reset()
                 state = self._agent.actor.initial_state(size)
             actions, state = self._agent.act(
-                lockstep.frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
+                lockstep.frames, state, rng, epsilon=epsilon, temperature=self._config.temperature
             )
             for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken]):
                 frame, episode_step = lockstep.frames[i].copy(), int(lockstep.episode_steps[i])
@@ -92,6 +93,10 @@ class Collector:
         ]
         report = CollectionReport(tuple(returns), tuple(lengths), tuple(achievements))
         return chunks, report, self.get_state()
+
+    def _reset(self) -> None:
+        self._lockstep.reset()
+        self._returns[:] = 0.0
 
     def get_state(self) -> bytes:
         return self._returns.astype("<f8").tobytes() + self._lockstep.get_state()

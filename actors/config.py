@@ -148,6 +148,8 @@ class CollectionConfig(Config):
 
     steps_per_iteration: PositiveInt = 200
     """Over all environments."""
+    first_steps: NonNegativeInt = 0
+    """Of iteration 1, with uniformly random actions; 0 is as many as in the others, with the policy's actions."""
     last_iteration: NonNegativeInt = 500
     """No steps are collected after this iteration."""
     num_collectors: PositiveInt = 1
@@ -159,6 +161,15 @@ class CollectionConfig(Config):
     @property
     def num_envs(self) -> int:
         return self.num_collectors * self.envs_per_collector
+
+    def steps_in(self, iteration: int) -> int:
+        """Steps that an iteration collects."""
+        if iteration > self.last_iteration:
+            return 0
+        return self.first_steps if iteration == 1 and self.first_steps else self.steps_per_iteration
+
+    def epsilon_in(self, iteration: int) -> float:
+        return 1.0 if iteration == 1 and self.first_steps else self.epsilon
 
 
 class EvaluationConfig(Config):

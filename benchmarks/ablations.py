@@ -114,13 +114,13 @@ def ablate(config: RunConfig, name: str) -> Row:
     collector = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
     records: list[dict[str, float]] = []
     for iteration in range(1, config.iterations + 1):
-        num_steps = config.steps_in(iteration)
+        num_steps = config.collection.steps_in(iteration)
         chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
         learner.extend([ablation.experience(chunk, config.seed) for chunk in chunks])
         metrics: dict[str, float] = {}
-        for part, training in config.trainings.items():
-            if config.may_train(part, iteration, records, metrics):
-                means = learner.train(part, iteration, range(training.steps_per_iteration))
+        for part in config.trainings:
+            if steps := config.gradient_steps(part, iteration, records, metrics):
+                means = learner.train(part, iteration, range(steps))
                 metrics |= {f"{part}/{name}": mean for name, mean in means.items()}
         records.append(metrics)
     evaluator = Evaluator(config.env, config.evaluation, agent, seed=config.seed)

@@ -89,7 +89,9 @@ def rollout(workload: Workload, learner: Learner, num_steps: int, *, record: boo
 
     def call() -> None:
         with autocast(device, workload.precision):
-            context = learner.dataset.gather(learner.dataset.draw(part.drawing, batch_size, rng), part.columns)
+            context = learner.dataset.gather(
+                learner.dataset.draw(part.drawing, batch_size, rng, iteration=1), part.columns
+            )
             roll_out(context, uniforms((num_steps, batch_size, 1 + iris.noise_per_step), generator))
 
     return call

@@ -130,7 +130,7 @@ def extrapolate(config: RunConfig, learner: Learner, phases: dict[str, Any]) -> 
     """Hours of each phase over all iterations of the run, and which phases are not in the total."""
     units = {"collect": config.planned_steps(config.iterations)}
     for part, training in config.trainings.items():
-        units[part] = training.steps_per_iteration * max(0, config.iterations - training.starts_after)
+        units[part] = sum(map(training.steps_in, range(1, config.iterations + 1)))
     for name, parts in derived_columns(learner).items():
         first = 1 + min(config.trainings[part].starts_after for part in parts)
         units[f"fill_{name}"] = sum(

@@ -80,7 +80,7 @@ def measure_sample(workload: Workload, learner: Learner, repeats: int) -> dict[s
 
     def milliseconds(columns: Sequence[str]) -> float:
         def sample() -> None:
-            rows = learner.dataset.draw(drawing, SAMPLE_SHAPE[0], np.random.default_rng(0))
+            rows = learner.dataset.draw(drawing, SAMPLE_SHAPE[0], np.random.default_rng(0), iteration=1)
             learner.dataset.gather(rows, columns)
 
         return 1e3 * median_seconds(sample, workload.device, repeats=repeats)

@@ -61,8 +61,8 @@ def row(workload: Workload, measured: Sequence[Measured]) -> dict[str, Any]:
     seconds = {part: statistics.mean(each[part] for each, _ in measured) for part in config.trainings}
     hours = 0.0
     for part, training in config.trainings.items():
-        iterations = max(0, config.iterations - training.starts_after)
-        hours += iterations * training.steps_per_iteration * seconds[part] / 3600
+        steps = sum(map(training.steps_in, range(1, config.iterations + 1)))
+        hours += steps * seconds[part] / 3600
     return {
         "runs_at_once": len(measured),
         "seconds_per_gradient_step": seconds,

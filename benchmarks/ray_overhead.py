@@ -84,7 +84,7 @@ def one_process(config: RunConfig) -> Iterator[Seconds]:
         for iteration in range(1, config.iterations + 1):
             seconds: Seconds = {}
             with _timed(seconds, "collect"):
-                num_steps = config.steps_in(iteration)
+                num_steps = config.collection.steps_in(iteration)
                 torch.set_num_threads(1)  # as a collector's process does: a second thread costs more than it computes
                 chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
                 torch.set_num_threads(threads)
@@ -92,9 +92,9 @@ def one_process(config: RunConfig) -> Iterator[Seconds]:
             with _timed(seconds, "mirror"):
                 learner.extend(chunks)
             for part, training in config.trainings.items():
-                if iteration > training.starts_after:
+                if steps := training.steps_in(iteration):
                     with _timed(seconds, part.replace("_", " ")):
-                        learner.train(part, iteration, range(training.steps_per_iteration))
+                        learner.train(part, iteration, range(steps))
             with _timed(seconds, "commit"):
                 saved = Path(directory, f"{iteration}")
                 saved.mkdir()

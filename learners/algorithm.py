@@ -99,7 +99,7 @@ class AgentConfig:
 
 def check_algorithm(algorithm: Algorithm, config: AlgorithmConfig) -> None:
     """Raises AlgorithmError, in one line, unless its parts are those of its settings, in their order, and every column
-    that one of them reads is there: `frames`, or derived from a part and from a column that are."""
+    that one of them reads is there: `frames`, or derived from parts before it and from columns that are."""
     names, planned = [part.name for part in algorithm.parts], list(config.trainings)
     if names != planned:
         raise AlgorithmError(f"{config.kind}: found the parts {names}, expected {planned}, as its `trainings` has them")
@@ -107,16 +107,28 @@ def check_algorithm(algorithm: Algorithm, config: AlgorithmConfig) -> None:
     for name, column in derived.items():
         if column.part not in names:
             raise AlgorithmError(f"{config.kind}: column {name!r} is derived from part {column.part!r}, not of {names}")
-        chain = [name]
-        while chain[-1] != "frames":
-            if chain[-1] not in derived or chain[-1] in chain[:-1]:
-                words = " from ".join(map(repr, chain))
-                raise AlgorithmError(f"{config.kind}: column {words}: expected 'frames' in the end, each column once")
-            chain.append(derived[chain[-1]].source)
+
+    def check_sources(chain: tuple[str, ...], before: Sequence[str]) -> None:
+        name = chain[-1]
+        if name == "frames":
+            return
+        if name not in derived or name in chain[:-1]:
+            words = " from ".join(map(repr, chain))
+            raise AlgorithmError(f"{config.kind}: column {words}: expected 'frames' in the end, each column once")
+        if derived[name].part not in before:
+            words = f"column {name!r} of part {derived[name].part!r}, expected of parts before it only, {list(before)}"
+            raise AlgorithmError(f"{config.kind}: {words}")
+        for source in derived[name].sources:
+            check_sources((*chain, source), before)
+
+    for name in derived:
+        check_sources((name,), names)
     known = ["frames", *derived]
-    for part in algorithm.parts:
+    for index, part in enumerate(algorithm.parts):
         if missing := [column for column in part.columns if column not in known]:
             raise AlgorithmError(f"{config.kind}: part {part.name!r} reads {missing}, expected some of {known}")
+        for column in part.columns:
+            check_sources((column,), names[:index])
 
 
 class Agent:

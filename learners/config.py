@@ -61,11 +61,19 @@ class PartTraining(Config):
     """Segments per gradient step."""
     steps_per_iteration: PositiveInt = 200
     """Gradient steps per iteration."""
+    first_steps: NonNegativeInt = 0
+    """Gradient steps in iteration 1, if the part trains there; 0 is as many as in the others."""
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled (AdamW), on the weights of Linear layers only; 0 is Adam."""
     max_gradient_norm: PositiveFloat = 10.0
     """Gradients are scaled down to this global L2 norm."""
+
+    def steps_in(self, iteration: int) -> int:
+        """Gradient steps that the schedule plans for an iteration."""
+        if iteration <= self.starts_after:
+            return 0
+        return self.first_steps if iteration == 1 and self.first_steps else self.steps_per_iteration
 
 
 class Gate(Config):

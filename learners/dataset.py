@@ -55,6 +55,7 @@ class Dataset:
         self._episodes: list[Episode] = []
         self._episode_index: dict[int, int] = {}  # episode id -> index in _episodes, of the later part after a gap
         self._ended: list[int] = []  # indices of episodes, as they ended
+        self._previous = np.zeros(1, dtype=np.int64)  # the row before in the same episode; 0 if there is none
         self._columns: dict[str, _Column] = {}
         self._first_rows: dict[int, int] = {}  # of every iteration that has steps, in their order
 
@@ -102,7 +103,9 @@ class Dataset:
                 index = self._episode_index[number] = len(self._episodes)
                 self._episodes.append(Episode(number, step, _NO_ROWS))
             episode = self._episodes[index]
-            self._episodes[index] = replace(episode, rows=np.concatenate([episode.rows, first + steps]))
+            rows = np.concatenate([episode.rows, first + steps])
+            self._previous[first + steps] = np.concatenate([[0], rows])[-len(steps) - 1 : -1]
+            self._episodes[index] = replace(episode, rows=rows)
             if ends[steps[-1]]:
                 self._ended.append(index)
         self._num_steps += len(chunk)
@@ -122,11 +125,13 @@ class Dataset:
         self._num_steps = end - 1
         self.forget_derived()
 
-    def draw(self, drawing: Drawing, batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    def draw(
+        self, drawing: Drawing, batch_size: int, generator: np.random.Generator, *, iteration: int
+    ) -> NDArray[np.int64]:
         """Rows (B, T) of as many segments; 0 is padding. Raises ValueError if nothing is stored yet."""
         if self._num_steps == 0:
             raise ValueError("nothing to draw: the dataset holds 0 steps")
-        return drawing.draw(self._episodes, batch_size, generator)
+        return drawing.draw(self._episodes, batch_size, generator, iteration=iteration)
 
     def newest(self, length: int) -> NDArray[np.int64]:
         """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
@@ -161,7 +166,8 @@ class Dataset:
     def fill(self, columns: Sequence[str]) -> None:
         """Brings derived columns up to date at every step, as sampling would one batch after another."""
         for name in columns:
-            self._column(name, np.arange(1, self._num_steps + 1))
+            if name != "frames":
+                self._column(name, np.arange(1, self._num_steps + 1)[None])
 
     def forget_derived(self) -> None:
         """Derived columns are computed anew: the weights are others, whatever the parts' counts say."""
@@ -169,43 +175,48 @@ class Dataset:
 
     def gather(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Segments:
         """The steps at rows (B, T); 0 is padding."""
-        index = self._to_device(rows.ravel())  # (B*T,)
+        index = self._to_device(rows)
 
-        def take(column: Tensor) -> Tensor:
-            return column.index_select(0, index).unflatten(0, rows.shape)  # (B, T, ...)
+        def take(column: Tensor, where: Tensor) -> Tensor:
+            return column.index_select(0, where.reshape(-1)).unflatten(0, rows.shape)  # (B, T, ...)
 
         return Segments(
-            actions=take(self._actions),
-            rewards=take(self._rewards),
-            ends=take(self._ends),
-            mask=(index > 0).view(rows.shape),
-            columns={name: take(self._column(name, rows[rows > 0])) for name in columns},
+            actions=take(self._actions, index),
+            rewards=take(self._rewards, index),
+            ends=take(self._ends, index),
+            mask=index > 0,
+            columns={
+                name: take(self._frames, index) if name == "frames" else take(*self._column(name, rows))
+                for name in columns
+            },
         )
 
     @torch.no_grad()
-    def _column(self, name: str, rows: NDArray[np.int64]) -> Tensor:
-        """A column, up to date at `rows`."""
-        if name == "frames":
-            return self._frames
+    def _column(self, name: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """A derived column, up to date at rows (B, T), and which of its cells stand there."""
         derived = self._derived[name]
         if name not in self._columns:
-            example = derived.compute(self._column(derived.source, _NO_ROWS)[:1])
-            self._columns[name] = _Column(example, len(self._frames))
+            nothing = np.zeros((1, derived.window), dtype=np.int64)
+            self._columns[name] = _Column(derived, derived.compute(self.gather(nothing, derived.sources)))
         column = self._columns[name]
         column.reserve(len(self._frames))
+        cells = column.cells(rows)
         version = self._part_version(derived.part)
-        stale = np.unique(rows)
+        stale = np.unique(cells if derived.at_padding else cells[cells > 0])
         if self._cache:
             stale = stale[column.versions[stale] != version]
-        source = self._column(derived.source, stale)
         size = DERIVE_BATCH if self._cache else max(1, len(stale))
-        batches = np.zeros((ceil(len(stale) / size), size), dtype=np.int64)  # filled up with row 0
-        batches.reshape(-1)[: len(stale)] = stale
-        for rows_at_once in self._to_device(batches):
-            column.values[rows_at_once] = derived.compute(source.index_select(0, rows_at_once))
+        padded = np.zeros((ceil(len(stale) / size), size), dtype=np.int64)  # filled up with cell 0
+        padded.reshape(-1)[: len(stale)] = stale
+        windows = column.windows(padded, self._previous)  # (batches, N, W)
+        for source in set(derived.sources) - {"frames"}:
+            self._column(source, windows.reshape(-1, derived.window))
+        for cells_at_once, window in zip(self._to_device(padded), windows, strict=True):
+            column.values[cells_at_once] = derived.compute(self.gather(window, derived.sources))
         column.versions[stale] = version
-        column.values[0] = 0
-        return column.values
+        if not derived.at_padding:
+            column.values[0] = 0
+        return column.values, self._to_device(cells)
 
     def _to_device(self, rows: NDArray[np.int64]) -> Tensor:
         """Without waiting for the device: from pinned memory the copy is one more thing in its queue."""
@@ -220,19 +231,48 @@ class Dataset:
             self._actions = _grown(self._actions, capacity)
             self._rewards = _grown(self._rewards, capacity)
             self._ends = _grown(self._ends, capacity)
+            self._previous = np.concatenate([self._previous, np.zeros(capacity - len(self._previous), dtype=np.int64)])
 
 
 class _Column:
-    """One derived column: values per row, and the version of the part that computed each."""
+    """One derived column: values per cell, and the version of the part that computed each.
 
-    def __init__(self, example: Tensor, capacity: int) -> None:
-        self.values = example.new_zeros((capacity, *example.shape[1:]))
-        self.versions = np.full(capacity, -1, dtype=np.int64)
+    A row has a cell of its own. If padding has values, too, the padding k = 1 … W − 1 steps after a row, where an
+    episode ends with it, has one as well; cell 0 is that of padding with nothing but padding in its window.
+    """
 
-    def reserve(self, capacity: int) -> None:
-        if capacity > len(self.values):
-            self.versions = np.concatenate([self.versions, np.full(capacity - len(self.values), -1, dtype=np.int64)])
-            self.values = _grown(self.values, capacity)
+    def __init__(self, derived: Derived, example: Tensor) -> None:
+        """`example` (N, ...) is what values look like."""
+        self._derived = derived
+        self._cells_per_row = derived.window if derived.at_padding else 1
+        self.values = example.new_zeros((1, *example.shape[1:]))
+        self.versions = np.full(1, -1, dtype=np.int64)
+
+    def reserve(self, num_rows: int) -> None:
+        more = num_rows * self._cells_per_row - len(self.values)
+        if more > 0:
+            self.versions = np.concatenate([self.versions, np.full(more, -1, dtype=np.int64)])
+            self.values = _grown(self.values, len(self.versions))
+
+    def cells(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of rows (B, T): (B, T)."""
+        if self._cells_per_row == 1:
+            return rows
+        places = np.arange(rows.shape[1])
+        newest = np.maximum.accumulate(np.where(rows > 0, places, -1), axis=1)  # where the last real step stands
+        distance = np.where(newest < 0, self._cells_per_row, places - newest)
+        last = np.take_along_axis(rows, newest.clip(min=0), axis=1)
+        return np.where(distance < self._cells_per_row, last * self._cells_per_row + distance, 0)
+
+    def windows(self, cells: NDArray[np.int64], previous: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows (..., W) of the steps that cells (...) are computed from; 0 is padding."""
+        rows, distance = np.divmod(cells, self._cells_per_row)
+        windows = np.zeros((*cells.shape, self._derived.window), dtype=np.int64)
+        for place in reversed(range(self._derived.window)):
+            is_step = self._derived.window - 1 - place >= distance
+            windows[..., place] = np.where(is_step, rows, 0)
+            rows = np.where(is_step, previous[rows], rows)
+        return windows
 
 
 def _padded(pieces: Sequence[NDArray[np.int64]], length: int) -> NDArray[np.int64]:

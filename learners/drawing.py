@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,11 +37,14 @@ class Drawing(Protocol):
         """Steps per segment, T."""
         ...
 
-    def draw(self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    def draw(
+        self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator, *, iteration: int
+    ) -> NDArray[np.int64]:
         """Rows (B, T) of as many segments; 0 is padding, and stands wherever an episode has no step.
 
         Args:
             episodes: all that are stored, at least one, none of them empty; the running ones too.
+            iteration: in which the gradient step is taken that draws.
         """
         ...
 
@@ -67,18 +71,17 @@ class UniformDrawing:
     length: int
     anchor: Literal["start", "end"]
 
-    def draw(self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        rows = np.zeros((batch_size, self.length), dtype=np.int64)  # (B, T)
-        for index, episode_index in enumerate(generator.integers(len(episodes), size=batch_size)):
-            episode = episodes[episode_index].rows
+    def draw(
+        self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator, *, iteration: int
+    ) -> NDArray[np.int64]:
+        segments = []
+        for index in generator.integers(len(episodes), size=batch_size):
+            episode = episodes[index].rows
             position = int(generator.integers(len(episode)))
-            if self.anchor == "start":
-                drawn = episode[position : position + self.length]
-                rows[index, : len(drawn)] = drawn
-            else:
-                drawn = episode[max(0, position + 1 - self.length) : position + 1]
-                rows[index, self.length - len(drawn) :] = drawn
-        return rows
+            segments.append(
+                _cut(episode, position if self.anchor == "start" else position + 1 - self.length, self.length)
+            )
+        return np.stack(segments)  # (B, T)
 
     def state(self) -> Mapping[str, Tensor]:
         return {}
@@ -86,4 +89,63 @@ class UniformDrawing:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """It remembers nothing."""
         if state:
-            raise ValueError(f"state of another drawing: found {', '.join(state)}, expected nothing")
+            raise ValueError(f"state of another drawing: found {', '.join(sorted(state))}, expected nothing")
+
+
+class CountedDrawing:
+    """Episodes the more rarely, the more often they were drawn: weight (1 + times drawn)^-α, with replacement; then one
+    step uniformly in the episode, and a segment that holds it at a uniformly drawn place.
+
+    Draws in iteration 1 are not counted. With padding "both" the place is any of the segment's, and padding stands on
+    both sides of an episode. With "left" a segment ends with the episode at the latest.
+    Source: Micheli, Alonso, Fleuret (2024), as published with the paper.
+    """
+
+    def __init__(self, length: int, *, alpha: float, padding: Literal["both", "left"]) -> None:
+        self.length = length
+        self._alpha = alpha
+        self._padding = padding
+        self._times: dict[int, int] = {}  # by the episode's number
+
+    def draw(
+        self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator, *, iteration: int
+    ) -> NDArray[np.int64]:
+        weights = np.array([1.0 + self._times.get(each.number, 0) for each in episodes]) ** -self._alpha
+        segments = []
+        for index in generator.choice(len(episodes), size=batch_size, p=weights / weights.sum()):
+            episode = episodes[index]
+            position, offset = int(generator.integers(len(episode.rows))), int(generator.integers(self.length))
+            stop = position - offset + self.length if self._padding == "both" else position + 1 + offset
+            if self._padding == "left":
+                stop = min(stop, len(episode.rows))
+            segments.append(_cut(episode.rows, stop - self.length, self.length))
+            if iteration > 1:
+                self._times[episode.number] = self._times.get(episode.number, 0) + 1
+        return np.stack(segments)  # (B, T)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Numbers of episodes and how often each was drawn, both (N,) int64."""
+        return {
+            "episodes": torch.tensor(list(self._times), dtype=torch.int64),
+            "times": torch.tensor(list(self._times.values()), dtype=torch.int64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        found = {name: (tensor.dtype, tensor.dim()) for name, tensor in state.items()}
+        if found != dict.fromkeys(("episodes", "times"), (torch.int64, 1)) or len(set(map(len, state.values()))) > 1:
+            raise ValueError(
+                f"state of another drawing: found {', '.join(sorted(state)) or 'none'}, expected counts of episodes"
+            )
+        episodes, times = (state[name].tolist() for name in ("episodes", "times"))
+        if len(set(episodes)) < len(episodes) or min(times, default=1) < 1:
+            raise ValueError("counts of drawn episodes: expected each episode once, and at least 1")
+        self._times = dict(zip(episodes, times, strict=True))
+
+
+def _cut(episode: NDArray[np.int64], start: int, length: int) -> NDArray[np.int64]:
+    """(T,) rows from position `start` of an episode on, which may lie before it; 0 where it has none."""
+    rows = np.zeros(length, dtype=np.int64)
+    drawn = episode[max(0, start) : max(0, start + length)]
+    first = max(0, -start)
+    rows[first : first + len(drawn)] = drawn
+    return rows

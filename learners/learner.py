@@ -191,7 +191,7 @@ class Learner:
     def _draw(self, part: Part, iteration: int, step: int) -> NDArray[np.int64]:
         """Rows of a gradient step's batch."""
         generator = self._streams.numpy(f"{part.name}/segments", iteration, step)
-        return self.dataset.draw(part.drawing, part.training.batch_size, generator)
+        return self.dataset.draw(part.drawing, part.training.batch_size, generator, iteration=iteration)
 
 
 def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:

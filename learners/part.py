@@ -51,12 +51,34 @@ class Mean:
         """0 if nothing was counted."""
         return self.total / self.count.clamp(min=1.0)
 
+    @property
+    def sums(self) -> Tensor:
+        return torch.stack([self.total, self.count.to(self.total.dtype)])
+
+    def of(self, sums: Tensor) -> Tensor:
+        return Mean(*sums).value
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A loss that is no mean over a batch but a function of sums over it, as a covariance is: where several processes
+    share the batch, the sums are added up first."""
+
+    sums: Tensor  # (N,), with gradient
+    of: Callable[[Tensor], Tensor]
+    """(N,) -> scalar."""
+
+    @property
+    def value(self) -> Tensor:
+        return self.of(self.sums)
+
 
 class Losses(NamedTuple):
-    """Result of one part's loss function; everything stays on the device. The terms need gradients, metrics none."""
+    """Result of one part's loss function; everything stays on the device. The terms need gradients, the rest none."""
 
-    terms: dict[str, Mean]  # the sum of their values is minimised
-    metrics: dict[str, Tensor]  # scalars, detached, only reported
+    terms: Mapping[str, Mean | Statistic]  # the sum of their values is minimised
+    metrics: Mapping[str, Tensor]  # scalars, only reported
+    sums: Mapping[str, Tensor] = {}  # over the batch, of any shape: what `before_step` and `after_step` get
 
 
 def adam_w(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
@@ -72,9 +94,17 @@ def adam_w(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
 
 
+Hook = Callable[[Tensor, Mapping[str, Tensor]], None]
+"""Of a flag on the device (is the step taken?) and the `sums` of the losses, over the batch of all processes.
+
+It changes something only through `torch.where(flag, …)` and never reads the flag: nobody waits for the device, and a
+step that was not taken changes nothing.
+"""
+
+
 @dataclass(frozen=True)
 class Part:
-    """One thing that is trained."""
+    """One thing that is trained. It may use what the parts before it have learnt, and no part after it."""
 
     name: str
     module: nn.Module
@@ -89,11 +119,10 @@ class Part:
     """H and N of the noise."""
     optimizer: Callable[[nn.Module, PartTraining], torch.optim.Optimizer] = adam_w
     """Of the parameters that take a gradient; fused, or it must itself skip a step where its `found_inf` is 1."""
-    before_step: Callable[[Tensor], None] | None = None
-    """Called in every gradient step once its gradient is known, with a flag on the device: is the step taken?"""
-    after_step: Callable[[Tensor], None] | None = None
-    """The same, when the optimiser has stepped. Both change something only through `torch.where(flag, …)` and never
-    read the flag: nobody waits for the device, and a step that was not taken changes nothing."""
+    before_step: Hook | None = None
+    """Called in every gradient step once its gradient is known."""
+    after_step: Hook | None = None
+    """The same, when the optimiser has stepped."""
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """All randomness of a loss beside dropout: (H, B, N) in [0, 1)."""
@@ -106,10 +135,16 @@ class Derived:
     """A column that a part's current weights determine: the dataset keeps it until that part steps."""
 
     part: str
-    compute: Callable[[Tensor], Tensor]
-    """Rows of the source (N, ...) -> (N, ...), each row on its own; called without gradient, in evaluation mode."""
-    source: str = "frames"
-    """What it is computed from: frames (N, 3, 64, 64) uint8, or another derived column."""
+    compute: Callable[[Segments], Tensor]
+    """Values (N, ...) at the last of the `window` steps of N segments (N, window), each on its own; called without
+    gradient, in evaluation mode. A segment is padded on the left where the episode had not begun."""
+    sources: tuple[str, ...] = ("frames",)
+    """Columns that it reads: `frames`, or other derived ones."""
+    window: int = 1
+    """Steps of the same episode that it reads: the row's own and those before it."""
+    at_padding: bool = False
+    """Whether it is computed for padding, too, from a window that ends with padding: after the last step of an episode
+    the steps before are in it, elsewhere there is nothing but padding. Otherwise it is zero there."""
 
 
 def to_unit(frames: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from learners.errors import AlgorithmError
-from learners.part import Losses, Mean, Part
+from learners.part import Losses, Mean, Part, Statistic
 from learners.ranks import ALONE, Ranks
 
 
@@ -50,30 +51,30 @@ class PartTrainer:
         Raises: RankLostError, and no weight has changed.
         """
         kinds = {type(term) for term in losses.terms.values()} if isinstance(losses, Losses) else {type(losses)}
-        if kinds != {Mean}:
+        if not kinds or not kinds <= {Mean, Statistic}:
             found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "no terms"
             raise AlgorithmError(f"part {self.part.name!r}: its loss returned {found}, expected Losses of Mean terms")
         self._optimizer.zero_grad(set_to_none=True)
-        if ranks.count > 1:
-            losses = share_of_joint(losses, ranks)
-        loss = total_loss(losses)
+        values, sums = joint(losses, ranks)
+        loss = torch.stack(values).sum()
         loss.backward()
         if ranks.count > 1:
             self._add_up_gradients(ranks)
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.part.training.max_gradient_norm)
-        terms = {f"loss/{name}": term.value for name, term in losses.terms.items()}
+        terms = {f"loss/{name}": value for name, value in zip(losses.terms, values, strict=True)}
         report = {"loss": loss, **terms, **losses.metrics}
-        report = dict(zip(report, ranks.add_up(torch.stack([*report.values()]).detach()), strict=True))
+        means = ranks.add_up(torch.stack([*report.values()]).detach() / ranks.count)
+        report = dict(zip(report, means, strict=True))
         report["gradient_norm"] = norm
         finite = torch.stack(list(report.values())).isfinite().all()
         self._diverged = torch.where(finite, self._diverged, 1.0)
         is_taken = self._diverged == 0.0
         if self.part.before_step:
-            self.part.before_step(is_taken)
+            self.part.before_step(is_taken, sums)
         self._optimizer.found_inf = self._diverged  # type: ignore[attr-defined] - what a fused optimiser skips steps by
         self._optimizer.step()
         if self.part.after_step:
-            self.part.after_step(is_taken)
+            self.part.after_step(is_taken, sums)
         self.updates += 1
         return report
 
@@ -142,18 +143,17 @@ class PartTrainer:
         return {name: optimizer.state[parameters[name]] for name in self._parameters}
 
 
-def share_of_joint(losses: Losses, ranks: Ranks) -> Losses:
-    """What this rank contributes to terms and metrics of the joint batch: over the ranks it adds up to them."""
-    counts = ranks.add_up(torch.stack([term.count for term in losses.terms.values()]))
-    terms = zip(losses.terms.items(), counts, strict=True)
-    return Losses(
-        {name: Mean(term.total, count) for (name, term), count in terms},
-        {name: metric / ranks.count for name, metric in losses.metrics.items()},
-    )
-
-
-def total_loss(losses: Losses) -> Tensor:
-    return torch.stack([term.value for term in losses.terms.values()]).sum()
+def joint(losses: Losses, ranks: Ranks) -> tuple[list[Tensor], Mapping[str, Tensor]]:
+    """Values of the terms on the batch of all ranks, with the gradient of this rank's share of it, and the sums."""
+    terms = losses.terms.values()
+    if ranks.count == 1:
+        return [term.value for term in terms], losses.sums
+    mine = [term.sums for term in terms]
+    flat = [each.detach().reshape(-1) for each in (*mine, *losses.sums.values())]
+    totals = ranks.add_up(torch.cat(flat)).split([len(each) for each in flat])
+    values = [term.of(own + (total - own).detach()) for term, own, total in zip(terms, mine, totals, strict=False)]
+    shapes = zip(losses.sums.items(), totals[len(mine) :], strict=True)
+    return values, {name: total.view(each.shape) for (name, each), total in shapes}
 
 
 def _metadata(data: bytes) -> dict[str, str]:

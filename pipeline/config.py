@@ -80,10 +80,6 @@ class RunConfig(Config):
             raise ValueError(f"cluster.data_parallel: {error}") from error
         return self
 
-    def steps_in(self, iteration: int) -> int:
-        """Environment steps that an iteration collects."""
-        return self.collection.steps_per_iteration if iteration <= self.collection.last_iteration else 0
-
     def version_for(self, iteration: int) -> int:
         """The iteration whose weights collect this one: the newest that had ended when it began; 0 if none had."""
         return max(0, iteration - self.iterations_at_once)
@@ -94,12 +90,13 @@ class RunConfig(Config):
 
     def planned_steps(self, iteration: int) -> int:
         """Environment steps in the store once iterations 1..iteration are done."""
-        return sum(self.steps_in(index) for index in range(1, iteration + 1))
+        return sum(self.collection.steps_in(index) for index in range(1, iteration + 1))
 
-    def may_train(
+    def gradient_steps(
         self, part: str, iteration: int, earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-    ) -> bool:
-        """Whether a part's first iteration has come, the gates before it are open, and its own does not stop it.
+    ) -> int:
+        """Of a part in an iteration: those of its schedule, once the gates before it are open, and as long as its own
+        does not stop it.
 
         Args:
             earlier: metrics of the iterations before.
@@ -108,10 +105,10 @@ class RunConfig(Config):
         parts = list(self.trainings)
         for gate in self.algorithm.gates:
             if parts.index(gate.part) < parts.index(part) and not any(map(gate.opens, [*earlier, now])):
-                return False
+                return 0
             if gate.part == part and gate.stops and any(map(gate.opens, earlier)):
-                return False
-        return iteration > self.trainings[part].starts_after
+                return 0
+        return self.trainings[part].steps_in(iteration)
 
     def setting_of(self, part: str) -> str:
         """Dotted path of a part's training, as flags name it."""

@@ -126,7 +126,7 @@ class Attempt:
     async def _collect(self, play: Play) -> None:
         """Every collector takes its share of the steps, and the store makes them durable."""
         play.collector_states = self._collector_states
-        if not (num_steps := self._config.steps_in(play.iteration)):
+        if not (num_steps := self._config.collection.steps_in(play.iteration)):
             return
         version, workers = self._config.version_for(play.iteration), self._workers
         with self._phase(play, "collect", num_steps):
@@ -156,8 +156,8 @@ class Attempt:
         adopted = [each.call("adopt", part, copy) for part, copy in play.copies.items() for each in group.ranks]
         await workers.arrival(adopted, "parts to be taken over")
         for part in group.parts:
-            if self._may_train(part, play):
-                await self._train(part, play, group)
+            if steps := self._gradient_steps(part, play):
+                await self._train(part, steps, play, group)
                 if not last:
                     play.copies[part] = group.lead.call("copy_of", part)
         if last:
@@ -177,14 +177,13 @@ class Attempt:
             media.save_inspection(self._media, iteration, inspection)
         play.inspected = inspection.metrics
 
-    def _may_train(self, part: str, play: Play) -> bool:
+    def _gradient_steps(self, part: str, play: Play) -> int:
         before = [each.metrics for iteration, each in self._in_flight.items() if iteration < play.iteration]
-        return self._config.may_train(part, play.iteration, [*self._metrics.records, *before], play.metrics)
+        return self._config.gradient_steps(part, play.iteration, [*self._metrics.records, *before], play.metrics)
 
-    async def _train(self, part: str, play: Play, group: LearnerGroup) -> None:
+    async def _train(self, part: str, total: int, play: Play, group: LearnerGroup) -> None:
         """All gradient steps of a part, in slices, so that no wait is long; the mean of its metrics."""
-        training = self._config.trainings[part]
-        total, totals = training.steps_per_iteration, {}
+        totals: dict[str, float] = {}
         with self._phase(play, part.replace("_", " "), total):
             for first in range(0, total, self._config.log_every):
                 steps = range(first, min(first + self._config.log_every, total))

@@ -331,7 +331,7 @@ def _speed(state: RunState) -> float | None:
     """Environment steps a second, learning included, of the most recent iterations."""
     if state.phase != "running" or state.status is None or not state.status.iteration_seconds:
         return None
-    return state.planned.config.steps_in(state.status.iteration) / state.status.iteration_seconds
+    return state.planned.config.collection.steps_in(state.status.iteration) / state.status.iteration_seconds
 
 
 def _duration(seconds: float) -> str:

@@ -261,7 +261,7 @@ class Transaction:
 
         def refusal(state: State) -> str | None:
             for iteration in range(1, state.iteration + 1):
-                found, expected = stored.get(iteration, 0), self._config.steps_in(iteration)
+                found, expected = stored.get(iteration, 0), self._config.collection.steps_in(iteration)
                 expected -= state.lost.get(iteration, 0)
                 if found != expected:
                     return f"{self._run.replay}: found {found} steps of iteration {iteration}, expected {expected}"
@@ -273,7 +273,7 @@ class Transaction:
         except UsageError as error:
             checkpoint = self._checkpoints.newest()
             last = checkpoint.iteration if checkpoint else 0
-            missing = {i: self._config.steps_in(i) - stored.get(i, 0) for i in range(1, last + 1)}
+            missing = {i: self._config.collection.steps_in(i) - stored.get(i, 0) for i in range(1, last + 1)}
             if min(missing.values(), default=-1) < 0:
                 raise  # more steps than were planned are no loss
             if not self._accept_loss:

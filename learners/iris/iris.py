@@ -74,8 +74,8 @@ class Iris:
     @property
     def derived(self) -> Mapping[str, Derived]:
         return {
-            "tokens": Derived("tokenizer", lambda frames: self.tokenizer.encode(to_unit(frames))),
-            "reconstructions": Derived("tokenizer", self.tokenizer.decode, source="tokens"),
+            "tokens": Derived("tokenizer", self._tokens),
+            "reconstructions": Derived("tokenizer", self._reconstructions, sources=("tokens",)),
         }
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
@@ -105,6 +105,12 @@ class Iris:
 
     def render(self, features: Tensor) -> Tensor:
         return features.float().mul(255.0).round().to(torch.uint8)
+
+    def _tokens(self, steps: Segments) -> Tensor:
+        return self.tokenizer.encode(to_unit(steps.columns["frames"].squeeze(1)))  # (N, K) of N segments of one step
+
+    def _reconstructions(self, steps: Segments) -> Tensor:
+        return self.tokenizer.decode(steps.columns["tokens"].squeeze(1))  # (N, 3, 64, 64)
 
     def _tokenizer_loss(self, segments: Segments, noise: Tensor) -> Losses:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding

@@ -129,6 +129,34 @@ def test_epsilon_one_is_uniform_whatever_the_policy():
     assert np.abs(counts - 300).max() < 4 * np.sqrt(900 * 2 / 9)
 
 
+def test_a_first_iteration_of_its_own_length_is_uniform_whatever_the_policy():
+    settings = {"first_steps": 60, "epsilon": 0.0}
+    first, other = (catch_collector(**settings).collect(1, 60, weights(seed), 0)[0] for seed in (0, 5))
+    assert equal(first, other)
+    first, other = (catch_collector(**settings).collect(2, 60, weights(seed), 0)[0] for seed in (0, 5))
+    assert not equal(first, other)
+
+
+def test_a_phase_that_starts_between_episodes_starts_with_a_burn_in_on_nothing(monkeypatch: pytest.MonkeyPatch):
+    """An actor may make another state of padding than it has before an episode that starts within a phase."""
+    states: list[object] = []
+    collector = countdown_collector((3, 2, 9))
+    actor = collector._agent.actor
+    monkeypatch.setattr(actor, "burn_in", lambda frames, actions, mask: ("burnt in", bool(mask.any())))
+    monkeypatch.setattr(actor, "initial_state", lambda size: "initial")
+
+    def act(frames: np.ndarray, state: object, *arguments: object, **settings: float) -> tuple[np.ndarray, object]:
+        states.append(state)
+        return np.zeros(len(frames), dtype=np.int64), "later"
+
+    monkeypatch.setattr(actor, "act", act)
+    collector.collect(1, 3, weights(), 0)
+    collector.collect(2, 3, weights(), 0)
+    collector.collect(3, 1, weights(), 0)
+    nothing = ("burnt in", False)
+    assert states == [nothing, "later", "later", nothing, "later", "initial", ("burnt in", True)]
+
+
 def test_one_coin_is_tossed_for_all_environments():
     """An action other than 2 betrays exploration: then the other environment explores too, and takes another than 2 in
     two cases out of three; with a coin each it would be one in three."""

@@ -97,4 +97,4 @@ def drawn_from(
     generator: np.random.Generator,
 ) -> Segments:
     """Segments drawn uniformly, with these columns."""
-    return dataset.gather(dataset.draw(UniformDrawing(length, anchor), batch_size, generator), columns)
+    return dataset.gather(dataset.draw(UniformDrawing(length, anchor), batch_size, generator, iteration=2), columns)

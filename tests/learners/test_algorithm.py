@@ -35,7 +35,7 @@ class Changed(LatentShooting):
 
 
 def derived(part: str = "model", source: str = "frames") -> Derived:
-    return Derived(part, lambda rows: rows, source)
+    return Derived(part, lambda steps: steps.rewards, (source,))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,11 @@ def derived(part: str = "model", source: str = "frames") -> Derived:
             lambda part: [part],
             {"x": derived(source="y"), "y": derived(source="x")},
             r"column 'x' from 'y' from 'x': expected 'frames' in the end, each column once",
+        ),
+        (
+            lambda part: [replace(part, columns=("x",))],
+            {"x": derived()},
+            r"column 'x' of part 'model', expected of parts before it only, \[\]",
         ),
     ],
 )
@@ -96,7 +101,7 @@ def test_a_loss_of_another_form_is_named_with_its_part(returned: Any, words: str
 def test_derived_columns_are_computed_without_gradient():
     learner = Learner(AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     weight = torch.ones((), requires_grad=True)
-    learner.dataset._derived = {"x": Derived("model", lambda frames: frames[:, :, 0, 0].float() * weight)}
+    learner.dataset._derived = {"x": Derived("model", lambda steps: steps.rewards * weight)}
     learner.extend([make_chunk([3])])
     segments = learner.dataset.gather(learner.dataset.newest(3), ("x",))
     assert not segments.columns["x"].requires_grad

@@ -13,7 +13,14 @@ from learners.part import Derived, Segments
 from tests.learners.fakes import drawn_from, make_chunk
 
 CPU = torch.device("cpu")
-DOUBLED = {"doubled": Derived("part", lambda frames: frames[:, 0, 0, 0].float() * 2.0)}
+
+
+def shade(steps: Segments) -> torch.Tensor:
+    """What the last frame of each segment is filled with: (N,)."""
+    return steps.columns["frames"][:, -1, 0, 0, 0].float()
+
+
+DOUBLED = {"doubled": Derived("part", lambda steps: shade(steps) * 2.0)}
 
 
 def dataset_of(*lengths: int, config: DatasetConfig | None = None, cache: bool = True) -> Dataset:
@@ -120,9 +127,9 @@ def test_an_empty_dataset_cannot_be_sampled():
 def test_derived_columns_are_computed_once_per_row_and_version():
     version, computed = 0, []
 
-    def compute(frames: torch.Tensor) -> torch.Tensor:
-        computed.extend(value for value in frames[:, 0, 0, 0].tolist() if value)  # 0 is the padding of a batch
-        return frames[:, 0, 0, 0].float() + version
+    def compute(steps: Segments) -> torch.Tensor:
+        computed.extend(value for value in shade(steps).tolist() if value)  # 0 is the padding of a batch
+        return shade(steps) + version
 
     dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
@@ -140,9 +147,9 @@ def test_derived_columns_are_computed_once_per_row_and_version():
 def test_a_filled_column_is_not_computed_again():
     computed = []
 
-    def compute(frames: torch.Tensor) -> torch.Tensor:
-        computed.append(int((frames[:, 0, 0, 0] > 0).sum()))
-        return frames[:, 0, 0, 0].float()
+    def compute(steps: Segments) -> torch.Tensor:
+        computed.append(int((shade(steps) > 0).sum()))
+        return shade(steps)
 
     dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: 3)
     dataset.extend(make_chunk([130], first_episode=1))
@@ -156,11 +163,14 @@ def test_a_filled_column_is_not_computed_again():
 def test_a_column_of_a_column_follows_it_and_is_zero_where_padded():
     version, computed = 0, []
 
-    def first(frames: torch.Tensor) -> torch.Tensor:
-        computed.append(int((frames[:, 0, 0, 0] > 0).sum()))
-        return frames[:, 0, 0, 0].float() + version
+    def first(steps: Segments) -> torch.Tensor:
+        computed.append(int((shade(steps) > 0).sum()))
+        return shade(steps) + version
 
-    columns = {"first": Derived("part", first), "second": Derived("part", lambda x: x * 2 + 1, source="first")}
+    def second(steps: Segments) -> torch.Tensor:
+        return steps.columns["first"][:, 0] * 2 + 1
+
+    columns = {"first": Derived("part", first), "second": Derived("part", second, sources=("first",))}
     dataset = Dataset(DatasetConfig(), CPU, columns, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
     for version in (0, 5):
@@ -168,6 +178,93 @@ def test_a_column_of_a_column_follows_it_and_is_zero_where_padded():
         values = segments.columns["frames"][:, :, 0, 0, 0].float()
         assert torch.equal(segments.columns["second"], (2 * (values + version) + 1) * segments.mask)
     assert sum(computed) == 6 + 6  # each row once a version
+
+
+def shades(steps: Segments) -> torch.Tensor:
+    """What the frames of each segment are filled with, as one decimal number, two digits a step: (N,)."""
+    each = steps.columns["frames"][:, :, 0, 0, 0].long()  # (N, W)
+    return (each * 100 ** torch.arange(each.shape[1]).flip(0)).sum(dim=1) + 1_000_000 * steps.mask.sum(dim=1)
+
+
+def windows(*lengths: int, at_padding: bool, cache: bool = True) -> Dataset:
+    """With a column that reads three steps; frames are filled with 10, 11, … and 20, 21, …"""
+    column = {"shades": Derived("part", shades, window=3, at_padding=at_padding)}
+    dataset = Dataset(DatasetConfig(), CPU, column, lambda part: 0, cache=cache)
+    dataset.extend(make_chunk(lengths, first_episode=1))
+    return dataset
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_column_over_a_window_reads_the_steps_before_in_the_same_episode(cache: bool):
+    dataset = windows(4, 2, at_padding=False, cache=cache)
+    segments = dataset.gather(np.array([[1, 2, 3], [3, 4, 0], [0, 5, 6]]), ("shades",))
+    assert segments.columns["shades"].tolist() == [
+        [1_000010, 2_001011, 3_101112],
+        [3_101112, 3_111213, 0],  # the first step of this segment is not the first of its episode
+        [0, 1_000020, 2_002021],
+    ]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_stands_at_padding_may_be_computed_too(cache: bool):
+    """Before an episode nothing is known; after it, the steps that are still in the window."""
+    dataset = windows(4, 1, at_padding=True, cache=cache)
+    rows = np.array([[0, 0, 1, 2, 3], [4, 0, 0, 0, 0], [0, 5, 0, 0, 0]])
+    assert dataset.gather(rows, ("shades",)).columns["shades"].tolist() == [
+        [0, 0, 1_000010, 2_001011, 3_101112],
+        [3_111213, 2_121300, 1_130000, 0, 0],
+        [0, 1_000020, 1_002000, 1_200000, 0],
+    ]
+
+
+def test_windows_cross_no_gap_and_no_other_episode():
+    """Two environments in turns, then steps 4 and 5 of the first one, whose step 3 is lost."""
+    column = {"shades": Derived("part", shades, window=3)}
+    dataset = Dataset(DatasetConfig(), CPU, column, lambda part: 0)
+    names = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+    first, second = make_chunk([6], first_episode=1), make_chunk([4], environment=1, first_episode=2)
+    for chunk, piece in ((first, slice(0, 1)), (second, slice(0, 2)), (first, slice(1, 3)), (first, slice(4, 6))):
+        part = {name: getattr(chunk, name)[piece] for name in names}
+        dataset.extend(replace(chunk, start=piece.start, **part), gaps=piece.start == 4)
+    found = dataset.gather(np.array([[1, 4, 5], [2, 3, 0], [6, 7, 0]]), ("shades",)).columns["shades"]
+    assert found.tolist() == [
+        [1_000010, 2_001011, 3_101112],
+        [1_000020, 2_002021, 0],
+        [1_000014, 2_001415, 0],
+    ]
+
+
+def test_each_value_of_a_window_is_computed_once_and_anew_where_the_episode_has_grown():
+    computed = []
+
+    def compute(steps: Segments) -> torch.Tensor:
+        computed.extend(value for value in shades(steps).tolist() if value)
+        return shades(steps)
+
+    dataset = Dataset(DatasetConfig(), CPU, {"x": Derived("part", compute, window=2, at_padding=True)}, lambda part: 0)
+    whole = make_chunk([4], first_episode=1)
+    names = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
+    for piece in (slice(0, 2), slice(2, 4)):
+        dataset.extend(replace(whole, start=piece.start, **{name: getattr(whole, name)[piece] for name in names}))
+        rows = np.array([[1, 2, *range(3, dataset.num_steps + 1), 0]])
+        for _ in range(2):
+            dataset.gather(rows, ("x",))
+    assert computed == [1_000010, 2_001011, 1_001100, 2_001112, 2_001213, 1_001300]
+
+
+def test_a_column_reads_windows_of_columns_and_actions():
+    sums = Derived(
+        "part",
+        lambda steps: steps.columns["doubled"].sum(dim=1) + 1_000 * steps.actions[:, 0] * steps.mask[:, 0],
+        sources=("doubled", "frames"),
+        window=2,
+    )
+    dataset = Dataset(DatasetConfig(), CPU, {"sums": sums, **DOUBLED}, lambda part: 0)
+    chunk = make_chunk([4], first_episode=1)
+    dataset.extend(chunk)
+    found = dataset.gather(np.array([[1, 2, 3, 4]]), ("sums",)).columns["sums"][0]
+    actions = torch.tensor(chunk.actions)
+    assert found.tolist() == [20.0, *(torch.tensor([42.0, 46.0, 50.0]) + 1_000 * actions[:3]).tolist()]
 
 
 def test_rows_that_arrive_later_get_their_own_derived_values():

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig, PartTraining
-from learners.drawing import Episode, UniformDrawing
+from learners.drawing import CountedDrawing, UniformDrawing
 from learners.learner import Learner
 from learners.part import Losses, Mean, Part
 from learners.part_trainer import PartTrainer
@@ -36,12 +34,12 @@ class Followed(nn.Module):
         self.target = nn.Linear(2, 1).requires_grad_(False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def follow(self, is_taken: Tensor) -> None:
+    def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
         for old, new in zip(self.target.parameters(), self.online.parameters(), strict=True):
             old.copy_(torch.where(is_taken, 0.5 * old + 0.5 * new, old))
 
-    def count(self, is_taken: Tensor) -> None:
-        self.steps.copy_(torch.where(is_taken, self.steps + 1, self.steps))
+    def count(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
+        self.steps.copy_(torch.where(is_taken, self.steps + sums["one"], self.steps))
 
 
 def momentum(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer:
@@ -69,7 +67,7 @@ def step(of: PartTrainer, scale: float = 1.0) -> None:
     module = of.part.module
     assert isinstance(module, Followed)
     loss = module.online(torch.ones(1, 2)).square().sum() * scale
-    of.step(Losses({"square": Mean(loss, torch.ones(()))}, {}))
+    of.step(Losses({"square": Mean(loss, torch.ones(()))}, {}, {"one": torch.tensor(1)}))
 
 
 def state(of: PartTrainer) -> dict[str, Tensor]:
@@ -140,29 +138,8 @@ def test_weights_of_all_kinds_travel_bit_for_bit():
         torch.testing.assert_close(getattr(module, name), value, rtol=0, atol=0, equal_nan=True)
 
 
-class LeastDrawn:
-    """The episode that was drawn least often, its first steps; counted under the episode's own number."""
-
-    length = 2
-
-    def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
-
-    def draw(self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        rows = np.zeros((batch_size, self.length), dtype=np.int64)
-        for row in rows:
-            episode = min(episodes, key=lambda each: self.counts.get(each.number, 0))
-            self.counts[episode.number] = self.counts.get(episode.number, 0) + 1
-            row[: len(episode.rows)] = episode.rows[: self.length]
-        return rows
-
-    def state(self) -> dict[str, Tensor]:
-        return {"counts": torch.tensor(list(self.counts.items()), dtype=torch.int64).reshape(-1, 2)}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        if state.keys() != {"counts"}:
-            raise ValueError(f"found {sorted(state)}, expected counts")
-        self.counts = {number: count for number, count in state["counts"].tolist()}
+def counted() -> CountedDrawing:
+    return CountedDrawing(2, alpha=20.0, padding="both")  # nearly always the one that was drawn least often
 
 
 def drawing_learner() -> Learner:
@@ -170,7 +147,7 @@ def drawing_learner() -> Learner:
     agent = AgentConfig(LatentShootingConfig(horizon=2, training=TRAINING.model_copy(update={"batch_size": 5})), 3)
     made = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     trainer = made._trainers["model"]
-    trainer.part = made.parts["model"] = replace(trainer.part, drawing=LeastDrawn())
+    trainer.part = made.parts["model"] = replace(trainer.part, drawing=counted())
     made.extend([make_chunk([3, 4, 5], first_episode=70)])
     return made
 
@@ -182,20 +159,20 @@ def test_what_a_drawing_remembers_is_saved_with_its_part(tmp_path: Path):
     first.save(str(tmp_path))
     second.load(str(tmp_path))
     assert second.train("model", 2, range(3)) == reports[1]
-    drawing = second.parts["model"].drawing
-    assert isinstance(drawing, LeastDrawn)
-    assert drawing.counts == {70: 10, 71: 10, 72: 10}
+    counts = second.parts["model"].drawing.state()
+    assert sorted(counts["episodes"].tolist()) == [70, 71, 72]
+    assert counts["times"].sum() == 3 * 5  # of the second iteration: draws of the first are not counted
 
 
 def test_a_state_of_another_drawing_is_refused_and_changes_nothing(tmp_path: Path):
     """One that remembers, and one that does not."""
     remembers, plain = drawing_learner(), trainer()
-    remembers.train("model", 1, range(1))
+    remembers.train("model", 2, range(1))
     trained = remembers._trainers["model"]
     forgetful = PartTrainer(replace(trained.part, drawing=UniformDrawing(2, anchor="start")))
     before = state(forgetful)
-    with pytest.raises(ValueError, match="state of another drawing: found counts, expected nothing"):
+    with pytest.raises(ValueError, match="state of another drawing: found episodes, times, expected nothing"):
         forgetful.from_bytes(trained.to_bytes())
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(forgetful).items())
-    with pytest.raises(ValueError, match="expected counts"):
-        PartTrainer(replace(plain.part, drawing=LeastDrawn())).from_bytes(plain.to_bytes())
+    with pytest.raises(ValueError, match="found none, expected counts"):
+        PartTrainer(replace(plain.part, drawing=counted())).from_bytes(plain.to_bytes())

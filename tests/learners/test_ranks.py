@@ -8,13 +8,14 @@ from threading import Barrier
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learners.algorithm import AgentConfig
-from learners.config import DatasetConfig, LearnerConfig
+from learners.config import DatasetConfig, LearnerConfig, PartTraining
+from learners.drawing import UniformDrawing
 from learners.learner import Learner
-from learners.part import Losses, Mean, Segments
-from learners.part_trainer import DivergedError
+from learners.part import Losses, Mean, Part, Segments, Statistic
+from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
 from tests.learners.fakes import TINY_AGENT, TINY_IRIS, make_chunk, with_tiny
 
@@ -125,6 +126,39 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_of_them():
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(diverges, learners)) == [True, True]
+
+
+def test_a_function_of_sums_is_that_of_the_joint_batch_and_hooks_get_the_joint_sums():
+    """The variance of what a layer makes of (index + 1) in a batch of four: a function of Σx, Σx² and n, no mean."""
+    seen: list[dict[str, Tensor]] = []
+
+    def variance(sums: Tensor) -> Tensor:
+        total, squares, count = sums
+        return squares / count - (total / count).square()
+
+    def made(ranks: Ranks = ALONE) -> PartTrainer:
+        layer = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(layer.weight, 2.0)
+        uniform = UniformDrawing(1, anchor="start")
+        training = PartTraining(starts_after=0, batch_size=4)
+        part = Part("part", layer, training, uniform, (), lambda segments, noise: Losses({}, {}))
+        return PartTrainer(replace(part, after_step=lambda is_taken, sums: seen.append(dict(sums))))
+
+    def one_step(trainer: PartTrainer, ranks: Ranks) -> tuple[float, float]:
+        x = trainer.part.module(torch.arange(1.0, 5.0)[share(ranks, 4)].unsqueeze(1))
+        term = Statistic(torch.stack([x.sum(), x.square().sum(), x.new_tensor(len(x))]), variance)
+        report = trainer.step(Losses({"variance": term}, {}, {"square": torch.full((2, 2), float(len(x)))}), ranks)
+        return float(report["loss/variance"]), float(report["gradient_norm"])
+
+    barrier, parts = Barrier(2), [None] * 2
+    ranks = [ThreadRanks(index, 2, barrier, parts) for index in range(2)]  # type: ignore[arg-type]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda each: one_step(made(), each), ranks))
+    # Var(w·x) = w² · 1.25 with w = 2: 5; its derivative by w is 2 · w · 1.25 = 5.
+    assert found == [(5.0, 5.0)] * 2
+    assert one_step(made(), ALONE) == (5.0, 5.0)
+    assert all(torch.equal(each["square"], torch.full((2, 2), 4.0)) for each in seen)
+    assert len(seen) == 3
 
 
 def test_a_batch_is_shared_out_without_rest():

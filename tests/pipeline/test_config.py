@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from actors.config import AtariConfig, CatchConfig
+from actors.config import AtariConfig, CatchConfig, CollectionConfig
 from cluster.config import ClusterConfig
 from learners.dreaming.config import ActorCriticConfig
 from learners.iris.config import IrisConfig
@@ -59,6 +59,7 @@ PAPER: dict[str, Any] = {
                 "starts_after": 5,
                 "batch_size": 256,
                 "steps_per_iteration": 200,
+                "first_steps": 0,
                 "learning_rate": 1e-4,
                 "weight_decay": 0.0,
                 "max_gradient_norm": 10.0,
@@ -77,6 +78,7 @@ PAPER: dict[str, Any] = {
                 "starts_after": 25,
                 "batch_size": 64,
                 "steps_per_iteration": 200,
+                "first_steps": 0,
                 "learning_rate": 1e-4,
                 "weight_decay": 0.01,
                 "max_gradient_norm": 10.0,
@@ -96,6 +98,7 @@ PAPER: dict[str, Any] = {
                 "starts_after": 50,
                 "batch_size": 64,
                 "steps_per_iteration": 200,
+                "first_steps": 0,
                 "learning_rate": 1e-4,
                 "weight_decay": 0.0,
                 "max_gradient_norm": 10.0,
@@ -106,6 +109,7 @@ PAPER: dict[str, Any] = {
     "learner": {"precision": "float32", "tf32": False, "cuda_graph": True, "deterministic": False},
     "collection": {
         "steps_per_iteration": 200,
+        "first_steps": 0,
         "last_iteration": 500,
         "num_collectors": 1,
         "envs_per_collector": 1,
@@ -179,7 +183,13 @@ def test_the_paper_collects_100_000_steps_in_the_first_500_of_600_iterations():
 def test_planned_steps_grow_by_what_an_iteration_collects(preset: RunConfig):
     for iteration in range(1, preset.iterations + 1):
         grown = preset.planned_steps(iteration) - preset.planned_steps(iteration - 1)
-        assert grown == preset.steps_in(iteration)
+        assert grown == preset.collection.steps_in(iteration)
+
+
+def test_the_first_iteration_may_collect_another_number_of_steps():
+    collection = CollectionConfig(steps_per_iteration=5, first_steps=40, last_iteration=3)
+    planned = DEBUG.model_copy(update={"collection": collection})
+    assert [planned.planned_steps(iteration) for iteration in (1, 2, 3, 4)] == [40, 45, 50, 50]
 
 
 def test_parts_train_in_the_order_in_which_they_depend_on_each_other(preset: RunConfig):

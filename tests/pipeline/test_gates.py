@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from learners.config import Gate
+from learners.config import Gate, PartTraining
 from pipeline.config import RunConfig
 from pipeline.presets import preset
 
@@ -16,7 +16,7 @@ PARTS = ("tokenizer", "world_model", "actor_critic")
 
 def training(config: RunConfig, iteration: int, earlier: list[dict[str, Any]], now: dict[str, Any]) -> list[str]:
     """The parts that may train, after `earlier` iterations, with the metrics of this one so far."""
-    return [part for part in PARTS if config.may_train(part, iteration, earlier, now)]
+    return [part for part in PARTS if config.gradient_steps(part, iteration, earlier, now)]
 
 
 BAD = {"tokenizer/worst_pixel_error": 0.9, "world_model/token_accuracy": 0.3}
@@ -43,6 +43,13 @@ def test_without_gates_the_schedule_alone_decides():
     config = RunConfig.model_validate(_starting_after(DEBUG, 5))
     assert training(config, 5, [], {}) == ["tokenizer", "world_model"]
     assert training(config, 6, [BAD], BAD) == ["tokenizer", "world_model", "actor_critic"]
+
+
+def test_the_first_iteration_may_take_another_number_of_gradient_steps():
+    training = PartTraining(starts_after=0, batch_size=1, steps_per_iteration=3, first_steps=7)
+    assert [training.steps_in(iteration) for iteration in (1, 2, 3)] == [7, 3, 3]
+    later = training.model_copy(update={"starts_after": 1})  # then the first one is not its own
+    assert [later.steps_in(iteration) for iteration in (1, 2, 3)] == [0, 3, 3]
 
 
 def test_an_open_gate_does_not_hasten_the_schedule():
