@@ -22,12 +22,10 @@ from typing import Any
 import numpy as np
 
 from actors.envs.games import check_game
-from actors.evaluator import Evaluator
 from benchmarks.hardware import describe
-from learners.weights import flat_weights
 from pipeline.config import RunConfig
+from pipeline.floor import play_floor
 from pipeline.presets import PRESETS
-from pipeline.train import agent_config
 
 RANDOM_EPISODES = 100
 Row = dict[str, Any]
@@ -63,16 +61,9 @@ def of_game(config: RunConfig, game: str) -> RunConfig:
 
 
 def play_at_random(config: RunConfig) -> Row:
-    """Uniformly random actions under the preset's evaluation protocol."""
-    evaluation = config.evaluation.model_copy(update={"epsilon": 1.0})
-    agent, size = agent_config(config), evaluation.envs_per_evaluator
-    evaluator = Evaluator(config.env, evaluation, agent, seed=config.seed)
-    weights = flat_weights(agent.build().acting_modules())  # whatever they say, the coin says otherwise
-    scores: list[float] = []
-    for batch, first in enumerate(range(0, RANDOM_EPISODES, size)):
-        episodes, _ = evaluator.play(0, batch, min(size, RANDOM_EPISODES - first), weights)
-        scores += [episode.score for episode in episodes]
-    return {"episodes": len(scores), "score_mean": float(np.mean(scores)), "score_std": float(np.std(scores))}
+    """As `python -m pipeline.evaluate --agent random` plays."""
+    found = play_floor(config, "random", episodes=RANDOM_EPISODES, in_process=True)
+    return {"episodes": RANDOM_EPISODES, "score_mean": found.score_mean, "score_std": found.score_std}
 
 
 def train(config: RunConfig, seed: int, runs: Path) -> Row:

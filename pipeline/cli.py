@@ -62,7 +62,12 @@ class Launch(Tool):
 
 
 def parse(argv: Sequence[str], program: str) -> Launch:
-    """The preset named first in `argv`, with the flags that follow applied to it.
+    """How to start the run that `argv` describes, as `parse_preset` reads it."""
+    return parse_preset(Launch, argv, program)
+
+
+def parse_preset(model: type[Model], argv: Sequence[str], program: str) -> Model:
+    """The preset named first in `argv` as the `config` of a model, with the flags that follow applied to both.
 
     Raises: UsageError, in one line, for an unknown preset or flag, a flag twice, a wrong type or a value out of range;
         SystemExit once help was shown.
@@ -82,7 +87,8 @@ def parse(argv: Sequence[str], program: str) -> Launch:
         found, nearest = (repr(argv[0]), _nearest(argv[0], known)) if argv else ("none", "")
         raise UsageError(f"preset: found {found}, expected one of {', '.join(known)} as the first argument{nearest}")
     description, config = known[argv[0]]
-    return _with_flags(Launch(config=config), argv[1:], f"{program} {argv[0]}", description, pairs=True)
+    started = model.model_construct(config=config)
+    return _with_flags(started, argv[1:], f"{program} {argv[0]}", description, pairs=True)
 
 
 def parse_arguments(model: type[Model], argv: Sequence[str], program: str) -> Model:

@@ -1,90 +1,123 @@
 """`python -m pipeline.evaluate RUN_DIR`: plays whole episodes with the agent of a run's last commit.
 
-Under the published protocol of its algorithm. On a CPU the same seed gives the same scores, whoever plays.
+Under the published protocol of its algorithm. `--agent random PRESET` and `--agent leaning PRESET` play without an
+agent. On a CPU the same seed gives the same scores, whoever plays.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import NonNegativeInt
 
-from actors.config import EnvironmentConfig, EvaluationConfig, GymConfig
-from actors.reports import EpisodeScore
-from cluster.config import ClusterConfig
-from cluster.process import Process
+from actors.config import GymConfig
 from cluster.this_process import TORCH_IS_LOADED, prepare
-from pipeline import schedule
+from learners import catalogue
 from pipeline.checkpoint import Checkpoints
-from pipeline.cli import Positional, Tool, command, parse_arguments
+from pipeline.cli import Positional, Tool, command, parse_arguments, parse_preset
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
-from pipeline.errors import RunFailedError, UsageError
+from pipeline.errors import UsageError
+from pipeline.players import Plan, open_players
 from pipeline.presets import published_like
 from pipeline.run_dir import RunDirectory
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from learners.algorithm import AgentConfig
+PROGRAM = "python -m pipeline.evaluate"
+Floor = Literal["random", "leaning"]
 
 
-class Arguments(Tool):
-    """Plays whole episodes with the agent of a run's last commit, and writes down what each of them scored."""
+class Playing(Tool):
+    """Base of the arguments of what plays whole episodes."""
 
-    run_dir: Annotated[Path, Positional()]
-    """What `python -m pipeline.train` wrote."""
     episodes: NonNegativeInt = 0
     """Of each seed; 0: as many as the protocol plays after the last iteration."""
     seeds: tuple[NonNegativeInt, ...] = ()
     """Of the games and of what the agent draws; none: the run's own, as in its scores.json."""
-    protocol: Literal["published", "run"] = "published"
-    """The published one of the run's algorithm and kind of game, where there is one; or what the run itself was
-    configured to."""
     evaluators: NonNegativeInt = 0
     """Processes, of one CPU each, at most one for as many episodes as are played side by side; 0: as many as there are
     CPUs. Changes no result."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Of the networks; auto is cuda where the cluster has a GPU."""
     in_process: bool = False
     """Play in this process, without Ray: one batch after another, the same scores."""
     out: Path | None = None
-    """File to write; default: evaluation.json in the run's directory, which `python -m pipeline.report` reads."""
+    """File to write; default: of a run evaluation.json in its directory, which `python -m pipeline.report` reads; of a
+    preset none."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be played."""
+class Arguments(Playing):
+    """Plays whole episodes with the agent of a run's last commit, and writes down what each of them scored.
 
-    env: EnvironmentConfig
-    evaluation: EvaluationConfig
-    seeds: Sequence[int]
-    episodes: int
-    """Of each seed."""
+    With --agent random PRESET or --agent leaning PRESET it plays without one, as the preset's evaluation does.
+    """
 
-    @property
-    def batches(self) -> list[tuple[int, int, int]]:
-        """Seed, index and number of episodes of what is played side by side."""
-        size = self.evaluation.envs_per_evaluator
-        firsts = range(0, self.episodes, size)
-        return [(seed, first // size, min(size, self.episodes - first)) for seed in self.seeds for first in firsts]
+    run_dir: Annotated[Path, Positional()]
+    """What `python -m pipeline.train` wrote."""
+    agent: Literal["trained", "random", "leaning"] = "trained"
+    """The floors under a trained one take a preset, with its flags, in place of a run: random plays uniformly; leaning
+    takes half of the time the action that so was best in a few other episodes. --agent random --help lists presets."""
+    protocol: Literal["published", "run"] = "published"
+    """The published one of the run's algorithm and kind of game, where there is one; or what the run itself was
+    configured to."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of the networks; auto is cuda where the cluster has a GPU."""
+
+
+class FloorArguments(Playing):
+    """Plays a preset's game without an agent that has learnt."""
+
+    config: RunConfig
+    agent: Floor = "random"
+    """random plays uniformly; leaning takes half of the time the action that so was best in a few other episodes, and
+    a uniformly random one otherwise. Exploration and temperature of the evaluation are not applied."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.evaluate")
+    agent, line = _split(sys.argv[1:] if argv is None else argv)
+    if (named := agent[-1].removeprefix("--agent=") if agent else "") in get_args(Floor):
+        preset_first = line and [*line, *agent]
+        return evaluate_floor(parse_preset(FloorArguments, preset_first, f"{PROGRAM} --agent {named}"))
+    arguments = parse_arguments(Arguments, [*agent, *line], PROGRAM)
+    if str(arguments.run_dir) in catalogue.PRESETS and not arguments.run_dir.exists():
+        words = f"found the preset {arguments.run_dir}, expected the directory of a run, or --agent random or leaning"
+        raise UsageError(f"RUN_DIR: {words}")
     run = RunDirectory.open(arguments.run_dir)
     try:
         return evaluate(run, arguments)
     finally:
         run.close()
+
+
+def _split(line: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flag that decides what the others are, with its value, and all else."""
+    agent, others = [], []
+    for each in line:
+        belongs = each.partition("=")[0] == "--agent" or agent[-1:] == ["--agent"]
+        (agent if belongs else others).append(each)
+    return agent, others
+
+
+def evaluate_floor(arguments: FloorArguments) -> int:
+    """Plays, prints, and writes a file if one is named."""
+    config, out = arguments.config, arguments.out
+    _check_seeds(arguments.seeds)
+    if out and not _can_be_written(out):
+        raise UsageError(f"--out: found no file {out} that can be written, expected one")
+    # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
+    from learners.durable import write_durably
+    from pipeline.evaluation import in_words
+    from pipeline.floor import play_floor
+
+    how = arguments.model_dump(include={"seeds", "episodes", "evaluators", "in_process"})
+    evaluation = play_floor(config, arguments.agent, **how)
+    print(in_words(evaluation.protocol))
+    print(f"{evaluation.summary}, standard error {evaluation.standard_error:.2f}", end="")
+    if out:
+        write_durably(out, evaluation.to_bytes())
+    print(f"; each of them: {out}" if out else "")
+    return 0
 
 
 def evaluate(run: RunDirectory, arguments: Arguments) -> int:
@@ -107,7 +140,7 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
     from learners.durable import write_durably
     from learners.learner import acting_weights
-    from pipeline.evaluation import Episode, Evaluation, in_words, protocol_of
+    from pipeline.evaluation import Evaluation, in_words, protocol_of
     from pipeline.train import agent_config
 
     agent = agent_config(config)
@@ -115,12 +148,10 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
         weights = acting_weights(agent, str(checkpoint.path))
     except ValueError as error:
         raise UsageError(f"{checkpoint.path}: {error}") from error
-    scores = _play(plan, agent, weights, checkpoint.iteration, config.cluster, arguments)
-    episodes = [
-        Episode(seed=seed, index=each.episode, score=each.score, length=each.length)
-        for (seed, _, _), batch in scores.items()
-        for each in batch
-    ]
+    how = arguments.model_dump(include={"evaluators", "device", "in_process"})
+    most, iteration = len(plan.batches), checkpoint.iteration
+    with open_players(agent, plan, config.cluster, iteration=iteration, most=most, **how) as players:
+        (episodes,) = players.play(plan, [weights])
     learnt = {"steps": checkpoint.state.steps, "iterations": checkpoint.iteration}
     amounts = {**learnt, "episodes": plan.episodes, "seeds": len(plan.seeds)}
     evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
@@ -151,55 +182,13 @@ def _plan(config: RunConfig, arguments: Arguments) -> Plan:
         else:
             print(f"no protocol is published for {config.preset} on {config.game}: played as the run itself does")
     seeds = arguments.seeds or (config.seed,)
-    if repeated := next((seed for seed in seeds if seeds.count(seed) > 1), None):
-        raise UsageError(f"--seeds: found {repeated} twice, expected different seeds")
+    _check_seeds(seeds)
     return Plan(env, evaluation, seeds, arguments.episodes or evaluation.final_episodes)
 
 
-def _play(
-    plan: Plan,
-    agent: AgentConfig,
-    weights: NDArray[np.uint8],
-    iteration: int,
-    cluster: ClusterConfig,
-    flags: Arguments,
-) -> dict[tuple[int, int, int], list[EpisodeScore]]:
-    """Batch -> what its episodes scored, in the order of the plan, whoever plays which."""
-    from cluster.errors import LostError
-    from cluster.open import open_processes
-    from pipeline.progress import Reporter
-    from pipeline.workers import start_evaluators
-
-    waiting = deque(plan.batches)
-    played: dict[tuple[int, int, int], list[EpisodeScore]] = {}
-    reporter, total, losses = Reporter(iteration), plan.episodes * len(plan.seeds), 0
-
-    async def work(evaluator: Process, reference: Any) -> None:
-        nonlocal losses
-        while waiting:
-            seed, index, count = batch = waiting.popleft()
-            call = evaluator.call("play", iteration, index, count, reference, seed=seed, num_returns=2)
-            try:
-                played[batch] = await processes.arrival(call[0], "evaluation episodes", cluster.call_timeout_s)
-            except LostError as error:
-                waiting.appendleft(batch)
-                if (losses := losses + 1) > cluster.max_losses:
-                    raise RunFailedError(f"{error}; that was loss {losses}: giving up") from error
-                reporter.line(f"{error}; starting the {evaluator.name} again")
-                evaluator.replace()
-            reporter.phase(iteration, "evaluate", sum(map(len, played.values())), total)
-
-    async def work_all(evaluators: Sequence[Process]) -> None:
-        reference = processes.put(weights)
-        await asyncio.gather(*(work(evaluator, reference) for evaluator in evaluators))
-
-    try:
-        with open_processes(cluster, in_process=flags.in_process) as processes:
-            what = (agent, plan.env, plan.evaluation, flags.evaluators, len(waiting))
-            schedule.run(work_all(start_evaluators(processes, flags.device, *what)))
-    finally:
-        reporter.close()
-    return {batch: played[batch] for batch in plan.batches}
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if repeated := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise UsageError(f"--seeds: found {repeated[0]} twice, expected different seeds")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import nan, sqrt
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
@@ -46,11 +47,11 @@ class Evaluation(_Form):
     lost_steps: NonNegativeInt
     """How many of them are lost from the replay store, where that was accepted."""
     checkpoint: str
-    """sha256 of what holds its weights."""
+    """sha256 of what holds its weights; "" if it has learnt nothing."""
     protocol: EvaluationProtocol
     """Everything besides the weights that the scores depend on, and how much they had learnt."""
     machine: dict[str, str | int]
-    """That trained it, with versions."""
+    """That trained it, with versions; empty if none did."""
     score_mean: float
     score_std: float
     """Of the population: divided by the number of episodes."""
@@ -60,24 +61,37 @@ class Evaluation(_Form):
 
     @classmethod
     def of(
-        cls, config: RunConfig, checkpoint: Checkpoint, protocol: EvaluationProtocol, episodes: Sequence[Episode]
+        cls, config: RunConfig, checkpoint: Checkpoint | None, protocol: EvaluationProtocol, episodes: Sequence[Episode]
     ) -> Self:
+        """Without a checkpoint, of play that has learnt nothing."""
+        learnt: dict[str, Any] = {"iterations": 0, "steps": 0, "lost_steps": 0, "checkpoint": ""}
+        learnt |= {"machine": {}, "success_rates": {}}
+        if checkpoint:
+            learnt = {
+                "iterations": checkpoint.iteration,
+                "steps": checkpoint.state.steps,
+                "lost_steps": sum(checkpoint.state.lost.values()),
+                "checkpoint": checkpoint.hash,
+                "machine": checkpoint.state.machine,
+                "success_rates": success_rates(map(json.loads, checkpoint.read(METRICS_FILE).splitlines())),
+            }
         scores = [episode.score for episode in episodes]
         return cls(
             preset=config.preset,
             game=config.game,
             seed=config.seed,
-            iterations=checkpoint.iteration,
-            steps=checkpoint.state.steps,
-            lost_steps=sum(checkpoint.state.lost.values()),
-            checkpoint=checkpoint.hash,
             protocol=protocol,
-            machine=checkpoint.state.machine,
             score_mean=float(np.mean(scores)),
             score_std=float(np.std(scores)),
             episodes=list(episodes),
-            success_rates=success_rates(map(json.loads, checkpoint.read(METRICS_FILE).splitlines())),
+            **learnt,
         )
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean score, in its units, by how much episodes differ; nan if there is only one."""
+        others = len(self.episodes) - 1
+        return self.score_std / sqrt(others) if others else nan
 
     @property
     def summary(self) -> str:

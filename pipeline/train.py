@@ -18,6 +18,7 @@ from pipeline.placement import layout_of
 from pipeline.run_dir import RunDirectory, default_run_dir
 
 if TYPE_CHECKING:
+    from actors.envs.environment import Environment
     from cluster.gauges import Gauges
     from learners.algorithm import AgentConfig
 
@@ -56,11 +57,15 @@ def agent_config(config: RunConfig) -> AgentConfig:
     """The agent for the environment of `config`. Raises UsageError if there is no such environment."""
     from learners.algorithm import AgentConfig
 
+    return AgentConfig(config.algorithm, game_of(config).num_actions)
+
+
+def game_of(config: RunConfig) -> Environment:
+    """The environment of `config`, to ask it what it is. Raises UsageError if there is no such environment."""
     try:
-        num_actions = config.env.build(seed=0).num_actions
+        return config.env.build(seed=0)
     except ValueError as error:
         raise UsageError(f"--env: {error}") from error
-    return AgentConfig(config.algorithm, num_actions)
 
 
 def check_files(config: RunConfig) -> None:

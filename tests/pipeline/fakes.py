@@ -25,5 +25,6 @@ class Player:
             death.unlink()
             os._exit(1)
         first = batch * self._size
-        scores = [EpisodeScore(first + i, 1000.0 * seed + first + i, iteration) for i in range(num_episodes)]
+        score = 1000.0 * seed + first + float(weights[0])
+        scores = [EpisodeScore(first + i, score + i, iteration) for i in range(num_episodes)]
         return scores, np.zeros((0, 3, 64, 64), np.uint8)

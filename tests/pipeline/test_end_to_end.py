@@ -18,6 +18,7 @@ import pytest
 from safetensors.torch import load_file
 
 from actors.config import CatchConfig
+from actors.evaluator import Evaluator
 from actors.reports import EpisodeScore
 from pipeline import evaluate
 from pipeline.checkpoint import Checkpoints
@@ -301,10 +302,8 @@ def test_an_evaluation_is_of_the_newest_intact_checkpoint_and_says_so(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     flip(copy / "checkpoints" / "000004" / "world_model.safetensors")
-    monkeypatch.setattr(
-        evaluate, "_play", lambda plan, *_: {batch: [EpisodeScore(0, 2.0, 9)] for batch in plan.batches}
-    )
-    assert evaluate.main([str(copy), "--episodes", "1"]) == 0
+    monkeypatch.setattr(Evaluator, "play", lambda *_, **__: ([EpisodeScore(0, 2.0, 9)], None))
+    assert evaluate.main([str(copy), "--episodes", "1", "--in-process"]) == 0
     printed = capsys.readouterr().out
     assert "passed over: checkpoint 000004: world_model.safetensors is damaged" in printed
     assert "score 2.00 ± 0.00 over 1 episodes after 3 iterations and 60 steps" in printed

@@ -24,7 +24,9 @@ from cluster.this_process import ThisProcess
 from pipeline import evaluate, workers
 from pipeline.checkpoint import Checkpoints, State
 from pipeline.errors import RunFailedError, UsageError
-from pipeline.evaluate import Arguments, Plan, main
+from pipeline.evaluate import Arguments, main
+from pipeline.evaluation import Episode, read
+from pipeline.players import Plan, open_players
 from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
 from tests.learners.fakes import TINY_AGENT
@@ -101,8 +103,8 @@ def test_a_module_that_a_runs_files_name_is_imported_only_if_the_user_names_it(
     assert (tmp_path / "was-here").exists()
 
 
-def play(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path, deaths: int) -> dict[Any, Any]:
-    """The plan, played by two fakes who die so often."""
+def play(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path, deaths: int) -> list[list[Episode]]:
+    """The plan with two weights, played by two fakes who die so often."""
     (tmp_path / "deaths").mkdir()
     for death in range(deaths):
         (tmp_path / "deaths" / str(death)).touch()
@@ -110,7 +112,9 @@ def play(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Pat
     players = [processes.start(f"evaluator {i}", *arguments, placement=Placement(threads=1)) for i in range(2)]
     monkeypatch.setattr(workers, "start_evaluators", lambda *_: players)
     monkeypatch.setattr(cluster.open, "open_processes", lambda *_, **__: nullcontext(processes))
-    return evaluate._play(PLAN, TINY_AGENT, np.zeros(1, np.uint8), 9, ClusterConfig(), Arguments(run_dir=Path("run")))
+    how: dict[str, Any] = {"most": 6, "evaluators": 0, "device": "auto", "in_process": False}
+    with open_players(TINY_AGENT, PLAN, ClusterConfig(), iteration=9, **how) as opened:
+        return opened.play(PLAN, [np.full(1, first, np.uint8) for first in (0, 100)])
 
 
 @pytest.mark.ray
@@ -118,9 +122,10 @@ def test_every_episode_is_played_once_whoever_dies(
     monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path
 ):
     played = play(monkeypatch, processes, tmp_path, deaths=ClusterConfig().max_losses)
-    assert list(played) == PLAN.batches
-    scores = [each.score for batch in played.values() for each in batch]
-    assert scores == [1000.0 * seed + index for seed in (3, 5) for index in range(10)]
+    order = [(seed, index) for seed in (3, 5) for index in range(10)]
+    assert [[(each.seed, each.index) for each in episodes] for episodes in played] == [order, order]
+    for first, episodes in zip((0, 100), played, strict=True):
+        assert [each.score for each in episodes] == [1000.0 * seed + index + first for seed, index in order]
     assert not list((tmp_path / "deaths").iterdir())
 
 
@@ -128,6 +133,68 @@ def test_every_episode_is_played_once_whoever_dies(
 def test_who_dies_too_often_is_given_up(monkeypatch: pytest.MonkeyPatch, processes: RayProcesses, tmp_path: Path):
     with pytest.raises(RunFailedError, match=r"evaluation episodes.*; that was loss 4: giving up"):
         play(monkeypatch, processes, tmp_path, deaths=ClusterConfig().max_losses + 20)
+
+
+FLOOR_MISTAKES = {
+    "--agent trian": "^--agent: found 'trian', expected 'trained' or 'random' or 'leaning'$",
+    "--agent": "^--agent: found no value, expected 'trained' or 'random' or 'leaning'$",
+    "--agent random": "^preset: found none, expected one of .*catch, debug, ",
+    "--agent leaning some/run": "^preset: found 'some/run', expected one of .*catch, debug, .* as the first argument$",
+    "--agent=random ctach": "^preset: found 'ctach', expected one of .*; did you mean catch",
+    "catch": "^RUN_DIR: found the preset catch, expected the directory of a run, or --agent random or leaning$",
+    "catch --agent trained": "^RUN_DIR: found the preset catch, expected the directory of a run, or --agent random",
+    "--agent random catch --agent leaning": "^--agent: found it twice, expected it once$",
+    "--agent random catch --env.rows 1": "^--env.rows: found 1, expected greater than or equal to 2$",
+    "--agent random atari-small --env.game Krul": "^--env.game: unknown Atari game: found 'Krul'",
+    "--agent random catch --evaluation.episodes 0": "^--evaluation.episodes: found 0, expected greater than 0$",
+    "--agent random catch --protocol run": "^unknown flag: found --protocol",
+    "--agent random catch --seeds 4 1 4": "^--seeds: found 4 twice, expected different seeds$",
+    "--agent random catch --out no/where.json": "^--out: found no file no/where.json that can be written, expected",
+    "--agent random gym --env.id Nope-v0": "^--env: unknown Gymnasium environment: found 'Nope-v0'",
+}
+
+
+@pytest.mark.parametrize(("line", "words"), FLOOR_MISTAKES.items(), ids=FLOOR_MISTAKES)
+def test_a_mistake_in_who_plays_what_is_one_line_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, words: str
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster.open, "open_processes", None)
+    with pytest.raises(UsageError, match=words) as refused:
+        main(line.split())
+    assert "\n" not in str(refused.value)
+
+
+def test_a_preset_played_without_an_agent_writes_nothing_but_the_file_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    line = ["--agent", "leaning", "debug", "--env.rows", "5", "--in-process", "--seeds", "3", "4", "--episodes", "9"]
+    assert main(line) == 0
+    assert list(tmp_path.iterdir()) == []
+    protocol, summary = capsys.readouterr().out.splitlines()[-2:]
+    assert main([*line[2:], "--out", "floor.json", *line[:2]]) == 0
+    found = read(tmp_path / "floor.json")
+    assert (found.preset, found.game, found.iterations, found.steps, found.checkpoint) == ("debug", "catch", 0, 0, "")
+    assert [(each.seed, each.index) for each in found.episodes] == [(seed, i) for seed in (3, 4) for i in range(9)]
+    assert all(each.length == 4 for each in found.episodes)
+    assert protocol.startswith(
+        f"agent leaning, half of all actions {found.protocol['half of all actions']}, chosen by "
+    )
+    assert summary == f"{found.summary}, standard error {found.standard_error:.2f}"
+    assert capsys.readouterr().out.splitlines()[-2:] == [protocol, f"{summary}; each of them: floor.json"]
+
+
+def test_help_tells_of_play_without_an_agent(capsys: pytest.CaptureFixture[str]):
+    for line, words in {
+        "--help": ["RUN_DIR [--flag", "With --agent random PRESET", "--agent {trained,random,leaning}"],
+        "--agent random --help": ["evaluate --agent random PRESET [--flag", "  atari-small "],
+        "--agent leaning atari-small --help": ["--agent leaning atari-small [--flag", "--env.game", "--seeds", "--out"],
+    }.items():
+        with pytest.raises(SystemExit):
+            main(line.split())
+        shown = capsys.readouterr().out
+        assert [each for each in words if each not in shown] == []
 
 
 def test_a_gpu_that_is_not_there_is_one_line():

@@ -1,0 +1,76 @@
+"""Play that looks at nothing: every action is drawn from the same odds, which are all the weights there are.
+
+It is the floor under whoever has learnt: uniform play, and play that leans to one action.
+
+Legend: A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from learners.config import AlgorithmConfig, PartTraining
+from learners.dataset import Dataset
+from learners.inspection import Inspection
+from learners.part import Derived, Part
+
+
+def uniform(num_actions: int) -> NDArray[np.uint8]:
+    """Weights under which all actions are equally likely."""
+    return np.full(num_actions, 1 / num_actions).view(np.uint8)
+
+
+def leaning(num_actions: int, action: int) -> NDArray[np.uint8]:
+    """Weights under which `action` is taken half of the time, and a uniformly random one (it, too) otherwise."""
+    return ((np.full(num_actions, 1 / num_actions) + np.eye(num_actions)[action]) / 2).view(np.uint8)
+
+
+class BlindConfig(AlgorithmConfig):
+    """Acts without looking, and has no part that could be trained."""
+
+    kind: str = "blind"
+
+    @property
+    def trainings(self) -> dict[str, PartTraining]:
+        return {}
+
+    def build(self, num_actions: int, *, record: bool = False) -> Blind:
+        return Blind(num_actions)
+
+
+class Blind(nn.Module):
+    """The algorithm and its actor. An action is drawn for each episode on its own; the temperature is not applied."""
+
+    parts: Sequence[Part] = ()
+    derived: Mapping[str, Derived] = MappingProxyType({})
+    history = 0
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__()
+        self.odds = nn.Buffer(torch.zeros(num_actions, dtype=torch.float64))  # (A,)
+
+    def acting_modules(self) -> Mapping[str, nn.Module]:
+        return {"odds": self}
+
+    def actor(self) -> Blind:
+        return self
+
+    def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
+        return Inspection({}, {})
+
+    def initial_state(self, batch_size: int) -> None: ...
+
+    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> None: ...
+
+    def act(
+        self, frames: NDArray[np.uint8], state: Any, generator: np.random.Generator, *, temperature: float
+    ) -> tuple[NDArray[np.int64], Any]:
+        odds = self.odds.numpy(force=True)
+        return generator.choice(len(odds), size=len(frames), p=odds), state
