@@ -94,7 +94,7 @@ class RunConfig(Config):
 
     def planned_steps(self, iteration: int) -> int:
         """Environment steps in the store once iterations 1..iteration are done."""
-        return sum(self.steps_in(index) for index in range(1, iteration + 1))
+        return self.collection.steps_per_iteration * min(iteration, self.collection.last_iteration)
 
     def may_train(
         self, part: str, iteration: int, earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]

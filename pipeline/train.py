@@ -76,6 +76,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from pipeline.checkpoint import Checkpoints
     from pipeline.commit_mark import forget_what_was_not_committed
     from pipeline.driver import Driver
+    from pipeline.needs import needs_of
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
     from pipeline.workers import start_workers
@@ -83,10 +84,16 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     config = launch.config
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
     how = {"in_process": launch.in_process, "allow_open": launch.allow_open_cluster, "directory": run.path}
     try:
+        needs = needs_of(config, agent, checkpoints.iterations())
+        reporter.line(f"needs {needs}")
+        needs.check_disk(run.path)
         with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
-            layout = layout_of(config, processes.nodes())
+            layout = layout_of(config, nodes := processes.nodes())
+            if layout.device == "cpu":  # how much a GPU has, only its own process learns
+                needs.check_memory(nodes)
             processes.reserve(layout.bundles, layout.labels)
             forget_what_was_not_committed(run, config)
             for change in run.begin(config):
@@ -96,7 +103,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
                 config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=_gauges(launch, run)
             ).run()
     except Stopped as stopped:
-        last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
+        last = max(checkpoints.iterations(), default=0)
         reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")
         return stopped.exit_code
     finally:
