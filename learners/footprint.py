@@ -20,6 +20,10 @@ VERSION_BYTES = 8
 """Of a derived column, beside each of its values."""
 
 
+class ExperienceTooLargeError(Exception):
+    """The memory of the device is too small for the columns of a dataset; the message says what they hold."""
+
+
 @torch.no_grad()
 def column_bytes(algorithm: Algorithm, names: Iterable[str], device: torch.device) -> list[int]:
     """Bytes that one step takes in every column of a dataset from which the columns `names` are read.

@@ -13,12 +13,15 @@ import pytest
 
 from cluster import process
 from learners.algorithm import AgentConfig
+from learners.footprint import ExperienceTooLargeError
 from pipeline.cli import command
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.needs import STORED_BYTES, Needs, needs_of, planned_needs
 from pipeline.presets import PRESETS, preset
 from pipeline.train import main
+from tests.faults.fakes import FakeLearner
+from tests.faults.local import local_config, play_locally
 
 DEBUG = preset("debug")  # 3 iterations of 20 steps, 3 kept commits
 FRAMES = [12_288, 8, 4, 1]
@@ -136,3 +139,13 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
         assert words in said.err
     assert "needs " in said.out
     assert os.listdir(tmp_path) == ["limit"]
+
+
+def test_experience_that_outgrows_a_device_ends_a_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def extend(self: FakeLearner, chunks: object, *, gaps: bool) -> int:
+        raise ExperienceTooLargeError("experience of 18 steps does not fit")
+
+    monkeypatch.setattr(FakeLearner, "extend", extend)
+    words = r"^--collection.steps-per-iteration or --iterations: experience of 18 steps does not fit$"
+    with pytest.raises(UsageError, match=words):
+        play_locally(tmp_path / "run", local_config(2))
