@@ -42,8 +42,8 @@ def train(launch: Launch) -> int:
         if checkpoint := finish.last_commit(run, config):
             finish.finish(run, config, checkpoint)
         else:
+            check(config)
             agent = agent_config(config)
-            check_files(config)
             if code := _train(launch, run, agent):
                 return code
         print(finish.describe_result(run, launch.allow_module))
@@ -63,12 +63,18 @@ def agent_config(config: RunConfig) -> AgentConfig:
     return AgentConfig(config.algorithm, num_actions)
 
 
-def check_files(config: RunConfig) -> None:
-    """Raises UsageError if a file that the algorithm needs is not there."""
+def check(config: RunConfig) -> None:
+    """Raises UsageError if a file that the algorithm needs is not there, or the environment breaks a promise."""
+    from actors.envs.check import check_environment
+
     try:
         config.algorithm.check_files(config.iterations)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    try:
+        check_environment(config.env)
+    except ValueError as error:
+        raise UsageError(f"--env: {error}") from error
 
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
