@@ -14,7 +14,7 @@ import ray
 from cluster import TOO_LATE
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
-from cluster.process import num_cores
+from cluster.process import num_cores, total_memory
 
 MIN_MEMORY_GB = 2.0
 ANSWER_TIMEOUT_S = 10.0
@@ -103,6 +103,7 @@ def is_loopback(host: str) -> bool:
 def _check_memory(config: ClusterConfig) -> None:
     expected = MIN_MEMORY_GB + config.object_store_mb / 1024
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 + _page_cache_gb()
+    available = min(available, total_memory() / 2**30)
     if available < expected:
         raise ClusterError(f"too little memory: found {available:.1f} GB free, expected at least {expected:.1f} GB")
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.process import Placement, Process, Resources, num_cores, worker_environment
+from cluster.process import Placement, Process, Resources, num_cores, total_memory, worker_environment
 
 TORCH_IS_LOADED = (
     "torch is loaded already, perhaps with other threads than a process of its own would have: the last bits of results"
@@ -113,7 +113,7 @@ class ThisProcess:
     def nodes(self) -> list[Resources]:
         import torch  # only a run with a GPU has to know, and that loads it next
 
-        return [{"CPU": float(num_cores()), "GPU": float(torch.cuda.device_count())}]
+        return [{"CPU": float(num_cores()), "GPU": float(torch.cuda.device_count()), "memory": float(total_memory())}]
 
     def reserve(self, bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]] | None = None) -> None:
         """Takes turns on what there is."""

@@ -90,7 +90,9 @@ class RunConfig(Config):
 
     def planned_steps(self, iteration: int) -> int:
         """Environment steps in the store once iterations 1..iteration are done."""
-        return sum(self.collection.steps_in(index) for index in range(1, iteration + 1))
+        collecting = min(iteration, self.collection.last_iteration)
+        later = self.collection.steps_per_iteration * max(0, collecting - 1)
+        return self.collection.steps_in(1) + later if collecting else 0
 
     def gradient_steps(
         self, part: str, iteration: int, earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]

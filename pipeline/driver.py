@@ -14,6 +14,7 @@ import numpy as np
 
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
+from learners.footprint import ExperienceTooLargeError
 from learners.part_trainer import BatchTooLargeError, DivergedError
 from learners.ranks import RankLostError
 from pipeline import media, schedule
@@ -56,7 +57,8 @@ class Driver:
         """Plays all iterations. Where a process is lost, it is replaced and the run goes back to the last commit.
 
         Raises: RunFailedError if that happens too often between two commits, the cluster has no place for what was
-            lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to.
+            lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to, or a device
+            is too small.
         """
         schedule.run(self._run_to_the_end())
 
@@ -76,6 +78,8 @@ class Driver:
                 return self._transaction.finish()
             except (LostError, DamagedSegmentError, RankLostError) as error:
                 loss = error
+            except ExperienceTooLargeError as error:
+                raise UsageError(f"--collection.steps-per-iteration or --iterations: {error}") from error
             except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self._transaction.where_it_stands}") from error
 

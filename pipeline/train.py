@@ -43,8 +43,8 @@ def train(launch: Launch) -> int:
         if checkpoint := finish.last_commit(run, config):
             finish.finish(run, config, checkpoint)
         else:
+            check(config)
             agent = agent_config(config)
-            check_files(config)
             if code := _train(launch, run, agent):
                 return code
         print(finish.describe_result(run, launch.allow_module))
@@ -68,12 +68,18 @@ def game_of(config: RunConfig) -> Environment:
         raise UsageError(f"--env: {error}") from error
 
 
-def check_files(config: RunConfig) -> None:
-    """Raises UsageError if a file that the algorithm needs is not there."""
+def check(config: RunConfig) -> None:
+    """Raises UsageError if a file that the algorithm needs is not there, or the environment breaks a promise."""
+    from actors.envs.check import check_environment
+
     try:
         config.algorithm.check_files(config.iterations)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    try:
+        check_environment(config.env)
+    except ValueError as error:
+        raise UsageError(f"--env: {error}") from error
 
 
 def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
@@ -81,6 +87,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     from pipeline.checkpoint import Checkpoints
     from pipeline.commit_mark import forget_what_was_not_committed
     from pipeline.driver import Driver
+    from pipeline.needs import needs_of
     from pipeline.progress import Reporter
     from pipeline.stop import Stopped, StopSignals
     from pipeline.workers import start_workers
@@ -88,10 +95,16 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
     config = launch.config
     reporter = Reporter(config.iterations)
     reporter.line(f"run directory {run.path}")
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
     how = {"in_process": launch.in_process, "allow_open": launch.allow_open_cluster, "directory": run.path}
     try:
+        needs = needs_of(config, agent, checkpoints.iterations())
+        reporter.line(f"needs {needs}")
+        needs.check_disk(run.path)
         with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
-            layout = layout_of(config, processes.nodes())
+            layout = layout_of(config, nodes := processes.nodes())
+            if layout.device == "cpu":  # how much a GPU has, only its own process learns
+                needs.check_memory(nodes)
             processes.reserve(layout.bundles, layout.labels)
             forget_what_was_not_committed(run, config)
             for change in run.begin(config):
@@ -101,7 +114,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
                 config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=_gauges(launch, run)
             ).run()
     except Stopped as stopped:
-        last = max(Checkpoints(run.checkpoints, config.checkpoint.keep).iterations(), default=0)
+        last = max(checkpoints.iterations(), default=0)
         reporter.line(f"stopped by {stopped}: iteration {last} is the last commit; the same command resumes there")
         return stopped.exit_code
     finally:

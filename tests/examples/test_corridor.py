@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.envs.check import check_environment
 from pipeline import verify
 from pipeline.errors import UsageError
 from pipeline.run_dir import RunDirectory
@@ -13,6 +14,10 @@ from tests.examples.corridor import Corridor, CorridorConfig
 from tests.pipeline.test_end_to_end import Train
 
 ALLOW = ("--allow-module", "tests.examples.corridor")
+
+
+def test_it_keeps_what_every_environment_promises():
+    check_environment(CorridorConfig())
 
 
 def test_a_state_goes_on_identically():

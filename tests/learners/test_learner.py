@@ -10,10 +10,12 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from learners.algorithm import Agent, AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
+from learners.footprint import ExperienceTooLargeError
 from learners.learner import Learner
 from learners.part import Losses, Mean, Segments, adam_w
 from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
@@ -278,6 +280,46 @@ def test_a_batch_of_one_that_does_not_fit_is_not_told_to_become_none():
     trainer.part = replace(trainer.part, training=training, loss=lambda *_: _raise(torch.OutOfMemoryError("CUDA")))
     with pytest.raises(BatchTooLargeError, match=r"a batch of 1 does not fit .* expected smaller networks"):
         trained.train("tokenizer", 1, range(1))
+
+
+class NoMemoryFor(TorchFunctionMode):
+    """A device that has no memory left for what a function returns."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        if func.__name__ == self._name:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("call", "size"),
+    [
+        (lambda learner: learner.extend([make_chunk([1100], first_episode=9, iteration=2)]), 12_301),  # frames grow
+        (lambda learner: learner.train("world_model", 1, range(1)), 12_301 + 4 * 8 + 8),  # tokens come into being
+        (lambda learner: learner.inspect(1), 12_301 + 4 * 8 + 8 + 4 * 12_288 + 8),
+    ],
+)
+def test_experience_that_does_not_fit_names_its_steps_and_their_size(call: Callable[[Learner], object], size: int):
+    found = (
+        rf"experience of 18 steps, {size:,} bytes each and room for as many again, does not fit into the \d+ GiB of cpu"
+    )
+    trained = learner()
+    with NoMemoryFor("new_zeros"), pytest.raises(ExperienceTooLargeError, match=rf"^{found}: expected fewer steps or"):
+        call(trained)
+
+
+def test_a_batch_that_cannot_be_gathered_is_too_large_itself():
+    trained = learner()
+    with NoMemoryFor("index_select"), pytest.raises(BatchTooLargeError, match=r"^a batch of 4 does not fit"):
+        trained.train("tokenizer", 1, range(1))
+
+
+def test_memory_that_runs_out_in_an_inspection_for_something_else_stays_what_it_is():
+    with NoMemoryFor("conv2d"), pytest.raises(torch.OutOfMemoryError):
+        learner().inspect(1)
 
 
 def test_another_runtime_error_stays_itself():

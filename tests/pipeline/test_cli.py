@@ -197,13 +197,23 @@ def test_every_field_but_the_preset_has_a_flag_that_sets_it(name: str):
     assert parse([name, *line], "train") == Launch(config=config)
 
 
-@pytest.mark.parametrize("line", [["--help"], ["-h"], ["debug", "--help"], ["debug", "--seed", "1", "-h"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--help"],
+        ["-h"],
+        ["--allow-module", "tests.examples.corridor", "--help"],
+        ["debug", "--help"],
+        ["debug", "--seed", "1", "-h"],
+    ],
+)
 def test_help_lists_flags_and_is_no_error(line: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as left:
         parse(line, "train")
     assert left.value.code in (0, None)
     shown = capsys.readouterr().out
     expected = ["--seed INT", "--run-dir", "--algorithm.actor-critic.horizon"] if line[0] == "debug" else list(PRESETS)
+    expected += ["A corridor"] * ("--allow-module" in line)
     assert [words for words in expected if words not in shown] == []
     assert "--preset" not in shown
 

@@ -1,0 +1,99 @@
+"""What a run will take of its machines, known before it starts, and whether that is there.
+
+Of memory: the experience that each learner mirrors, when it takes most. Of disk: what is still to be written, if no
+frame could be compressed. Left out is what is small and does not grow with the run: processes, batches, weights in use,
+metrics, pictures.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+
+import torch
+
+from cluster.process import Resources
+from learners.algorithm import AgentConfig
+from learners.config import FRAME_SIZE
+from learners.footprint import column_bytes, peak_bytes
+from learners.learner import count_parameters
+from learners.nn.precision import autocast
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.placement import learner_groups
+
+STORED_BYTES = 3 * FRAME_SIZE**2 + 300
+"""Of a step in the replay store, at most: noise, in episodes of one step (measured: 290 bytes beside the frame)."""
+_LESS = "fewer --iterations or --collection.steps-per-iteration need less"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """In bytes."""
+
+    memory: Sequence[int]
+    """For experience, of every learner."""
+    disk: int
+    """At most, from now on."""
+
+    def __str__(self) -> str:
+        memory, disk = _gb(sum(self.memory)), _gb(self.disk)
+        learners = f" in {len(self.memory)} learners" if len(self.memory) > 1 else ""
+        return f"{memory} of memory for experience{learners} and at most {disk} of disk"
+
+    def check_disk(self, path: Path) -> None:
+        """Raises UsageError, in one line, if the file system has less room."""
+        if (free := shutil.disk_usage(path).free) < self.disk:
+            words = f"found {_gb(free, floor)} of free disk, expected {_gb(self.disk)} for what is still to come"
+            raise UsageError(f"{path}: {words}; {_LESS}")
+
+    def check_memory(self, nodes: Sequence[Resources]) -> None:
+        """Raises UsageError, in one line, if these machines cannot hold the experience of all learners."""
+        memory = [node["memory"] for node in nodes if "memory" in node] or [float("inf")]
+        for found, expected, where in (
+            (max(memory), max(self.memory), "on the largest machine"),
+            (sum(memory), sum(self.memory), "on all machines"),
+        ):
+            if found < expected:
+                words = f"found {_gb(found, floor)} {where}, expected {_gb(expected)} for experience"
+                raise UsageError(f"memory: {words}; {_LESS}")
+
+
+def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) -> Needs:
+    """Of a run that has kept commits of the iterations `committed`."""
+    algorithm = agent.build()
+    for part in algorithm.parts:
+        part.module.eval()
+    read = [
+        [name for part in algorithm.parts if part.name in group for name in part.columns]
+        for group in learner_groups(config)
+    ]
+    read[-1] += algorithm.derived  # the last learner inspects all parts
+    cpu = torch.device("cpu")
+    with autocast(cpu, config.learner.precision):
+        columns = [column_bytes(algorithm, names, cpu) for names in read]
+    return planned_needs(config, columns, sum(count_parameters(part.module) for part in algorithm.parts), committed)
+
+
+def planned_needs(
+    config: RunConfig, columns: Sequence[Sequence[int]], num_parameters: int, committed: Sequence[int]
+) -> Needs:
+    """The arithmetic of `needs_of`.
+
+    Args:
+        columns: bytes of a step in every column, of each group of learners.
+    """
+    steps = config.planned_steps(config.iterations)
+    memory = [peak_bytes(steps, each) for each in columns for _ in range(config.cluster.data_parallel)]
+    to_come = steps - config.planned_steps(max(committed, default=0))
+    # Weights, two averages of Adam's, and in an overlapped schedule the weights of the iteration before; all float32.
+    commit = 4 * (2 + config.iterations_at_once) * num_parameters
+    commits = max(0, config.checkpoint.keep + 1 - len(committed))
+    return Needs(memory, to_come * STORED_BYTES + commits * commit)
+
+
+def _gb(amount: float, rounded: Callable[[float], int] = ceil) -> str:
+    return f"{rounded(amount / 1e8) / 10:.1f} GB"

@@ -1,0 +1,151 @@
+"""What a run will take is said and refused before it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster import process
+from learners.algorithm import AgentConfig
+from learners.footprint import ExperienceTooLargeError
+from pipeline.cli import command
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.needs import STORED_BYTES, Needs, needs_of, planned_needs
+from pipeline.presets import PRESETS, preset
+from pipeline.train import main
+from tests.faults.fakes import FakeLearner
+from tests.faults.local import local_config, play_locally
+
+DEBUG = preset("debug")  # 3 iterations of 20 steps, 3 kept commits
+FRAMES = [12_288, 8, 4, 1]
+DEBUG_MEMORY = 1024 * 12_301 + 512 * 12_288
+
+
+def with_cluster(**changes: object) -> RunConfig:
+    return DEBUG.model_copy(update={"cluster": DEBUG.cluster.model_copy(update=changes)})
+
+
+def test_a_run_needs_room_for_its_steps_uncompressed_and_one_commit_more_than_are_kept():
+    found = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[])
+    assert found == Needs([DEBUG_MEMORY], 60 * STORED_BYTES + 4 * 12_000)
+    assert STORED_BYTES == 12_588
+
+
+def test_a_resumed_run_needs_the_disk_for_what_is_still_to_come_and_the_memory_for_all():
+    found = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[1, 2])
+    assert found == Needs([DEBUG_MEMORY], 20 * STORED_BYTES + 2 * 12_000)
+    finished = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[1, 2, 3])
+    assert finished.disk == 12_000
+
+
+def test_a_commit_of_an_overlapped_schedule_holds_earlier_weights_too():
+    overlapped = DEBUG.model_copy(update={"schedule": "overlapped"})
+    assert planned_needs(overlapped, [FRAMES], num_parameters=1000, committed=[1, 2, 3]).disk == 16_000
+
+
+def test_every_learner_mirrors_what_its_parts_read():
+    agent = AgentConfig(DEBUG.algorithm, num_actions=3)
+    together, split = (needs_of(with_cluster(learners=each), agent, []) for each in ("colocated", "split"))
+    last = 1024 * (12_301 + 136 + 49_160) + 512 * 49_160
+    assert (together.memory, split.memory) == ([last], [DEBUG_MEMORY, DEBUG_MEMORY + 1024 * 136, last])
+    ranks = needs_of(with_cluster(learners="split", data_parallel=2), agent, [])
+    assert ranks.memory == [each for each in split.memory for _ in range(2)]
+    assert str(ranks) == "0.3 GB of memory for experience in 6 learners and at most 0.1 GB of disk"
+
+
+def test_the_last_learner_inspects_all_parts_and_so_mirrors_what_they_read():
+    algorithm = AgentConfig(DEBUG.algorithm, num_actions=3).build()
+    *others, last = algorithm.parts
+    parts = [*others, replace(last, columns=("frames",))]
+    agent: Any = SimpleNamespace(build=lambda: SimpleNamespace(parts=parts, derived=algorithm.derived))
+    alone, *_, inspects = needs_of(with_cluster(learners="split"), agent, []).memory
+    assert (alone, inspects) == (DEBUG_MEMORY, 1024 * (12_301 + 136 + 49_160) + 512 * 49_160)
+
+
+def test_memory_must_do_for_the_largest_learner_on_one_machine_and_for_all_on_all():
+    needs = Needs([30 * 10**9, 30 * 10**9], disk=0)
+    needs.check_memory([{"memory": 30e9}, {"memory": 30e9}])
+    needs.check_memory([{"CPU": 1.0}])  # whoever does not tell is believed
+    with pytest.raises(
+        UsageError, match=r"^memory: found 29\.9 GB on the largest machine, expected 30\.0 GB for exper"
+    ):
+        needs.check_memory([{"memory": 29.99e9}] * 9)
+    with pytest.raises(
+        UsageError, match=r"^memory: found 59\.0 GB on all machines, expected 60\.0 GB for experience; "
+    ):
+        needs.check_memory([{"memory": 59e9}])
+
+
+def test_ten_million_steps_do_not_fit_on_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = preset("iris-crafter")
+    collection = config.collection.model_copy(update={"steps_per_iteration": 20_000})
+    config = config.model_copy(update={"collection": collection})
+    needs = planned_needs(config, [FRAMES], num_parameters=10**7, committed=[])
+    assert min(*needs.memory, needs.disk) > 123 * 10**9
+    with pytest.raises(UsageError, match=r"found 32.0 GB on the largest machine, expected 309.5 GB"):
+        needs.check_memory([{"memory": 32e9}])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * 10**9))
+    with pytest.raises(
+        UsageError, match=r": found 100.0 GB of free disk, expected 126.4 GB for what is still to come; "
+    ):
+        needs.check_disk(tmp_path)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
+    config = PRESETS[name][1]
+    needs = needs_of(config, AgentConfig(config.algorithm, num_actions=18), [])
+    if name.startswith("iris-"):
+        with pytest.raises(UsageError, match=r"found 8.0 GB"):
+            needs.check_memory([{"memory": 8e9}])
+    else:
+        needs.check_memory([{"memory": 8e9}])
+
+
+@pytest.mark.parametrize(
+    ("flags", "limit", "says"),
+    [
+        (
+            ["--collection.steps-per-iteration", "1000000000"],
+            "max",
+            "{run}: found {} of free disk, expected 37764.1 GB",
+        ),
+        (["--in-process"], "80000000", "memory: found 0.0 GB on the largest machine, expected 0.1 GB for experience;"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
+    flags: list[str],
+    limit: str,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    (tmp_path / "limit").write_text(f"{limit}\n")
+    monkeypatch.setattr(process, "MEMORY_LIMITS", (str(tmp_path / "missing"), str(tmp_path / "limit")))
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as left:
+        command(lambda: main(["debug", "--run-dir", str(run), *flags]))
+    said = capsys.readouterr()
+    assert (left.value.code, said.err.count("\n")) == (2, 1)
+    for words in says.format(" {} ", run=run).split(" {} "):
+        assert words in said.err
+    assert "needs " in said.out
+    assert os.listdir(tmp_path) == ["limit"]
+
+
+def test_experience_that_outgrows_a_device_ends_a_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def extend(self: FakeLearner, chunks: object, *, gaps: bool) -> int:
+        raise ExperienceTooLargeError("experience of 18 steps does not fit")
+
+    monkeypatch.setattr(FakeLearner, "extend", extend)
+    words = r"^--collection.steps-per-iteration or --iterations: experience of 18 steps does not fit$"
+    with pytest.raises(UsageError, match=words):
+        play_locally(tmp_path / "run", local_config(2))
