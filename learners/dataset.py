@@ -8,7 +8,8 @@ Legend: B segments, T steps per segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from learners.config import FRAME_SIZE, DatasetConfig
 from learners.drawing import Drawing, Episode
 from learners.experience import Chunk
+from learners.memory import experience_too_large, has_run_out, next_capacity
 from learners.part import Derived, Segments
 
 DERIVE_BATCH = 64
@@ -199,7 +201,8 @@ class Dataset:
             nothing = np.zeros((1, derived.window), dtype=np.int64)
             self._columns[name] = _Column(derived, derived.compute(self.gather(nothing, derived.sources)))
         column = self._columns[name]
-        column.reserve(len(self._frames))
+        with self._making_room():
+            column.reserve(len(self._frames))
         cells = column.cells(rows)
         version = self._part_version(derived.part)
         stale = np.unique(cells if derived.at_padding else cells[cells > 0])
@@ -223,10 +226,25 @@ class Dataset:
         tensor = torch.from_numpy(rows)
         return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
 
+    def step_bytes(self) -> list[int]:
+        """That a step takes in every column there is."""
+        own = [each[0].nbytes for each in (self._frames, self._actions, self._rewards, self._ends)]
+        return own + [column.step_bytes for column in self._columns.values()]
+
+    @contextmanager
+    def _making_room(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if has_run_out(error):
+                raise experience_too_large(self._num_steps, sum(self.step_bytes()), self.device) from error
+            raise
+
     def _reserve(self, num_rows: int) -> None:
-        capacity = len(self._frames)
-        if num_rows > capacity:
-            capacity = max(num_rows, 2 * capacity, 1024)
+        if num_rows <= len(self._frames):
+            return
+        capacity = next_capacity(num_rows, len(self._frames))
+        with self._making_room():
             self._frames = _grown(self._frames, capacity)
             self._actions = _grown(self._actions, capacity)
             self._rewards = _grown(self._rewards, capacity)
@@ -247,6 +265,10 @@ class _Column:
         self._cells_per_row = derived.window if derived.at_padding else 1
         self.values = example.new_zeros((1, *example.shape[1:]))
         self.versions = np.full(1, -1, dtype=np.int64)
+
+    @property
+    def step_bytes(self) -> int:
+        return self._cells_per_row * (self.values[0].nbytes + self.versions.itemsize)
 
     def reserve(self, num_rows: int) -> None:
         more = num_rows * self._cells_per_row - len(self.values)

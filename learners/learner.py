@@ -7,12 +7,10 @@ from a checkpoint and the same chunks goes on exactly as the lost one would have
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
-from traceback import walk_tb
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +23,11 @@ from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.durable import write_durably
 from learners.experience import Chunk
-from learners.footprint import ExperienceTooLargeError, column_bytes
 from learners.inspection import Inspection
+from learners.memory import batch_too_large, has_run_out
 from learners.nn.precision import autocast
 from learners.part import Part
-from learners.part_trainer import BatchTooLargeError, DivergedError, PartTrainer
+from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
 from learners.streams import Streams
 from learners.weights import flat_weights, load_flat_weights
@@ -94,13 +92,9 @@ class Learner:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
 
     def extend(self, chunks: Sequence[Chunk], *, gaps: bool = False) -> int:
-        """Mirrors the chunks, in the order given; how many steps the mirror holds then. With `gaps`, some may miss.
-
-        Raises: ExperienceTooLargeError.
-        """
-        with self._within_memory():
-            for chunk in chunks:
-                self.dataset.extend(chunk, gaps=gaps)
+        """Mirrors the chunks, in the order given; how many steps the mirror holds then. With `gaps`, some may miss."""
+        for chunk in chunks:
+            self.dataset.extend(chunk, gaps=gaps)
         return self.dataset.num_steps
 
     def truncate(self, last_iteration: int) -> int:
@@ -120,10 +114,13 @@ class Learner:
         drawn: list[NDArray[np.int64]] = []
         trainer.part.module.train()
         try:
-            with self._within_memory(trainer.part.columns, trainer.part.training.batch_size):
-                for step in steps:
-                    drawn.append(self._draw(trainer.part, iteration, step))
-                    reports.append(self._gradient_step(trainer, iteration, step, drawn[-1]))
+            for step in steps:
+                drawn.append(self._draw(trainer.part, iteration, step))
+                reports.append(self._gradient_step(trainer, iteration, step, drawn[-1]))
+        except RuntimeError as error:
+            if has_run_out(error):
+                raise batch_too_large(trainer.part.training.batch_size, self._ranks.count, self._device) from error
+            raise
         finally:  # a learner that lost a rank is used again
             trainer.part.module.eval()
         values = torch.stack([torch.stack(list(report.values())) for report in reports]).double().cpu().numpy()
@@ -169,12 +166,9 @@ class Learner:
         self.dataset.forget_derived()
 
     def inspect(self, iteration: int) -> Inspection:
-        """Measures the parts as they are, on the steps of `iteration`, which none has trained on yet.
-
-        Raises: ExperienceTooLargeError.
-        """
+        """Measures the parts as they are, on the steps of `iteration`, which none has trained on yet."""
         generator = self._streams.torch(self._device, "inspection", iteration)
-        with self._within_memory(self.algorithm.derived), self.precision():
+        with self.precision():
             return self.algorithm.inspect(self.dataset, iteration, generator)
 
     def precision(self) -> AbstractContextManager[object]:
@@ -194,26 +188,6 @@ class Learner:
             losses = part.loss(segments, part.draw_noise(len(rows), generator)[:, mine])
         return trainer.step(losses, self._ranks)
 
-    @contextmanager
-    def _within_memory(self, columns: Iterable[str] = (), batch_size: int = 0) -> Iterator[None]:
-        """Says what is too large where the device's memory runs out: the dataset with these columns, or the batch."""
-        try:
-            yield
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            if _is_of_dataset(error):
-                with self.precision():
-                    size = sum(column_bytes(self.algorithm, columns, self._device))
-                found = (
-                    f"experience of {self.dataset.num_steps:,} steps, {size:,} bytes each and room for as many again,"
-                )
-                expected = "expected fewer steps or another device"
-                raise ExperienceTooLargeError(f"{found} {_does_not_fit(self._device)}: {expected}") from error
-            if batch_size:
-                raise _batch_too_large(batch_size, self._ranks.count, self._device) from error
-            raise
-
     def _draw(self, part: Part, iteration: int, step: int) -> NDArray[np.int64]:
         """Rows of a gradient step's batch."""
         generator = self._streams.numpy(f"{part.name}/segments", iteration, step)
@@ -229,27 +203,6 @@ def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:
     for part in algorithm.parts:
         PartTrainer(part).from_bytes((Path(directory) / f"{part.name}.safetensors").read_bytes())
     return flat_weights(algorithm.acting_modules())
-
-
-def _is_of_dataset(error: Exception) -> bool:
-    """Whether it was raised where a dataset makes room or computes a column, and not where it gathers a batch."""
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    names = [frame.f_code.co_name for frame in frames if frame.f_globals["__name__"] == Dataset.__module__]
-    return names[-1:] not in ([], ["take"])
-
-
-def _batch_too_large(found: int, ranks: int, device: torch.device) -> BatchTooLargeError:
-    shared = f", shared by {ranks} processes," if ranks > 1 else ""
-    smaller = f"expected {found // 2} or less" if found > 1 else "expected smaller networks or more memory"
-    return BatchTooLargeError(f"a batch of {found}{shared} {_does_not_fit(device)}: {smaller}")
-
-
-def _does_not_fit(device: torch.device) -> str:
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"does not fit into the {memory / 2**30:.0f} GiB of {device}"
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -20,10 +20,6 @@ from learners.part import Losses, Mean, Part, Statistic
 from learners.ranks import ALONE, Ranks
 
 
-class BatchTooLargeError(Exception):
-    """The memory of the device is too small for a gradient step; the message names its batch size."""
-
-
 class DivergedError(Exception):
     """A loss or a gradient was not finite; the message names the term, the gradient step and its batch."""
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
-from learners.footprint import ExperienceTooLargeError
-from learners.part_trainer import BatchTooLargeError, DivergedError
+from learners.memory import BatchTooLargeError, ExperienceTooLargeError
+from learners.part_trainer import DivergedError
 from learners.ranks import RankLostError
 from pipeline import media, schedule
 from pipeline.config import RunConfig

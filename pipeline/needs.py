@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cluster.process import Resources
 from learners.algorithm import AgentConfig
 from learners.config import FRAME_SIZE
-from learners.footprint import column_bytes, peak_bytes
+from learners.dataset import Dataset
 from learners.learner import count_parameters
+from learners.memory import peak_bytes
 from learners.nn.precision import autocast
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -74,7 +76,11 @@ def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) ->
     read[-1] += algorithm.derived  # the last learner inspects all parts
     cpu = torch.device("cpu")
     with autocast(cpu, config.learner.precision):
-        columns = [column_bytes(algorithm, names, cpu) for names in read]
+        columns = []
+        for names in read:
+            dataset = Dataset(config.dataset, cpu, algorithm.derived, lambda part: 0)
+            dataset.gather(np.zeros((1, 1), dtype=np.int64), names)  # of padding, to see what the columns are
+            columns.append(dataset.step_bytes())
     return planned_needs(config, columns, sum(count_parameters(part.module) for part in algorithm.parts), committed)
 
 

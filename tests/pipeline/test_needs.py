@@ -13,7 +13,7 @@ import pytest
 
 from cluster import process
 from learners.algorithm import AgentConfig
-from learners.footprint import ExperienceTooLargeError
+from learners.memory import ExperienceTooLargeError
 from pipeline.cli import command
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
