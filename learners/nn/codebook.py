@@ -97,6 +97,8 @@ class MovingAverageCodebook(nn.Module):
         Args:
             encodings: (..., D) of length 1, N in all.  tokens: (...), what they chose.
             uniforms: (N + V or more,) in [0, 1), if the codebook revives codewords: all randomness of the revival.
+
+        Raises: ValueError if it revives codewords and there are fewer uniforms.
         """
         vocab_size, flat, chosen = len(self.codewords), encodings.flatten(0, -2), tokens.flatten()  # (N, D), (N,)
         counts = torch.zeros_like(self.usage).index_add_(0, chosen, flat.new_ones(len(flat)))
