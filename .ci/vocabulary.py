@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = re.compile("tokenizer|codeword|reconstruct|perceptual", re.IGNORECASE)
 COMMON = ("pipeline", "cluster", "actors", "learners")
-OWN = ("learners/nn", "learners/iris")
+OWN = ("learners/nn", "learners/iris", "learners/delta_iris")
 """Networks to choose from, and the folders of algorithms."""
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learners.classification import accuracy, classifier, cross_entropy
 from learners.iris.config import TransformerConfig
 from learners.nn.key_value_cache import KeyValueCache
 from learners.nn.transformer import Transformer, initialise, initialise_by_fan_in
-from learners.part import Mean, masked_mean
+from learners.part import Mean
 
 REWARD_CLASSES = 3
 """Sign of the reward, plus 1."""
@@ -44,9 +44,9 @@ class Gpt(nn.Module):
             self.block_embedding = nn.Embedding(config.max_blocks, size)
             self.slot_embedding = nn.Embedding(self.block_size, size)
         self.transformer = Transformer(config)
-        self.token_head = _head(size, vocab_size)
-        self.reward_head = _head(size, REWARD_CLASSES)
-        self.end_head = _head(size, 2)
+        self.token_head = classifier(size, vocab_size)
+        self.reward_head = classifier(size, REWARD_CLASSES)
+        self.end_head = classifier(size, 2)
         self.apply(initialise if config.initialisation == "gpt2" else initialise_by_fan_in)
 
     @property
@@ -99,26 +99,14 @@ def gpt_loss(
     reward_labels = rewards.sign().long() + 1  # (B, T)
     end_labels = ends.long()  # (B, T)
     terms = {
-        "tokens": _cross_entropy(token_logits, token_labels, token_mask),
-        "rewards": _cross_entropy(predictions.rewards, reward_labels, mask),
-        "ends": _cross_entropy(predictions.ends, end_labels, mask),
+        "tokens": cross_entropy(token_logits, token_labels, token_mask),
+        "rewards": cross_entropy(predictions.rewards, reward_labels, mask),
+        "ends": cross_entropy(predictions.ends, end_labels, mask),
     }
     with torch.no_grad():
         metrics = {
-            "token_accuracy": _accuracy(token_logits, token_labels, token_mask),
-            "reward_accuracy": _accuracy(predictions.rewards, reward_labels, mask),
-            "end_accuracy": _accuracy(predictions.ends, end_labels, mask),
+            "token_accuracy": accuracy(token_logits, token_labels, token_mask),
+            "reward_accuracy": accuracy(predictions.rewards, reward_labels, mask),
+            "end_accuracy": accuracy(predictions.ends, end_labels, mask),
         }
     return terms, metrics
-
-
-def _head(size: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, classes))
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Mean:
-    return masked_mean(F.cross_entropy(logits.transpose(1, 2), labels, reduction="none"), mask)
-
-
-def _accuracy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    return masked_mean((logits.argmax(dim=-1) == labels).float(), mask).value

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from learners.config import FRAME_SIZE
 from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
-from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import pooling_actor_critic
 from learners.dreaming.imagination import actor_critic_part
 from learners.dreaming.inspection import inspect_dreams
 from learners.dreaming.policy import PolicyActor
@@ -43,7 +43,7 @@ class Iris:
             tokens_per_frame=config.tokenizer.tokens_per_frame,
             num_actions=num_actions,
         )
-        self.actor_critic = ActorCritic(config.actor_critic, self.feature_shape, num_actions)
+        self.actor_critic = pooling_actor_critic(config.actor_critic, self.feature_shape, num_actions)
         self.noise_per_step = config.tokenizer.tokens_per_frame + 2
         self.perceptual: Perceptual | None = None
         """Network of the tokenizer's perceptual term; loaded when the first step asks for it."""

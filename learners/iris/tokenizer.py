@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from learners.config import FRAME_SIZE
 from learners.iris.config import TokenizerConfig
+from learners.nn.codebook import entropy_in_bits
 from learners.nn.convolution import (
     Downsample,
     FoldPatches,
@@ -110,7 +111,7 @@ def codebook_use(tokens: Tensor, vocab_size: int) -> dict[str, Tensor]:
     )
     frequencies = counts / counts.sum()
     return {
-        "codebook_entropy": -(frequencies * frequencies.clamp(min=1e-12).log2()).sum(),
+        "codebook_entropy": entropy_in_bits(frequencies),
         "dead_codes": (counts == 0).sum().float(),
     }
 

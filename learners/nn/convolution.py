@@ -13,23 +13,25 @@ from torch import Tensor, nn
 from learners.nn.precision import GroupNorm
 
 
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    return GroupNorm(groups, channels, eps=1e-6)
+def group_norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
+    return GroupNorm(groups, channels, eps=eps)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(swish(norm(conv(swish(norm(x)))))), width and resolution kept."""
+    """x + conv(swish(norm(conv(swish(norm(x)))))), resolution kept; to another width, x passes a 1×1 convolution."""
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int, *, out_channels: int | None = None, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm_1 = group_norm(channels, groups)
-        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm_2 = group_norm(channels, groups)
-        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        out = channels if out_channels is None else out_channels
+        self.norm_1 = group_norm(channels, groups, eps)
+        self.conv_1 = nn.Conv2d(channels, out, 3, padding=1)
+        self.norm_2 = group_norm(out, groups, eps)
+        self.conv_2 = nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv_1(F.silu(self.norm_1(x)))
-        return x + self.conv_2(F.silu(self.norm_2(hidden)))  # (N, C, H, W)
+        return self.skip(x) + self.conv_2(F.silu(self.norm_2(hidden)))  # (N, out, H, W)
 
 
 class SpatialAttention(nn.Module):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import ActorCritic, pooling_actor_critic
 from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
 
 # Tests compute on tensors of a few kilobytes: a second thread costs more than it computes, and far more than that
@@ -12,4 +12,4 @@ torch.set_num_threads(1)
 @pytest.fixture
 def actor_critic() -> ActorCritic:
     torch.manual_seed(0)
-    return ActorCritic(TINY_ACTOR_CRITIC, FEATURE_SHAPE, NUM_ACTIONS)
+    return pooling_actor_critic(TINY_ACTOR_CRITIC, FEATURE_SHAPE, NUM_ACTIONS)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from learners.config import DatasetConfig, LearnerConfig
-from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import ActorCritic, pooling_actor_critic
 from learners.dreaming.imagination import imagine
 from learners.iris.iris import Iris
 from learners.learner import Learner
@@ -90,7 +90,7 @@ class Indexing(TorchFunctionMode):
 @pytest.fixture
 def networks() -> Iterator[tuple[Iris, ActorCritic]]:
     world_model = Iris(TINY_IRIS, NUM_ACTIONS)
-    actor_critic = ActorCritic(TINY_ACTOR_CRITIC, world_model.feature_shape, NUM_ACTIONS)
+    actor_critic = pooling_actor_critic(TINY_ACTOR_CRITIC, world_model.feature_shape, NUM_ACTIONS)
     with FakeTensorMode(), CUDA, Indexing():
         for module in (*world_model.tokenizer.modules(), *world_model.gpt.modules(), *actor_critic.modules()):
             for name, parameter in module.named_parameters(recurse=False):

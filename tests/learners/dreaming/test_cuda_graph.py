@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import pooling_actor_critic
 from learners.dreaming.cuda_graph import CudaGraph
 from learners.dreaming.imagination import imagine, recorded_imagination
 from learners.iris.iris import Iris
@@ -33,7 +33,7 @@ def test_a_recorded_rollout_equals_the_plain_one_and_waits_for_nothing():
     device = torch.device("cuda")
     torch.manual_seed(0)
     world_model = Iris(TINY_IRIS, NUM_ACTIONS)
-    actor_critic = ActorCritic(TINY_ACTOR_CRITIC, world_model.feature_shape, NUM_ACTIONS).to(device)
+    actor_critic = pooling_actor_critic(TINY_ACTOR_CRITIC, world_model.feature_shape, NUM_ACTIONS).to(device)
     for module in (world_model.tokenizer, world_model.gpt):
         module.to(device).eval()
     recorded = recorded_imagination(world_model, actor_critic)

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from learners.config import DatasetConfig, LearnerConfig
-from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.actor_critic import pooling_actor_critic
 from learners.learner import Learner
 from learners.nn.convolution import group_norm
 from learners.nn.precision import autocast, full_precision
@@ -80,7 +80,7 @@ def test_group_norm_returns_the_type_it_was_given():
 @torch.no_grad()
 def test_the_policy_computes_in_float32_whatever_surrounds_it():
     torch.manual_seed(0)
-    actor_critic = ActorCritic(TINY_IRIS.actor_critic, (3, 64, 64), 3)
+    actor_critic = pooling_actor_critic(TINY_IRIS.actor_critic, (3, 64, 64), 3)
     features, mask = torch.rand(2, 3, 3, 64, 64), torch.ones(2, 3, dtype=torch.bool)
 
     def everything() -> list[torch.Tensor]:
