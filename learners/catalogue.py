@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from learners.config import AlgorithmConfig, Kinds
 
-_FOLDERS = ("iris",)
+_FOLDERS = ("iris", "delta_iris")
 """Of `learners/`; each has a `config` with the settings and `presets`."""
 
 

@@ -8,7 +8,7 @@ from a checkpoint and the same chunks goes on exactly as the lost one would have
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -181,10 +181,11 @@ class Learner:
         part, streams = trainer.part, self._streams
         noise, dropout = f"{part.name}/noise", streams.key(f"{part.name}/dropout", iteration, step)
         torch.manual_seed(dropout + self._ranks.index)
+        mine = share(self._ranks, len(rows))
         with self.precision():
-            generator = streams.torch(self._device, noise, iteration, step)
-            mine = share(self._ranks, len(rows))
             segments = self.dataset.gather(rows[mine], part.columns)
+        with nullcontext() if part.in_full_precision else self.precision():
+            generator = streams.torch(self._device, noise, iteration, step)
             losses = part.loss(segments, part.draw_noise(len(rows), generator)[:, mine])
         return trainer.step(losses, self._ranks)
 
@@ -206,4 +207,5 @@ def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """That take a gradient."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

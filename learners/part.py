@@ -117,6 +117,8 @@ class Part:
     """Of a batch and its noise, (H, B, N) uniform in [0, 1)."""
     noise: tuple[int, int] = (0, 0)
     """H and N of the noise."""
+    in_full_precision: bool = False
+    """Whether its loss is computed in float32 whatever the learner's precision; columns never are."""
     optimizer: Callable[[nn.Module, PartTraining], torch.optim.Optimizer] = adam_w
     """Of the parameters that take a gradient; fused, or it must itself skip a step where its `found_inf` is 1."""
     before_step: Hook | None = None

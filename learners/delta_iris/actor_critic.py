@@ -19,7 +19,8 @@ def residual_actor_critic(config: ActorCriticConfig, num_actions: int) -> ActorC
     """Residual encoder → LSTM → policy and value, on frames (N, 3, 64, 64) in [0, 1]; every value is 0 at first."""
     head = ScalarValue if config.values == "scalar" else partial(TwoHotValue, buckets=config.value_buckets)
     encoder = ResidualEncoder(config.encoder, 3)
-    actor_critic = ActorCritic(encoder, config.encoder.num_features, config.lstm_size, num_actions, head)
+    size = config.encoder.num_features
+    actor_critic = ActorCritic(encoder, size, config.lstm_size, num_actions, head, sees_padding=True)
     for parameter in actor_critic.value.parameters():
         nn.init.zeros_(parameter)
     return actor_critic

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining, Probability
+from learners.dreaming.config import DreamerConfig
 from learners.nn.config import ResidualEncoderSize, TransformerSize
 
 if TYPE_CHECKING:
-    from learners.delta_iris.delta_iris import DeltaIris  # type: ignore - comes with the algorithm
+    from learners.delta_iris.delta_iris import DeltaIris
 
 
 class TokenizerConfig(Config):
@@ -107,11 +108,10 @@ class WorldModelConfig(TransformerSize):
         return self
 
 
-class ActorCriticConfig(Config):
+class ActorCriticConfig(DreamerConfig):
     """Recurrent policy and value, trained in imagination only."""
 
     encoder: ResidualEncoderSize = ResidualEncoderSize(width=32, out_channels=16)
-    lstm_size: PositiveInt = 512
     values: Literal["scalar", "two_hot"] = "scalar"
     """A number, or a distribution over buckets in symlog space."""
     value_buckets: Annotated[int, Field(ge=2)] = 255
@@ -120,10 +120,8 @@ class ActorCriticConfig(Config):
     """Real transitions before a dream, in the world model's context and the recurrent state."""
     horizon: PositiveInt = 20
     """Imagined steps, all of which are learnt from."""
-    discount: Probability = 0.995
-    """Per agent step."""
-    lambda_: Probability = 0.95
     entropy_weight: NonNegativeFloat = 0.002
+    learn_after_end: bool = False
     target_rate: Probability = 0.005
     """How far the target network, which values the returns, moves towards the policy's in each gradient step."""
     training: PartTraining = PartTraining(starts_after=75, batch_size=64)
@@ -148,7 +146,7 @@ class DeltaIrisConfig(AlgorithmConfig):
         }
 
     def build(self, num_actions: int, *, record: bool = False) -> DeltaIris:
-        from learners.delta_iris.delta_iris import DeltaIris  # type: ignore - comes with the algorithm
+        from learners.delta_iris.delta_iris import DeltaIris
 
         return DeltaIris(self, num_actions, record=record)
 
@@ -168,31 +166,5 @@ class DeltaIrisConfig(AlgorithmConfig):
         return self
 
 
-CONFIG = DeltaIrisConfig()
+CONFIG = DeltaIrisConfig
 """What `learners/catalogue.py` looks for."""
-CRAFTER = DeltaIrisConfig(
-    tokenizer=TokenizerConfig(
-        context_encoder=ResidualEncoderSize(width=64, out_channels=8),
-        revive_updates=0,
-        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=500, weight_decay=0.01),
-    ),
-    world_model=WorldModelConfig(
-        embedding_size=512,
-        heads=8,
-        max_blocks=21,
-        frame_encoder=ResidualEncoderSize(width=32, out_channels=8),
-        rewards="two_hot",
-        token_weight=1.0,
-        end_weight=1.0,
-        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=500, weight_decay=0.01),
-    ),
-    actor_critic=ActorCriticConfig(
-        values="two_hot",
-        horizon=15,
-        discount=0.997,
-        entropy_weight=0.001,
-        training=PartTraining(starts_after=0, batch_size=86),
-    ),
-    priority_exponent=5.0,
-)
-"""As published for Crafter, but for the longer training of the first iteration."""

@@ -19,6 +19,7 @@ from learners.classification import accuracy, classifier, cross_entropy
 from learners.delta_iris.config import WorldModelConfig
 from learners.nn.key_value_cache import KeyValueCache
 from learners.nn.residual_encoder import ResidualEncoder
+from learners.nn.sampling import sample_categorical
 from learners.nn.transformer import Transformer, initialise
 from learners.nn.two_hot import two_hot_cross_entropy, two_hot_mean
 from learners.part import Mean, masked_mean
@@ -69,6 +70,15 @@ class Gpt(nn.Module):
     def embed_frames(self, frames: Tensor) -> Tensor:
         """(N, E) of frames (N, 3, 64, 64) in [0, 1]."""
         return self.frame_norm(self.frame_encoder(frames).float().flatten(1))
+
+    def draw_rewards(self, hidden: Tensor, uniforms: Tensor) -> Tensor:
+        """Rewards (B,) of hidden states (B, E) at actions: signs drawn with uniforms (B,), or expected sizes."""
+        logits = self.reward_head(hidden)
+        return (
+            sample_categorical(logits, uniforms).float() - 1.0
+            if self.config.rewards == "sign"
+            else two_hot_mean(logits)
+        )
 
     def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""

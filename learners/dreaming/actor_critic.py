@@ -32,13 +32,17 @@ class ActorCritic(nn.Module):
         lstm_size: int,
         num_actions: int,
         value_head: Callable[[int], ValueHead] = ScalarValue,
+        *,
+        sees_padding: bool = False,
     ) -> None:
         """
         Args:
             cnn: features (N, *F) -> (N, ...), `embedding_size` numbers each.
             value_head: makes the head for an LSTM of so many features.
+            sees_padding: whether a burn-in takes the padding before an episode for steps; otherwise it skips them.
         """
         super().__init__()
+        self._sees_padding = sees_padding
         self.cnn = cnn
         self.lstm = nn.LSTMCell(embedding_size, lstm_size)
         self.policy = nn.Linear(lstm_size, num_actions)
@@ -71,14 +75,14 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def burn_in(self, features: Tensor, mask: Tensor) -> State:
-        """State after features (B, T, *F); where mask (B, T) is False the step is skipped."""
+        """State after features (B, T, *F); where mask (B, T) is False the step is skipped, unless padding is seen."""
         state = self.initial_state(len(features))
         if features.shape[1] == 0:
             return state
         with full_precision(features.device):
             for embedding, real in zip(self._embed_sequence(features).unbind(1), mask.unbind(1), strict=True):
                 hidden, cell = self.lstm(embedding, state)
-                real = real.unsqueeze(1)
+                real = real.unsqueeze(1) | self._sees_padding
                 state = torch.where(real, hidden, state[0]), torch.where(real, cell, state[1])
             return state
 

@@ -51,7 +51,8 @@ def calibrate(world_model: Dreams, actor_critic: ActorCritic, dataset: Dataset, 
     for padded in dataset.finished_episodes(MAX_EPISODES, MAX_STEPS):
         segment = dataset.gather(padded[padded > 0][None], world_model.dream_columns)  # (1, T)
         features = world_model.context_features(segment)
-        values.append(actor_critic.unroll(features, actor_critic.initial_state(1))[1][0])
+        outputs = actor_critic.unroll(features, actor_critic.initial_state(1))[1]
+        values.append(actor_critic.value.mean(outputs)[0])
         rewards = world_model.dreamt_rewards(segment.rewards)
         # λ = 1 and an end at the last step: no value enters the returns.
         bootstrap = rewards.new_zeros(1, rewards.shape[1] + 1)

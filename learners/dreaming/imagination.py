@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from learners.drawing import UniformDrawing
+from learners.drawing import Drawing
 from learners.dreaming.actor_critic import ActorCritic, State
-from learners.dreaming.config import ActorCriticConfig
+from learners.dreaming.config import DreamerConfig
 from learners.dreaming.cuda_graph import CudaGraph
 from learners.dreaming.dream import Dreams
 from learners.dreaming.returns import lambda_returns
+from learners.dreaming.target import WithTarget
+from learners.dreaming.value_head import ValueHead
 from learners.nn.sampling import sample_categorical
 from learners.part import Losses, Mean, Part, Segments, masked_mean
 
@@ -80,32 +82,34 @@ def recorded_imagination(world_model: Dreams, actor_critic: ActorCritic) -> Imag
 
 
 def actor_critic_loss(
-    logits: Tensor, values: Tensor, imagined: Imagined, config: ActorCriticConfig
+    logits: Tensor, outputs: Tensor, values: Tensor, imagined: Imagined, head: ValueHead, config: DreamerConfig
 ) -> tuple[dict[str, Mean], dict[str, Tensor]]:
     """REINFORCE with the value as baseline, value regression and an entropy bonus; means over B and H, or, without
     `learn_after_end`, over the steps up to and including each trajectory's first end.
 
-    policy −log π(a_t) · sg(G_t − V_t),  value (V_t − G_t)²,  entropy −η H(π).
+    policy −log π(a_t) · sg(G_t − V_t),  value head.loss(outputs_t, G_t),  entropy −η H(π).
 
     Args:
-        logits: (B, H + 1, A), with gradient.  values: (B, H + 1), with gradient; the last one only bootstraps.
+        logits: (B, H, A), with gradient.
+        outputs: (B, H, ...) of the value head, with gradient.
+        values: (B, H + 1), detached: V_t, of which the last one only bootstraps.
     """
     targets = lambda_returns(
-        imagined.rewards, imagined.ends, values.detach(), discount=config.discount, lambda_=config.lambda_
+        imagined.rewards, imagined.ends, values, discount=config.discount, lambda_=config.lambda_
     )  # (B, H)
-    policy, values = Categorical(logits=logits[:, :-1], validate_args=False), values[:, :-1]
-    advantages = targets - values.detach()
+    policy, values = Categorical(logits=logits, validate_args=False), values[:, :-1]
+    advantages = targets - values
     ended_before = imagined.ends.cumsum(dim=1) - imagined.ends.long()  # (B, H)
     counted = torch.ones_like(imagined.ends) if config.learn_after_end else ended_before == 0  # (B, H)
     entropy = policy.entropy()  # (B, H)
     terms = {
         "policy": masked_mean(-policy.log_prob(imagined.actions) * advantages, counted),
-        "value": masked_mean((values - targets).square(), counted),
+        "value": masked_mean(head.loss(outputs, targets), counted),
         "entropy": masked_mean(-config.entropy_weight * entropy, counted),
     }
     metrics = {
         "policy_entropy": masked_mean(entropy.detach(), counted).value,
-        "value_mean": values.detach().mean(),
+        "value_mean": values.mean(),
         "return_mean": targets.mean(),
         "return_std": targets.std(correction=0),
         "advantage_std": advantages.std(correction=0),
@@ -116,12 +120,21 @@ def actor_critic_loss(
 
 
 def actor_critic_part(
-    actor_critic: ActorCritic, world_model: Dreams, config: ActorCriticConfig, *, record: bool = False
+    networks: ActorCritic | WithTarget,
+    world_model: Dreams,
+    config: DreamerConfig,
+    drawing: Drawing,
+    *,
+    record: bool = False,
+    in_full_precision: bool = False,
 ) -> Part:
     """A policy that learns in dreams: its segments are burn-in frames and the frame a dream starts from.
 
-    `record` makes the rollout one CUDA graph.
+    Returns and baseline are made of the values of its target, if it has one. `record` makes the rollout one CUDA graph.
     """
+    target = networks.target if isinstance(networks, WithTarget) else None
+    actor_critic = networks.online if isinstance(networks, WithTarget) else networks
+    head = actor_critic.value
     if record:
         roll_out = recorded_imagination(world_model, actor_critic)
     else:
@@ -129,15 +142,29 @@ def actor_critic_part(
 
     def loss(context: Segments, noise: Tensor) -> Losses:
         imagined = roll_out(context, noise)
-        logits, values = actor_critic.unroll(imagined.features, imagined.state)
-        return Losses(*actor_critic_loss(logits, values, imagined, config))
+        if target is None:
+            logits, outputs = actor_critic.unroll(imagined.features, imagined.state)
+            logits, outputs, values = logits[:, :-1], outputs[:, :-1], head.mean(outputs).detach()
+        else:
+            logits, outputs = actor_critic.unroll(imagined.features[:, :-1], imagined.state)
+            values = target_values(target, world_model.context_features(context), context.mask, imagined.features)
+        return Losses(*actor_critic_loss(logits, outputs, values, imagined, head, config))
 
     return Part(
         name="actor_critic",
-        module=actor_critic,
+        module=networks,
         training=config.training,
-        drawing=UniformDrawing(config.burn_in + 1, anchor="end"),
+        drawing=drawing,
         columns=world_model.dream_columns,
         loss=loss,
-        noise=(config.horizon - 1, 1 + world_model.noise_per_step),
+        noise=(config.transitions, 1 + world_model.noise_per_step),
+        in_full_precision=in_full_precision,
+        before_step=networks.follow if isinstance(networks, WithTarget) else None,
     )
+
+
+@torch.no_grad()
+def target_values(target: ActorCritic, context: Tensor, mask: Tensor, imagined: Tensor) -> Tensor:
+    """Values (B, H + 1) of imagined features (B, H + 1, *F) that follow a context (B, T, *F) up to its last frame."""
+    state = target.burn_in(context[:, :-1], mask[:, :-1])
+    return target.value.mean(target.unroll(imagined, state)[1])

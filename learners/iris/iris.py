@@ -68,7 +68,13 @@ class Iris:
                 columns=("tokens",),
                 loss=self._gpt_loss,
             ),
-            actor_critic_part(self.actor_critic, self, self.config.actor_critic, record=self._record),
+            actor_critic_part(
+                self.actor_critic,
+                self,
+                self.config.actor_critic,
+                UniformDrawing(self.config.actor_critic.burn_in + 1, anchor="end"),
+                record=self._record,
+            ),
         )
 
     @property

@@ -3,15 +3,18 @@ import torch
 from torch import nn
 
 from learners.delta_iris.actor_critic import residual_actor_critic
-from learners.delta_iris.config import CONFIG, CRAFTER, DeltaIrisConfig
+from learners.delta_iris.config import DeltaIrisConfig
+from learners.delta_iris.presets import CRAFTER
 from learners.learner import count_parameters
 from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
+
+ATARI = DeltaIrisConfig()
 
 TINY = TINY_DELTA_IRIS.actor_critic
 TWO_HOT = TINY.model_copy(update={"values": "two_hot", "value_buckets": 5})
 
 
-@pytest.mark.parametrize(("config", "num_actions", "count"), [(CONFIG, 6, 3_609_271), (CRAFTER, 17, 3_745_216)])
+@pytest.mark.parametrize(("config", "num_actions", "count"), [(ATARI, 6, 3_609_271), (CRAFTER, 17, 3_745_216)])
 def test_the_papers_actor_critic_has_the_papers_parameters(config: DeltaIrisConfig, num_actions: int, count: int):
     with torch.device("meta"):
         assert count_parameters(residual_actor_critic(config.actor_critic, num_actions)) == count

@@ -1,11 +1,14 @@
 import pytest
 
-from learners.delta_iris.config import CONFIG, CRAFTER, DeltaIrisConfig, TokenizerConfig, WorldModelConfig
+from learners.delta_iris.config import DeltaIrisConfig, TokenizerConfig, WorldModelConfig
+from learners.delta_iris.presets import CRAFTER
 from learners.nn.config import ResidualEncoderSize
+
+ATARI = DeltaIrisConfig()
 
 
 def test_the_defaults_are_the_papers_sizes():
-    for config, embedding_size in ((CONFIG, 256), (CRAFTER, 512)):
+    for config, embedding_size in ((ATARI, 256), (CRAFTER, 512)):
         assert config.tokenizer.encoder.side == 8
         assert (config.tokenizer.tokens_per_frame, config.tokenizer.features_per_token) == (4, 1024)
         assert config.tokenizer.segment_length == 21
@@ -50,7 +53,7 @@ def test_contexts_that_do_not_fit_into_each_other_are_refused(
         return DeltaIrisConfig(
             tokenizer=TokenizerConfig(context_frames=context_frames),
             world_model=WorldModelConfig(max_blocks=max_blocks),
-            actor_critic=CONFIG.actor_critic.model_copy(update={"burn_in": burn_in}),
+            actor_critic=ATARI.actor_critic.model_copy(update={"burn_in": burn_in}),
         )
 
     config(context_frames=4, max_blocks=5, burn_in=3)
@@ -59,11 +62,11 @@ def test_contexts_that_do_not_fit_into_each_other_are_refused(
 
 
 def test_ranks_share_a_batch_only_without_revival():
-    CONFIG.check_ranks(1)
+    ATARI.check_ranks(1)
     with pytest.raises(ValueError, match=r"found 2, expected 1 with tokenizer\.revive"):
-        CONFIG.check_ranks(2)
+        ATARI.check_ranks(2)
     DeltaIrisConfig(tokenizer=TokenizerConfig(revive=False)).check_ranks(2)
 
 
 def test_parts_train_in_the_papers_order():
-    assert list(CONFIG.trainings) == ["tokenizer", "world_model", "actor_critic"]
+    assert list(ATARI.trainings) == ["tokenizer", "world_model", "actor_critic"]

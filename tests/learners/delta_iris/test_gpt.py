@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.delta_iris.config import CONFIG, CRAFTER, DeltaIrisConfig, WorldModelConfig
+from learners.delta_iris.config import DeltaIrisConfig, WorldModelConfig
 from learners.delta_iris.gpt import Gpt, Predictions, gpt_loss
+from learners.delta_iris.presets import CRAFTER
 from learners.learner import count_parameters
 from learners.nn.precision import autocast
 from learners.nn.two_hot import two_hot
 from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
 from tests.learners.test_no_host_synchronisation import NoReadBack
+
+ATARI = DeltaIrisConfig()
 
 B, T, K, V = 2, 4, 4, 16
 TINY = TINY_DELTA_IRIS.world_model
@@ -45,7 +48,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-@pytest.mark.parametrize(("config", "num_actions", "count"), [(CONFIG, 6, 3_577_769), (CRAFTER, 17, 11_948_457)])
+@pytest.mark.parametrize(("config", "num_actions", "count"), [(ATARI, 6, 3_577_769), (CRAFTER, 17, 11_948_457)])
 def test_the_papers_gpt_has_the_papers_parameters(config: DeltaIrisConfig, num_actions: int, count: int):
     with torch.device("meta"):
         gpt = Gpt(config.world_model, vocab_size=1024, tokens_per_frame=4, num_actions=num_actions)

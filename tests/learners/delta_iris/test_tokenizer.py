@@ -5,12 +5,15 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from learners.delta_iris.config import CONFIG, CRAFTER, DeltaIrisConfig, TokenizerConfig
+from learners.delta_iris.config import DeltaIrisConfig, TokenizerConfig
+from learners.delta_iris.presets import CRAFTER
 from learners.delta_iris.tokenizer import Encoded, Tokenizer, pixel_errors, real_pairs, tokenizer_loss, windows
 from learners.learner import count_parameters
 from learners.nn.precision import autocast
 from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
 from tests.learners.test_no_host_synchronisation import NoReadBack
+
+ATARI = DeltaIrisConfig()
 
 B, P = 2, 3
 
@@ -31,7 +34,7 @@ def batch(context: int) -> tuple[Tensor, Tensor]:
     return frames, torch.randint(NUM_ACTIONS, (B, context + P), generator=generator)
 
 
-@pytest.mark.parametrize(("config", "num_actions", "count"), [(CONFIG, 6, 4_074_419), (CRAFTER, 17, 5_409_611)])
+@pytest.mark.parametrize(("config", "num_actions", "count"), [(ATARI, 6, 4_074_419), (CRAFTER, 17, 5_409_611)])
 def test_the_papers_tokenizer_has_the_papers_parameters(config: DeltaIrisConfig, num_actions: int, count: int):
     with torch.device("meta"):
         tokenizer = Tokenizer(config.tokenizer, num_actions)
@@ -41,7 +44,7 @@ def test_the_papers_tokenizer_has_the_papers_parameters(config: DeltaIrisConfig,
 
 def test_the_papers_shapes():
     with FakeTensorMode():
-        tokenizer = Tokenizer(CONFIG.tokenizer, 6)
+        tokenizer = Tokenizer(ATARI.tokenizer, 6)
         encoded, reconstructions = tokenizer(torch.zeros(2, 21, 3, 64, 64), torch.zeros(2, 21, dtype=torch.long))
     assert [each.shape for each in encoded] == [(2, 20, 4), (2, 20, 4, 64), (2, 20, 4, 64)]
     assert reconstructions.shape == (2, 20, 3, 64, 64)

@@ -10,6 +10,7 @@ from torch.distributions import Categorical
 from learners.dreaming.actor_critic import ActorCritic
 from learners.dreaming.dream import Dreams
 from learners.dreaming.imagination import Imagined, actor_critic_loss, imagine
+from learners.dreaming.value_head import ScalarValue
 from learners.nn.sampling import uniforms
 from learners.part import Segments
 from tests.learners.fakes import FEATURE_SHAPE, NUM_ACTIONS, TINY_ACTOR_CRITIC
@@ -28,7 +29,9 @@ def test_the_loss_by_hand():
         ends=torch.tensor([[False]]),
         state=(torch.empty(0), torch.empty(0)),
     )
-    terms, metrics = actor_critic_loss(logits, values, imagined, CONFIG)
+    terms, metrics = actor_critic_loss(
+        logits[:, :-1], values[:, :-1], values.detach(), imagined, ScalarValue(1), CONFIG
+    )
     assert terms["policy"].value.item() == pytest.approx(2 * math.log(2))
     assert terms["value"].value.item() == pytest.approx(4.0)
     assert terms["entropy"].value.item() == pytest.approx(-0.1 * math.log(2))
@@ -125,7 +128,8 @@ def test_nothing_is_learnt_after_an_imagined_end_where_so_set():
         logits = torch.zeros(2, 3, 2)
         logits[0, 1, 0] = garbage
         values = torch.tensor([[0.5, garbage, garbage], [0.5, 0.25, 0.0]])
-        return [term.value.item() for term in actor_critic_loss(logits, values, imagined, config)[0].values()]
+        arguments = logits[:, :-1], values[:, :-1], values, imagined, ScalarValue(1), config
+        return [term.value.item() for term in actor_critic_loss(*arguments)[0].values()]
 
     assert terms(0.0) == terms(7.0)
     assert CONFIG.learn_after_end  # as the paper does
