@@ -112,6 +112,7 @@ class Learner:
         trainer = self._trainers[part]
         reports: list[Mapping[str, Tensor]] = []
         drawn: list[NDArray[np.int64]] = []
+        remembered = trainer.part.drawing.state()
         trainer.part.module.train()
         try:
             for step in steps:
@@ -128,6 +129,9 @@ class Learner:
         if len(wrong):
             index, name = wrong[0]
             trainer.updates -= len(steps) - int(index)
+            trainer.part.drawing.restore(remembered)
+            for step in steps[:index]:  # what was drawn after them trained nothing
+                self._draw(trainer.part, iteration, step)
             batch = ", ".join(self.dataset.names(drawn[index]))
             raise DivergedError(
                 f"{part}: {list(reports[0])[name]} is {values[index, name]:g} in gradient step {steps[index]} of"

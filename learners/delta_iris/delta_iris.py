@@ -8,7 +8,6 @@ Source: Micheli, Alonso, Fleuret, "Efficient World Models with Context-Aware Tok
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from typing import Literal
 
 import torch
@@ -54,7 +53,6 @@ class DeltaIris:
     @property
     def parts(self) -> tuple[Part, ...]:
         tokenizer, transformer, actor_critic = self.config.tokenizer, self.config.world_model, self.config.actor_critic
-        batch = tokenizer.training.batch_size
         encodings = tokenizer.segment_transitions * tokenizer.tokens_per_frame  # of a segment
         return (
             Part(
@@ -64,7 +62,7 @@ class DeltaIris:
                 drawing=self._drawing(tokenizer.segment_length, "both"),
                 columns=("frames",),
                 loss=self._tokenizer_loss,
-                noise=(1, encodings + ceil(tokenizer.vocab_size / batch)) if tokenizer.revive else (0, 0),
+                noise=(1, encodings + tokenizer.vocab_size) if tokenizer.revive else (0, 0),
                 after_step=self._move_codebook,
             ),
             Part(

@@ -8,10 +8,12 @@ import numpy as np
 from learners.algorithm import AgentConfig
 from learners.config import PartTraining
 from learners.dataset import Dataset
+from learners.delta_iris import config as delta_iris
 from learners.drawing import UniformDrawing
 from learners.dreaming.config import ActorCriticConfig
 from learners.experience import Chunk
 from learners.iris.config import IrisConfig, TokenizerConfig, TransformerConfig
+from learners.nn.config import ResidualEncoderSize
 from learners.part import Segments
 from pipeline.config import RunConfig
 
@@ -42,6 +44,39 @@ TINY_IRIS = IrisConfig(
 )
 TINY_ACTOR_CRITIC = TINY_IRIS.actor_critic
 TINY_AGENT = AgentConfig(TINY_IRIS, NUM_ACTIONS)
+
+
+def tiny_encoder(out_channels: int) -> ResidualEncoderSize:
+    return ResidualEncoderSize(
+        width=4, out_channels=out_channels, multipliers=(1, 2), halve_after=(1,), norm_groups=2, patch_size=4
+    )
+
+
+TINY_DELTA_IRIS = delta_iris.DeltaIrisConfig(
+    tokenizer=delta_iris.TokenizerConfig(
+        vocab_size=16,
+        codeword_size=8,
+        encoder=tiny_encoder(4),
+        context_encoder=tiny_encoder(2),
+        action_channels=1,
+        segment_transitions=3,
+        training=TINY_TRAINING,
+    ),
+    world_model=delta_iris.WorldModelConfig(
+        layers=2,
+        heads=2,
+        embedding_size=64,
+        max_blocks=5,
+        frame_encoder=tiny_encoder(1),
+        training=TINY_IRIS.world_model.training,
+    ),
+    actor_critic=delta_iris.ActorCriticConfig(
+        encoder=tiny_encoder(1), lstm_size=8, burn_in=2, horizon=3, training=TINY_TRAINING
+    ),
+)
+
+TINY_AGENTS = {"iris": TINY_AGENT, "delta-iris": AgentConfig(TINY_DELTA_IRIS, NUM_ACTIONS)}
+"""Of every algorithm, for what all of them promise."""
 
 
 def iris_of(run: RunConfig) -> IrisConfig:

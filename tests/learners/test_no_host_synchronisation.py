@@ -11,13 +11,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dreaming.actor_critic import ActorCritic, pooling_actor_critic
 from learners.dreaming.imagination import imagine
 from learners.iris.iris import Iris
 from learners.learner import Learner
 from learners.part import Segments
-from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_AGENT, TINY_IRIS, make_chunk
+from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_IRIS, make_chunk
 
 B, K = 4, TINY_IRIS.tokenizer.tokens_per_frame
 CUDA = torch.device("cuda", 0)
@@ -118,9 +119,9 @@ def test_a_rollout_never_waits_for_the_device(networks: tuple[Iris, ActorCritic]
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "world_model", "actor_critic"])
-def test_no_gradient_step_reads_a_value_back(part: str):
+def test_no_gradient_step_reads_a_value_back(agent: AgentConfig, part: str):
     """On a CPU, where nothing waits: the operators that would are the same."""
-    learner = Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    learner = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     learner.extend([make_chunk([5, 9, 4])])
     rows = learner._draw(learner.parts[part], 1, 0)
     with NoReadBack():

@@ -6,7 +6,7 @@ from learners.delta_iris.actor_critic import residual_actor_critic
 from learners.delta_iris.config import DeltaIrisConfig
 from learners.delta_iris.presets import CRAFTER
 from learners.learner import count_parameters
-from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
+from tests.learners.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
 
 ATARI = DeltaIrisConfig()
 

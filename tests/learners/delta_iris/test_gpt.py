@@ -14,7 +14,7 @@ from learners.delta_iris.presets import CRAFTER
 from learners.learner import count_parameters
 from learners.nn.precision import autocast
 from learners.nn.two_hot import two_hot
-from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
+from tests.learners.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
 from tests.learners.test_no_host_synchronisation import NoReadBack
 
 ATARI = DeltaIrisConfig()

@@ -10,7 +10,7 @@ from learners.delta_iris.presets import CRAFTER
 from learners.delta_iris.tokenizer import Encoded, Tokenizer, pixel_errors, real_pairs, tokenizer_loss, windows
 from learners.learner import count_parameters
 from learners.nn.precision import autocast
-from tests.learners.delta_iris.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
+from tests.learners.fakes import NUM_ACTIONS, TINY_DELTA_IRIS
 from tests.learners.test_no_host_synchronisation import NoReadBack
 
 ATARI = DeltaIrisConfig()
