@@ -10,6 +10,7 @@ from torch import Tensor
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dreaming.calibration import calibrate
 from learners.dreaming.dream_error import MAX_DEPTH, DreamError, measure_dreams
+from learners.dreaming.value_head import ScalarValue
 from learners.inspection import Chart, Film
 from learners.learner import Learner
 from learners.part import Segments
@@ -85,6 +86,8 @@ def test_reported_are_the_depths_that_were_reached():
 
 class Counting:
     """Values 0, 1, 2 … along an episode."""
+
+    value = ScalarValue(1)
 
     def initial_state(self, batch_size: int) -> None:
         assert batch_size == 1
