@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
     @property
     def of_lines(self) -> dict[str, Any]:
-        return {"color": self.colour, "linestyle": self.line}
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker, "markersize": 3}
 
     @property
     def of_bars(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Look(NamedTuple):
 
     @property
     def line_in_legend(self) -> Artist:
-        return Line2D([], [], **self.of_lines, marker=self.marker, markersize=3)
+        return Line2D([], [], **self.of_lines)
 
     @property
     def bar_in_legend(self) -> Artist:
