@@ -162,7 +162,11 @@ def compare(
         entries=entries,
         published=known,
         profiles={each.name: performance_profile(each.normalised, THRESHOLDS) for each in rated},
-        improvement=dict(_improvements(rated)),
+        improvement={
+            (one.name, two.name): (probability_of_improvement(one.normalised, two.normalised), len(common))
+            for one, two in combinations(rated, 2)
+            if (common := one.normalised.keys() & two.normalised.keys())
+        },
         learning=_learning_curves(algorithms),
         efficiency=dict(_sample_efficiency(algorithms, played, published)),
         crafter=dict(_crafter(algorithms)),
@@ -212,12 +216,6 @@ def runs_a_game(runs: Runs) -> str:
     """`5`, or `3 to 5`."""
     counts = sorted(map(len, runs.values()))
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-
-
-def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], tuple[Estimate, int]]]:
-    for one, two in combinations(entries, 2):
-        if common := [game for game in one.normalised if game in two.normalised]:
-            yield (one.name, two.name), (probability_of_improvement(one.normalised, two.normalised), len(common))
 
 
 def _learning_curves(algorithms: Sequence[ComparedAlgorithm]) -> dict[str, dict[str, Curve]]:
