@@ -44,7 +44,10 @@ class Gym:
         """Raises ValueError in one line for an unknown id and for spaces other than image and Discrete."""
         self._id = config.id
         self._env, self._max_steps = _make(config.id)
-        self._first_action, self._num_actions = _action_range(config.id, self._env)
+        actions = self._env.action_space
+        if not isinstance(actions, Discrete):
+            raise ValueError(f"{config.id}: found actions {actions}, expected Discrete")
+        self._first_action, self._num_actions = int(actions.start), int(actions.n)
         _check_image(config.id, self._env)
         own = self._env.unwrapped
         wrapped = self._env.spec is not None and self._env.spec.additional_wrappers
@@ -158,24 +161,13 @@ def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
         # -1 is Gymnasium's word for no TimeLimit wrapper.
         env = gymnasium.make(environment_id, max_episode_steps=-1)
     except (gymnasium.error.Error, ImportError, ValueError) as error:
-        raise ValueError(_unknown(environment_id, error)) from error
+        nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
+        hint = f"nearest id {nearest[0]!r}" if nearest else "expected Name-v0, or module:Name-v0 to import its module"
+        reason = " ".join(str(error).split())
+        words = f"unknown Gymnasium environment: found {environment_id!r}, {hint} ({reason})"
+        raise ValueError(words) from error
     assert env.spec is not None  # make() sets it
     return env, gymnasium.spec(env.spec.id).max_episode_steps
-
-
-def _unknown(environment_id: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
-    hint = f", nearest id {nearest[0]!r}" if nearest else ", expected Name-v0, or module:Name-v0 to import its module"
-    return f"unknown Gymnasium environment: found {environment_id!r}{hint} ({reason})"
-
-
-def _action_range(environment_id: str, env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
-    """First action and number of actions."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        raise ValueError(f"{environment_id}: found actions {space}, expected Discrete")
-    return int(space.start), int(space.n)
 
 
 def _check_image(environment_id: str, env: gymnasium.Env[Any, Any]) -> None:

@@ -24,7 +24,6 @@ from pipeline.scores.aggregates import (
     median,
     performance_profile,
     probability_of_improvement,
-    strictly_superhuman,
     superhuman,
 )
 from pipeline.scores.crafter import crafter_score
@@ -52,12 +51,6 @@ class Entry:
     """By a human's; of the games in the aggregates alone."""
     aggregates: Mapping[str, Estimate]
     """Empty where none of its games is in the published table."""
-
-    @property
-    def superhuman(self) -> tuple[int, int]:
-        """Games at a human's level or above; those above."""
-        games = [scores[None] for scores in self.normalised.values()]
-        return int(superhuman(games)[0]), int(strictly_superhuman(games)[0])
 
 
 class Crafter(NamedTuple):
@@ -255,13 +248,14 @@ def _crafter(algorithms: Sequence[ComparedAlgorithm]) -> Iterator[tuple[str, Cra
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
+    at_least, above = superhuman(entry.normalised.values())
     return {
         "protocol": entry.protocol,
         "scores": {game: scores.tolist() for game, scores in entry.scores.items()},
         "human-normalised": {game: scores.tolist() for game, scores in entry.normalised.items()},
         "games in the aggregates": len(entry.normalised),
         **{name: _json(each) for name, each in entry.aggregates.items()},
-        **({"superhuman": entry.superhuman[0], "strictly superhuman": entry.superhuman[1]} if entry.normalised else {}),
+        **({"superhuman": at_least, "strictly superhuman": above} if entry.normalised else {}),
     }
 
 

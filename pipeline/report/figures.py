@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.report.comparison import THRESHOLDS, Comparison
@@ -268,11 +269,11 @@ def _figure(height: float, legend: Mapping[str, Artist]) -> Figure:
 
 def _lines(looks: Looks, names: Iterable[str]) -> dict[str, Artist]:
     """Of algorithms in a legend."""
-    return {looks[name].label: looks[name].line_in_legend for name in names}
+    return {looks[name].label: Line2D([], [], **looks[name].of_lines) for name in names}
 
 
 def _bars(looks: Looks, names: Iterable[str]) -> dict[str, Artist]:
-    return {looks[name].label: looks[name].bar_in_legend for name in names}
+    return {looks[name].label: Patch(**looks[name].of_bars) for name in names}
 
 
 def _offsets(count: int) -> NDArray[np.float64]:

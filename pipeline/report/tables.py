@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.report.comparison import Comparison, runs_a_game
-from pipeline.scores.aggregates import AGGREGATES, LESS_IS_BETTER, METHOD
+from pipeline.scores.aggregates import AGGREGATES, LESS_IS_BETTER, METHOD, superhuman
 
 IN_BRACKETS = f"In brackets: {METHOD}."
 
@@ -123,7 +123,7 @@ def _summary(comparison: Comparison) -> Iterator[Row]:
         found = [entry.aggregates.get(name) for entry in comparison.all_entries]
         choose = min if name == LESS_IS_BETTER else max
         yield _row(name, comparison, found, _words, choose if same_games else None)
-    counts = [entry and entry.superhuman for entry in rated]
+    counts = [entry and superhuman(entry.normalised.values()) for entry in rated]
     yield _row("superhuman games", comparison, counts, _superhuman, max if same_games else None)
     yield _row("of games", comparison, [entry and (len(entry.normalised),) for entry in rated], str)
     runs = [entry and (runs_a_game(entry.normalised),) for entry in rated[: len(comparison.entries)]]

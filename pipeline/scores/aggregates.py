@@ -8,7 +8,7 @@ Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,14 +69,10 @@ def optimality_gap(games: Sequence[Floats]) -> Floats:
     return 1.0 - np.minimum(np.concatenate(games, axis=1), 1.0).mean(axis=1)
 
 
-def superhuman(games: Sequence[Floats]) -> Floats:
-    """Games whose mean over runs is at least a human's."""
-    return (_by_game(games) >= 1.0).sum(axis=0).astype(np.float64)
-
-
-def strictly_superhuman(games: Sequence[Floats]) -> Floats:
-    """Games whose mean over runs is more than a human's."""
-    return (_by_game(games) > 1.0).sum(axis=0).astype(np.float64)
+def superhuman(games: Iterable[Floats]) -> tuple[int, int]:
+    """In how many games the mean over runs is at least a human's; in how many it is more."""
+    means = [float(scores.mean()) for scores in games]
+    return sum(each >= 1.0 for each in means), sum(each > 1.0 for each in means)
 
 
 AGGREGATES: Mapping[str, Statistic] = {
