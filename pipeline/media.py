@@ -1,6 +1,6 @@
 """Pictures in `media/`: what the agent sees, what it dreams, how it plays, how it learns.
 
-Legend: N frames, T steps; frames are (3, 64, 64) uint8.
+Legend: R rows, N frames, T steps; frames are (3, 64, 64) uint8.
 """
 
 from __future__ import annotations
@@ -96,12 +96,9 @@ def _draw(axis: Any, panel: Panel) -> None:
 
 def _rows(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Rows of frames, each (N, 3, 64, 64), as one picture (H, W, 3), enlarged, with gaps between them."""
-    padding = ((0, 0), (0, GAP), (0, GAP), (0, 0))
-    lines = []
-    for frames in rows:
-        enlarged = frames.transpose(0, 2, 3, 1).repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)  # (N, H, W, 3)
-        lines.append(np.concatenate(np.pad(enlarged, padding, constant_values=255), axis=1))
-    return np.concatenate(lines)
+    enlarged = np.stack(rows).transpose(0, 1, 3, 4, 2).repeat(ENLARGE, axis=2).repeat(ENLARGE, axis=3)
+    padded = np.pad(enlarged, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)  # (R, N, H, W, 3)
+    return np.vstack([np.hstack(row) for row in padded])
 
 
 def _save_png(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:

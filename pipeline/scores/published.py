@@ -31,10 +31,7 @@ class Published(NamedTuple):
 def load(table: str = "atari100k") -> Published:
     """A published table, in its own order."""
     text = resources.files("pipeline.scores").joinpath(f"{table}.csv").read_text()
-    rows = {
-        row.pop("game"): {name: float(value) for name, value in row.items()}
-        for row in csv.DictReader(text.splitlines())
-    }
-    references = {game: Reference(row["random"], row["human"]) for game, row in rows.items()}
-    algorithms = [name for name in next(iter(rows.values())) if name not in Reference._fields]
-    return Published(references, {name: {game: row[name] for game, row in rows.items()} for name in algorithms})
+    rows = list(csv.DictReader(text.splitlines()))
+    columns = {name: {row["game"]: float(row[name]) for row in rows} for name in rows[0] if name != "game"}
+    random, human = columns.pop("random"), columns.pop("human")
+    return Published({game: Reference(random[game], human[game]) for game in random}, columns)
