@@ -232,8 +232,10 @@ class Sweep:
         for state in self._states:
             if not self._is_to_do(state) or self._is_resting(state):
                 continue
+            if active >= most:
+                return
             bundles = layout_of(state.planned.config, [self._jobs.largest_node()]).bundles  # each on one node
-            if active >= most or not self._jobs.room(bundles, active):
+            if not self._jobs.room(bundles, active):
                 return
             attempt = max((job.attempt for job in state.attempts), default=0) + 1
             entrypoint = ["python", "-m", "pipeline.train", *map(shlex.quote, state.planned.arguments)]
