@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.envs.environment import Step
+from actors.envs.environment import Step, check_step
 from actors.envs.state import pack, restore_generator, unpack
 from benchmarks.synthetic import EPISODE_STEPS, NUM_ACTIONS
 from learners.config import FRAME_SIZE, Config
@@ -36,10 +36,7 @@ class SyntheticEnvironment:
 
     def step(self, action: int) -> Step:
         """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
-        if not self._running:
-            raise RuntimeError("step() after the episode's end: call reset() first")
-        if not 0 <= action < self.num_actions:
-            raise ValueError(f"unknown action: found {action}, expected 0..{self.num_actions - 1}")
+        check_step(self, action, self._running)
         self._steps += 1
         self._running = self._steps < EPISODE_STEPS
         return Step(self._draw(), 0.0, terminated=not self._running, truncated=False)

@@ -54,7 +54,8 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
             ray.init(address=address, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = "on this machine" if address is None else f"at RAY_ADDRESS={address}"
-        raise ClusterError(f"no Ray cluster {where}: {_first_line(error)}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ClusterError(f"no Ray cluster {where}: {reason}") from error
     except SystemExit:
         # What Ray makes of a SIGTERM while it starts; whoever called is to make of it what they want.
         signal.signal(signal.SIGTERM, on_sigterm)
@@ -86,10 +87,14 @@ def _refuse_open_cluster(address: str) -> None:
     host = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
     if os.environ.get("RAY_AUTH_MODE") != "token" and not is_loopback(host):
         ray.shutdown()
-        raise ClusterError(
-            f"the cluster at RAY_ADDRESS={address} is open: whoever reaches {host} can run code there; found no token,"
-            " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
-        )
+        raise open_cluster(f"RAY_ADDRESS={address}", host)
+
+
+def open_cluster(where: str, host: str) -> ClusterError:
+    return ClusterError(
+        f"the cluster at {where} is open: whoever reaches {host} can run code there; found no token,"
+        " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -116,7 +121,3 @@ def _page_cache_gb() -> float:
         return int(fields["Cached"].split()[0]) / 2**20
     except (OSError, KeyError, ValueError):
         return 0.0
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -8,22 +8,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count as count_from
 from math import floor
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
 
 import requests
 from ray.exceptions import RayError
-from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.job_submission import JobSubmissionClient
 from ray.util.state import list_nodes
 from ray.util.state.exception import RayStateApiException
 
 from cluster import TOKEN_IS_OURS
-from cluster.connect import is_loopback
-from cluster.errors import ClusterError, LostError
+from cluster.connect import is_loopback, open_cluster
+from cluster.errors import LostError
 from cluster.ray_processes import add_up
 
 STOP_WAIT_S = 30
@@ -69,15 +68,19 @@ class Jobs:
         # A token made here opens nothing that is closed, and who asks for none does not mind it.
         host = urlparse(address).hostname or ""
         if TOKEN_IS_OURS and not allow_open and not is_loopback(host):
-            raise ClusterError(
-                f"the cluster at {address} is open: whoever reaches {host} can run code there; found no token,"
-                " expected RAY_AUTH_MODE=token on both sides, or --allow-open-cluster"
-            )
+            raise open_cluster(address, host)
         self._client = self._ask(lambda: JobSubmissionClient(address))
 
     def list(self) -> list[Job]:
         """All that the cluster remembers, oldest first."""
-        jobs = [_job(details) for details in self._ask(self._client.list_jobs) if self._is_ours(details)]
+        jobs = []
+        for details in self._ask(self._client.list_jobs):
+            metadata = details.metadata or {}
+            name, _, run = metadata.get(_KEY, "").partition("/")
+            if name == self._name:
+                status: Any = str(details.status.value).lower()
+                attempt, submitted_at = int(metadata.get(_ATTEMPT, "1")), (details.start_time or 0) / 1000
+                jobs.append(Job(details.submission_id or "", run, attempt, status, details.message or "", submitted_at))
         return sorted(jobs, key=lambda job: (job.submitted_at, job.attempt))
 
     def submit(self, run: str, attempt: int, entrypoint: Sequence[str], working_dir: Path) -> None:
@@ -119,13 +122,11 @@ class Jobs:
             bundles: of "CPU" and "GPU"; each must be found on one node.
             num_active: jobs of ours that run or are about to; not all of them may have taken what they need yet.
         """
-        slots = _sets_that_fit(self._nodes(), bundles)
-        usage = self._usage()
-        in_all = add_up(bundles)
-        left = {name: usage.get(name, (0.0, 0.0)) for name in in_all}
-        taken_by_others = {name: max(0.0, used - num_active * in_all[name]) for name, (used, _) in left.items()}
-        free = {name: total - taken_by_others[name] for name, (_, total) in left.items()}
-        return max(0, min(slots, _fits(free, in_all)) - num_active)
+        in_all, usage, free = add_up(bundles), self._usage(), {}
+        for name, amount in in_all.items():
+            used, total = usage.get(name, (0.0, 0.0))
+            free[name] = total - max(0.0, used - num_active * amount)  # what others use
+        return max(0, min(_sets_that_fit(self._nodes(), bundles), _fits(free, in_all)) - num_active)
 
     def largest_node(self) -> dict[str, float]:
         """The most CPUs and GPUs that any one node has."""
@@ -148,9 +149,6 @@ class Jobs:
         except (KeyError, TypeError) as error:  # shortly after its start
             raise LostError(f"the cluster at {self._address} does not say yet what is in use") from error
 
-    def _is_ours(self, details: JobDetails) -> bool:
-        return (details.metadata or {}).get(_KEY, "").partition("/")[0] == self._name
-
     def _ask(self, call: Callable[[], Value]) -> Value:
         """Raises LostError, in one line, if the cluster does not answer as it should; it may do so later."""
         try:
@@ -162,27 +160,14 @@ class Jobs:
             ) from error
 
 
-def _job(details: JobDetails) -> Job:
-    metadata = details.metadata or {}
-    status = str(details.status.value).lower()
-    return Job(
-        id=details.submission_id or "",
-        run=metadata[_KEY].partition("/")[2],
-        attempt=int(metadata.get(_ATTEMPT, "1")),
-        status=cast(Any, status),
-        message=details.message or "",
-        submitted_at=(details.start_time or 0) / 1000,
-    )
-
-
 def _fits(has: Mapping[str, float], need: Mapping[str, float]) -> int:
     return min((floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount), default=0)
 
 
 def _sets_that_fit(totals: Sequence[Mapping[str, float]], bundles: Sequence[Mapping[str, float]]) -> int:
     """How often all bundles find room on empty nodes, each on the one that has the least to spare."""
-    nodes = [dict(total) for total in totals]
-    for count in count_from(0):
+    nodes, count = [dict(total) for total in totals], 0
+    while True:
         for bundle in bundles:
             if not (large_enough := [each for each in nodes if _fits(each, bundle)]):
                 return count
@@ -190,4 +175,4 @@ def _sets_that_fit(totals: Sequence[Mapping[str, float]], bundles: Sequence[Mapp
             for name, amount in bundle.items():
                 if amount:
                     node[name] -= amount
-    raise AssertionError("nodes have an end")
+        count += 1

@@ -22,9 +22,6 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-HEAD_AGENT_PORT = 0
-"""Any that is free: the default is taken where another Ray runs on this machine."""
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
@@ -44,13 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
     node: dict[str, Any] = {"num_cpus": flags.cpus, "object_store_memory": flags.object_store_mb * 2**20}
-    dashboard = {"dashboard_host": "127.0.0.1", "dashboard_port": flags.dashboard_port}
-    agent = {"include_dashboard": True, "dashboard_agent_listen_port": HEAD_AGENT_PORT}
+    head = {
+        **node,
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": flags.dashboard_port,
+        "dashboard_agent_listen_port": 0,  # any that is free: the default is taken where another Ray runs here
+    }
     flags.directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="iris-ray-", ignore_cleanup_errors=True) as folder:
         # Nodes that shared a directory would delete and unpack the files of each other's jobs.
         homes = [f"{folder}/{number}" for number in range(1, flags.nodes + 1)]
-        cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard, **agent, "temp_dir": homes[0]})
+        cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": homes[0]})
         nodes = [cluster.head_node, *(cluster.add_node(**node, temp_dir=home) for home in homes[1:])]
         for home in homes:  # where a job looks first; then it would take any Ray on this machine
             Path(home, "ray_current_cluster").write_text(str(cluster.address))

@@ -52,7 +52,17 @@ class RayProcesses:
 
     def reserve(self, bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]] | None = None) -> None:
         """Raises: ClusterError if the cluster cannot give them in time; at once if it never could."""
-        self._group = _reserve(bundles, labels or [{}] * len(bundles), self._start_timeout_s)
+        selectors = [dict(each) for each in labels or [{}] * len(bundles)]
+        _check_size(bundles, selectors)
+        # As one group, or several runs would wait for each other's halves; where possible, each on a node of its own.
+        group = placement_group([dict(each) for each in bundles], strategy="SPREAD", bundle_label_selector=selectors)
+        if not group.wait(self._start_timeout_s):
+            remove_placement_group(group)  # or it takes them once they are free
+            free = {name: ray.available_resources().get(name, 0.0) for name in add_up(bundles)}
+            waited = f"no free resources after {self._start_timeout_s:g} s"
+            expected = ", ".join(_words(bundle) for bundle in bundles)
+            raise ClusterError(f"{waited}: found {_words(free)}, expected {expected}, each on one node")
+        self._group = group
 
     def start(self, name: str, cls: type, *args: Any, placement: Placement, **kwargs: Any) -> RayProcess:
         """Its threads and memory are set by `worker_environment`; without a GPU of its own it sees none."""
@@ -71,7 +81,12 @@ class RayProcesses:
         return ray.put(value)
 
     async def arrival(self, references: Any, what: str, timeout_s: float) -> Any:
-        return await arrival(references, what, timeout_s)
+        """`wait` for those who have other things to do meanwhile."""
+        with _as_losses(what, timeout_s):
+            async with asyncio.timeout(timeout_s):
+                if isinstance(references, ray.ObjectRef):
+                    return await references
+                return await asyncio.gather(*references)
 
     def find_lost(self, processes: Iterable[Process], timeout_s: float) -> list[Process]:
         answers = [(process, process.call("__ray_ready__")) for process in processes]
@@ -116,15 +131,6 @@ def wait(reference: Any, what: str, timeout_s: float) -> Any:
         return ray.get(reference, timeout=timeout_s)
 
 
-async def arrival(reference: Any, what: str, timeout_s: float) -> Any:
-    """`wait` for those who have other things to do meanwhile."""
-    with _as_losses(what, timeout_s):
-        async with asyncio.timeout(timeout_s):
-            if isinstance(reference, ray.ObjectRef):
-                return await reference
-            return await asyncio.gather(*reference)
-
-
 @contextmanager
 def _as_losses(what: str, timeout_s: float) -> Iterator[None]:
     """Says what an error of Ray means here."""
@@ -146,8 +152,8 @@ def _as_losses(what: str, timeout_s: float) -> Iterator[None]:
         raise LostError(f"waited {timeout_s:g} s for {what} in vain") from error
 
 
-def _reserve(bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]], timeout_s: float) -> PlacementGroup:
-    """Each bundle on one node, different ones on different nodes where possible."""
+def _check_size(bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]]) -> None:
+    """Raises ClusterError if the cluster, with nothing else on it, could not give the bundles."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     for bundle, own in zip(bundles, labels, strict=True):
         on = [node["Resources"] for node in nodes if own.items() <= node["Labels"].items()]
@@ -163,16 +169,6 @@ def _reserve(bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]], 
     if any(found[name] < amount for name, amount in wanted.items()):
         where = f"on {len(nodes)} nodes"
         raise ClusterError(f"the cluster is too small: found {_words(found)} {where}, expected {_words(wanted)}")
-    # As one group, or several runs would wait for each other's halves.
-    selectors = [dict(each) for each in labels]
-    group = placement_group([dict(each) for each in bundles], strategy="SPREAD", bundle_label_selector=selectors)
-    if not group.wait(timeout_s):
-        remove_placement_group(group)  # or it takes them once they are free
-        free = {name: ray.available_resources().get(name, 0.0) for name in wanted}
-        waited = f"no free resources after {timeout_s:g} s"
-        expected = ", ".join(_words(bundle) for bundle in bundles)
-        raise ClusterError(f"{waited}: found {_words(free)}, expected {expected}, each on one node")
-    return group
 
 
 def add_up(bundles: Iterable[Mapping[str, float]]) -> dict[str, float]:

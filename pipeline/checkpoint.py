@@ -18,7 +18,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from learners import durable
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_mistake
 
 STATE_FILE = "state.json"
 _TEMPORARY = ".tmp-"
@@ -151,9 +151,7 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise ValueError(f"checkpoint {path.name}: cannot read {error.filename} ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"checkpoint {path.name}: {STATE_FILE}: {where}: {first['msg']}") from error
+        raise ValueError(f"checkpoint {path.name}: {STATE_FILE}: {first_mistake(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"checkpoint {path.name}: {error}") from error
     return Checkpoint(path, state, whole, files)

@@ -13,9 +13,9 @@ The name of the file is the sweep's.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -69,11 +69,8 @@ class Manifest(Config):
         if "name" in content:
             raise UsageError(f"{path}: name: found a setting, expected none: the file's name is the sweep's")
         try:
-            # TOML has lists where a configuration has tuples; nothing else is converted.
-            listed = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-            root = listed.get("root")
-            known = {"name": path.stem} | ({"root": Path(root)} if isinstance(root, str) else {})
-            manifest = cls.model_validate({**listed, **known})
+            # As JSON, whose lists and texts may be tuples and paths; nothing else is converted.
+            manifest = cls.model_validate_json(json.dumps({"name": path.stem, **content}, default=str))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"][:1])
@@ -105,9 +102,9 @@ class Manifest(Config):
     def _says_nothing_twice(self) -> Self:
         for setting in ("presets", "games", "seeds"):
             values = getattr(self, setting)
-            counts = Counter(values if isinstance(values, tuple) else ())
-            for value in (value for value, count in counts.items() if count > 1):
-                raise ValueError(f"{setting}: {value!r} is there twice")
+            for value in values if isinstance(values, tuple) else ():
+                if values.count(value) > 1:
+                    raise ValueError(f"{setting}: {value!r} is there twice")
         return self
 
     def runs(self) -> list[PlannedRun]:

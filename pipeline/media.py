@@ -1,27 +1,23 @@
 """Pictures in `media/`: what the agent sees, what it dreams, how it plays, how it learns.
 
-Legend: N frames, T steps; frames are (3, 64, 64) uint8.
+Legend: R rows, N frames, T steps; frames are (3, 64, 64) uint8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
-import matplotlib
-
-matplotlib.use("Agg")  # no display is needed
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from learners.durable import write_durably
-from learners.inspection import Chart, Film, Grid, Inspection, Panel
+from learners.inspection import Film, Grid, Inspection, Panel
 
 ENLARGE = 3
 """Screen pixels per frame pixel."""
@@ -40,7 +36,7 @@ def save_inspection(directory: Path, iteration: int, inspection: Inspection) -> 
             moments = [_rows([np.stack(frames)]) for frames in zip(*picture.columns, strict=True)]
             _save_gif(path.with_suffix(".gif"), np.stack(moments))
         else:
-            _save_chart(path, picture)
+            _save_panels(path, [picture.panels], height=3.4)
 
 
 def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> None:
@@ -60,29 +56,35 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]], parts: Sequenc
             below.setdefault(f"{group.replace('_', ' ')}: on new steps", []).append(name)
         elif group not in (*parts, "collection", "evaluation", "held_out") and rest:
             below.setdefault(group, []).append(name)
-    columns = max(len(above), len(below))
-    figure, axes = plt.subplots(2, columns, figsize=(4 * columns, 6), layout="constrained", squeeze=False)
-    for row, panels in zip(axes, (above, below), strict=True):
-        for axis in row[len(panels) :]:
-            axis.set_visible(False)
-        for axis, (title, names) in zip(row, panels.items(), strict=False):
-            _plot(axis, records, names)
-            axis.set(title=title, xlabel="iteration")
-    _save_figure(path, figure)
+    rows = [[_curves(title, names, records) for title, names in panels.items()] for panels in (above, below)]
+    _save_panels(path, rows, height=3.0)
 
 
-def _save_chart(path: Path, chart: Chart) -> None:
-    count = len(chart.panels)
-    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained", squeeze=False)
-    for axis, panel in zip(axes[0], chart.panels, strict=True):
-        _draw(axis, panel)
-    _save_figure(path, figure)
+def _curves(title: str, names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> Panel:
+    """Of metrics over iterations; where nothing was measured, they are nan."""
+    values = np.full((len(names), 1 + max((record["iteration"] for record in records), default=0)), np.nan)
+    for record in records:
+        values[:, record["iteration"]] = [record.get(name, np.nan) for name in names]
+    labels = [" ".join(name.split("/")[-2:]).replace("_", " ") for name in names]
+    return Panel(title, "iteration", "", dict(zip(labels, values, strict=True)))
+
+
+def _save_panels(path: Path, rows: Sequence[Sequence[Panel]], height: float) -> None:
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(4 * columns, height * len(rows)), layout="constrained")
+    for axes, panels in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+        for axis, panel in zip_longest(axes, panels):
+            _draw(axis, panel) if panel else axis.set_visible(False)
+    data = BytesIO()
+    figure.savefig(data, dpi=110)
+    write_durably(path, data.getvalue())
 
 
 def _draw(axis: Any, panel: Panel) -> None:
     axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     for label, values in panel.curves.items():
-        axis.plot(values, marker="o", markersize=3, label=label)
+        known = np.flatnonzero(~np.isnan(values))
+        axis.plot(known, values[known], marker="o", markersize=3, label=label)
     if panel.points:
         across, up = panel.points
         axis.scatter(across, up, s=6, alpha=0.4)
@@ -92,23 +94,11 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.legend(fontsize="small")
 
 
-def _plot(axis: Any, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    for name in names:
-        points = [(record["iteration"], record[name]) for record in records if name in record]
-        label = " ".join(name.split("/")[-2:]).replace("_", " ")
-        axis.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=2, label=label)
-    if names:
-        axis.legend(fontsize="x-small")
-
-
 def _rows(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Rows of frames, each (N, 3, 64, 64), as one picture (H, W, 3), enlarged, with gaps between them."""
-    padding = ((0, 0), (0, GAP), (0, GAP), (0, 0))
-    lines = []
-    for frames in rows:
-        enlarged = frames.transpose(0, 2, 3, 1).repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)  # (N, H, W, 3)
-        lines.append(np.concatenate(np.pad(enlarged, padding, constant_values=255), axis=1))
-    return np.concatenate(lines)
+    enlarged = np.stack(rows).transpose(0, 1, 3, 4, 2).repeat(ENLARGE, axis=2).repeat(ENLARGE, axis=3)
+    padded = np.pad(enlarged, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)  # (R, N, H, W, 3)
+    return np.vstack([np.hstack(row) for row in padded])
 
 
 def _save_png(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:
@@ -118,10 +108,3 @@ def _save_png(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:
 def _save_gif(path: Path, images: NDArray[np.uint8]) -> None:
     settings: dict[str, Any] = {"duration": 1000 / FRAMES_PER_SECOND, "loop": 0}
     write_durably(path, imageio.imwrite("<bytes>", images, extension=".gif", **settings))
-
-
-def _save_figure(path: Path, figure: Figure) -> None:
-    data = BytesIO()
-    figure.savefig(data, dpi=110)
-    plt.close(figure)
-    write_durably(path, data.getvalue())

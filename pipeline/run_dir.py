@@ -16,7 +16,7 @@ from cluster.config import PROBE
 from learners.directory_lock import LOCK_FILE, DirectoryLock, InUseError
 from learners.durable import remove_durably, unfinished, write_durably
 from pipeline.config import RunConfig
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_mistake
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -82,6 +82,18 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         """Without a lock: `claim` and `open` take it."""
         self.path = path
+        self.config_file = path / CONFIG_FILE
+        self.metrics_file = path / METRICS_FILE
+        self.timings_file = path / TIMINGS_FILE
+        self.scores_file = path / SCORES_FILE
+        self.evaluation_file = path / EVALUATION_FILE
+        self.mark_file = path / MARK_FILE
+        self.checkpoints = path / CHECKPOINTS
+        self.replay = path / REPLAY
+        self.tensorboard = path / "tensorboard"
+        self.failures = path / "failures"
+        self.media = path / "media"
+        self.curves_file = self.media / "curves.png"
         self._locks: list[DirectoryLock] = []
         self._made: list[Path] = []  # by `claim`, while nothing has begun
 
@@ -171,9 +183,7 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"{self.config_file}: cannot be read ({error.strerror})") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{self.config_file}: {where}: {first['msg']}") from error
+            raise UsageError(f"{self.config_file}: {first_mistake(error)}") from error
 
     def _check_claim(self, config: RunConfig) -> None:
         if not os.path.lexists(self.config_file):
@@ -184,54 +194,6 @@ class RunDirectory:
                 f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
                 " choose another --run-dir or the same settings"
             )
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG_FILE
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / METRICS_FILE
-
-    @property
-    def timings_file(self) -> Path:
-        return self.path / TIMINGS_FILE
-
-    @property
-    def scores_file(self) -> Path:
-        return self.path / SCORES_FILE
-
-    @property
-    def evaluation_file(self) -> Path:
-        return self.path / EVALUATION_FILE
-
-    @property
-    def curves_file(self) -> Path:
-        return self.media / "curves.png"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def mark_file(self) -> Path:
-        return self.path / MARK_FILE
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / CHECKPOINTS
-
-    @property
-    def replay(self) -> Path:
-        return self.path / REPLAY
-
-    @property
-    def failures(self) -> Path:
-        return self.path / "failures"
-
-    @property
-    def media(self) -> Path:
-        return self.path / "media"
 
 
 _WHOLE_FILES = (CONFIG_FILE, "README.txt", METRICS_FILE, SCORES_FILE, EVALUATION_FILE, MARK_FILE)

@@ -20,12 +20,10 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Of a run that has begun."""
-
     iteration: int
-    """The last that is finished."""
-    iteration_seconds: float | None
-    """Mean of the most recent ones."""
+    """The last that is finished; 0 if there is none, or its directory cannot be seen from here."""
+    iteration_seconds: float
+    """Mean of the most recent ones; 0 if it is not known."""
     score: float | None
     """Mean of the newest evaluation."""
     is_finished: bool
@@ -35,22 +33,18 @@ class RunStatus:
     """Why it cannot go on, if it has lost its commits."""
 
     @classmethod
-    def of(cls, run_dir: Path, config: RunConfig) -> Self | None:
-        """None if the run has not finished an iteration, or its directory cannot be seen from here."""
+    def of(cls, run_dir: Path, config: RunConfig) -> Self:
         metrics, timings = _lines(run_dir / METRICS_FILE), _lines(run_dir / TIMINGS_FILE)
-        fault = _fault(run_dir, config)
-        if not metrics and not fault:
-            return None
         seconds = {line["iteration"]: line["total"] for line in timings}  # of the last time it was played
         recent = list(seconds.values())[-RECENT:]
         scores = [line[name] for line in metrics if (name := "evaluation/score_mean") in line]
         return cls(
             iteration=metrics[-1]["iteration"] if metrics else 0,
-            iteration_seconds=sum(recent) / len(recent) if recent else None,
+            iteration_seconds=sum(recent) / max(1, len(recent)),
             score=scores[-1] if scores else None,
-            is_finished=_final_iteration(run_dir / SCORES_FILE) == config.iterations,
+            is_finished=bool(metrics) and _final_iteration(run_dir / SCORES_FILE) == config.iterations,
             total_seconds=sum(seconds.values()),
-            fault=fault,
+            fault=_fault(run_dir, config),
         )
 
 

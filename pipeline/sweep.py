@@ -11,8 +11,9 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,18 +92,18 @@ class RunState:
 
     planned: PlannedRun
     attempts: list[Job]
-    status: RunStatus | None
+    status: RunStatus
 
     @property
     def phase(self) -> Phase:
         last = self.attempts[-1] if self.attempts else None
         if last and last.is_active:
             return "running" if last.status == "running" else "pending"
-        if self.status and self.status.fault:
+        if self.status.fault:
             return "failed"
         # A directory that cannot be seen from here leaves only the job's own word.
         seen = self.planned.run_dir.parent.exists()
-        if (self.status and self.status.is_finished) or (last and last.status == "succeeded" and not seen):
+        if self.status.is_finished or (last and last.status == "succeeded" and not seen):
             return "finished"
         if last is None or last.status == "succeeded":
             return "waiting"
@@ -130,7 +131,7 @@ class Sweep:
         self._planned = manifest.runs()
         self._states: list[RunState] = []
         self._causes: dict[str, str] = {}  # job id -> why it failed
-        self._printed: dict[str, tuple[Phase, int]] = {}
+        self._printed: list[str] = []
 
     def look(self) -> list[RunState]:
         """Asks the cluster and the run directories. Raises LostError if the cluster does not answer."""
@@ -151,9 +152,17 @@ class Sweep:
         return self._states
 
     def submit(self, *, detach: bool) -> int:
-        """Submits until every run is finished, stopped, or has failed too often; the exit code."""
+        """Submits until every run is finished, stopped, or has failed too often; the exit code.
+
+        Meanwhile there is a live table on a terminal, elsewhere a line for each change.
+        """
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(force_terminal=sys.stdout.isatty())
+        print_line = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         answered = time.monotonic()
-        with _Display() as display:
+        with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while True:
                 try:
                     self.look()
@@ -163,10 +172,12 @@ class Sweep:
                 except LostError as error:
                     if time.monotonic() - answered > SILENCE_S:
                         raise
-                    display.line(f"{error}; asking again")
+                    print_line(f"{error}; asking again")
                     time.sleep(POLL_S)
                     continue
-                display.update(self.table(), self._changes())
+                live.update(self.table(), refresh=True)
+                for change in self._changes() if not console.is_terminal else ():
+                    print_line(change)
                 if detach or not any(state.is_active or self._is_to_do(state) for state in states):
                     break
                 time.sleep(POLL_S)
@@ -192,24 +203,26 @@ class Sweep:
 
         table = Table("run", "state", "iteration", "steps/s", "score", "restarts", "left", "cause of death", box=None)
         for state in self._states:
-            config, status = state.planned.config, state.status
-            speed = _speed(state)
-            left = (config.iterations - status.iteration) * (status.iteration_seconds or 0.0) if status else None
+            config, status, speed, left = state.planned.config, state.status, "", ""
+            if (seconds := status.iteration_seconds) and state.phase == "running":
+                speed = f"{config.collection.steps_in(status.iteration) / seconds:.1f}"
+            if seconds and state.phase != "finished":
+                left = _duration((config.iterations - status.iteration) * seconds)
             table.add_row(
                 state.planned.name,
                 state.phase,
-                f"{status.iteration if status else 0}/{config.iterations}",
-                "" if speed is None else f"{speed:.1f}",
-                "" if status is None or status.score is None else f"{status.score:.2f}",
+                f"{status.iteration}/{config.iterations}",
+                speed,
+                "" if status.score is None else f"{status.score:.2f}",
                 str(max(0, len(state.attempts) - 1)),
-                "" if left is None or state.phase == "finished" else _duration(left),
+                left,
                 self._cause(state),
             )
         return table
 
     def _cause(self, state: RunState) -> str:
         """Why a run does not go on."""
-        if state.status and state.status.fault:
+        if state.status.fault:
             return state.status.fault
         return self._causes[state.failures[-1].id] if state.failures and state.phase != "finished" else ""
 
@@ -219,7 +232,10 @@ class Sweep:
         for state in self._states:
             if not self._is_to_do(state) or self._is_resting(state):
                 continue
-            if active >= most or not self._jobs.room(_bundles(state.planned, self._jobs), active):
+            if active >= most:
+                return
+            bundles = layout_of(state.planned.config, [self._jobs.largest_node()]).bundles  # each on one node
+            if not self._jobs.room(bundles, active):
                 return
             attempt = max((job.attempt for job in state.attempts), default=0) + 1
             entrypoint = ["python", "-m", "pipeline.train", *map(shlex.quote, state.planned.arguments)]
@@ -230,7 +246,7 @@ class Sweep:
         """Whether it is to be submitted, now or after a rest."""
         if any(job.status == "stopped" and self._is_news(job) for each in self._states for job in each.attempts[-1:]):
             return False  # someone wants the sweep to end
-        if state.status and state.status.fault:
+        if state.status.fault:
             return False
         if state.phase == "failed":
             return len(self._failures(state)) <= self._manifest.retries
@@ -254,16 +270,12 @@ class Sweep:
 
     def _changes(self) -> list[str]:
         """What is new since the last call, a line for each run."""
-        now: dict[str, tuple[Phase, int]] = {
-            state.planned.name: (state.phase, len(state.attempts)) for state in self._states
-        }
-        lines = []
-        for name, (phase, attempts) in now.items():
-            if self._printed.get(name) != (phase, attempts) and phase != "waiting":
-                attempt = f" (attempt {attempts})" if attempts > 1 else ""
-                lines.append(f"{name}: {phase}{attempt}")
-        self._printed = now
-        return lines
+        before, self._printed = self._printed, []
+        for state in self._states:
+            if state.phase != "waiting":
+                attempt = f" (attempt {len(state.attempts)})" if len(state.attempts) > 1 else ""
+                self._printed.append(f"{state.planned.name}: {state.phase}{attempt}")
+        return [line for line in self._printed if line not in before]
 
 
 def plan(manifest: Manifest) -> str:
@@ -273,11 +285,9 @@ def plan(manifest: Manifest) -> str:
     seconds: dict[str, list[float]] = {}
     for run in runs:
         status = RunStatus.of(run.run_dir, run.config)
-        iteration = status.iteration if status else 0
-        words = f"{iteration}/{run.config.iterations} iterations done" if iteration else ""
-        words = status.fault if status and status.fault else words
-        lines.append(f"  {run.name:<40} {words}".rstrip())
-        if status and status.is_finished:
+        done = f"{status.iteration}/{run.config.iterations} iterations done" if status.iteration else ""
+        lines.append(f"  {run.name:<40} {status.fault or done}".rstrip())
+        if status.is_finished:
             seconds.setdefault(run.config.preset, []).append(status.total_seconds)
     steps = sum(run.config.planned_steps(run.config.iterations) for run in runs)
     lines.append(f"in all {steps:,} environment steps in {sum(run.config.iterations for run in runs):,} iterations")
@@ -290,48 +300,6 @@ def plan(manifest: Manifest) -> str:
             words = "the time of a run is not known: none has finished here"
         lines.append(f"  {preset}: {words}")
     return "\n".join(lines)
-
-
-class _Display:
-    """A live table on a terminal; elsewhere a line for each change."""
-
-    def __enter__(self) -> _Display:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def line(self, text: str) -> None:
-        if self._live:
-            self._live.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, flush=True)
-
-    def update(self, table: Table, changes: Sequence[str]) -> None:
-        if self._live:
-            self._live.update(table, refresh=True)
-        else:
-            for change in changes:
-                print(change, flush=True)
-
-
-def _bundles(run: PlannedRun, jobs: Jobs) -> Sequence[Mapping[str, float]]:
-    """What a run takes, each on one node."""
-    return layout_of(run.config, [jobs.largest_node()]).bundles
-
-
-def _speed(state: RunState) -> float | None:
-    """Environment steps a second, learning included, of the most recent iterations."""
-    if state.phase != "running" or state.status is None or not state.status.iteration_seconds:
-        return None
-    return state.planned.config.collection.steps_in(state.status.iteration) / state.status.iteration_seconds
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from actors.config import ALE_MAX_FRAMES, AtariConfig
-from actors.envs.environment import Step
+from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, restore_generator, unpack
 from learners.config import FRAME_SIZE
 
@@ -43,12 +43,9 @@ class Atari:
         self._life_loss_ends = config.ends_on_life_loss and not evaluation
         noop_seed, emulator_seed = np.random.SeedSequence(seed).spawn(2)
         self._noops = np.random.Generator(np.random.PCG64(noop_seed))
-        self._console = _Console(
-            config.game,
-            int(emulator_seed.generate_state(1)[0]) >> 1,
-            frame_skip=config.frame_skip,
-            max_frames=config.evaluation_max_frames if evaluation else config.max_frames,
-        )
+        max_frames = config.evaluation_max_frames if evaluation else config.max_frames
+        seed = int(emulator_seed.generate_state(1)[0]) >> 1
+        self._console = _Console(seed, config.game, config.frame_skip, max_frames)
         self._lives = 0
         self._running = False
         self._game_goes_on = False  # the last episode ended with a lost life, and the game is neither over nor cut
@@ -75,14 +72,11 @@ class Atari:
         self._lives = self._console.lives
         self._running = True
         self._game_goes_on = False
-        return _channels_first(frame)
+        return channels_first(frame)
 
     def step(self, action: int) -> Step:
         """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
-        if not self._running:
-            raise RuntimeError("step() after the episode's end: call reset() first")
-        if not 0 <= action < self.num_actions:
-            raise ValueError(f"unknown action: found {action}, expected 0..{self.num_actions - 1}")
+        check_step(self, action, self._running)
         frame, reward = self._console.repeat(self._console.actions[action])
         lives = self._console.lives
         life_lost = self._life_loss_ends and 0 < lives < self._lives
@@ -91,7 +85,7 @@ class Atari:
         over = self._console.over
         self._running = not (terminated or over)
         self._game_goes_on = life_lost and not over
-        return Step(_channels_first(frame), float(reward), terminated, over and not terminated)
+        return Step(channels_first(frame), float(reward), terminated, over and not terminated)
 
     def get_state(self) -> bytes:
         return pack(
@@ -130,8 +124,9 @@ class _Console:
     part.
     """
 
-    def __init__(self, game: str, seed: int, *, frame_skip: int, max_frames: int) -> None:
-        self._game, self._seed, self._frame_skip, self._max_frames = game, seed, frame_skip, max_frames
+    def __init__(self, seed: int, game: str, frame_skip: int, max_frames: int) -> None:
+        self._seed, self._frame_skip, self._max_frames = seed, frame_skip, max_frames
+        self._settings = game, frame_skip, max_frames
         self._ale = _emulator(game, seed)
         self._screen = _Screen(self._ale)
         self.actions: list[ale_py.Action] = self._ale.getMinimalActionSet()
@@ -187,7 +182,7 @@ class _Console:
 
     def get_state(self) -> bytes:
         fields: dict[str, Any] = {
-            "settings": self._settings(),
+            "settings": self._settings,
             "origin": self._origin,
             "num_noops": self._num_noops,
             "played": bytes(self._played),
@@ -201,9 +196,9 @@ class _Console:
         Raises: ValueError if `state` is another game's or does not replay identically, as under another ale-py.
         """
         fields = unpack("atari console", state, _CONSOLE_FIELDS)
-        if fields["settings"] != self._settings():
-            raise ValueError(f"state of another game: found {fields['settings']}, expected {self._settings()}")
-        console = _Console(self._game, self._seed, frame_skip=self._frame_skip, max_frames=self._max_frames)
+        if fields["settings"] != list(self._settings):
+            raise ValueError(f"state of another game: found {fields['settings']}, expected {list(self._settings)}")
+        console = _Console(self._seed, *self._settings)
         try:
             console._ale.restoreState(ale_py.ALEState(fields["origin"]))
         except SystemError as error:  # how ale-py passes on any C++ exception
@@ -215,8 +210,8 @@ class _Console:
             console._replay(code)
         if console._checksum() != fields["checksum"]:
             raise ValueError(
-                f"{self._game} does not replay identically: after {console._num_frames} raw frames found memory and "
-                f"screen with checksum {console._checksum()}, expected {fields['checksum']}"
+                f"{self._settings[0]} does not replay identically: after {console._num_frames} raw frames found memory "
+                f"and screen with checksum {console._checksum()}, expected {fields['checksum']}"
             )
         return console
 
@@ -235,9 +230,6 @@ class _Console:
 
     def _emulator_state(self) -> bytes:
         return self._ale.cloneState(include_rng=True).serialize()
-
-    def _settings(self) -> list[str | int]:
-        return [self._game, self._frame_skip, self._max_frames]
 
     def _checksum(self) -> str:
         return blake2b(self._ale.getRAM().tobytes() + self._ale.getScreen().tobytes(), digest_size=16).hexdigest()
@@ -296,8 +288,3 @@ def _resize(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 def _words(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """(H, W, 3) → (H, 3 W / 8): 64-bit words compare faster than bytes. The ALE's screens are 160 wide."""
     return image.reshape(len(image), -1).view(np.uint64)
-
-
-def _channels_first(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(64, 64, 3) → (3, 64, 64), a contiguous copy."""
-    return np.ascontiguousarray(frame.transpose(2, 0, 1))

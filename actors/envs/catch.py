@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.config import CatchConfig
-from actors.envs.environment import Step
+from actors.envs.environment import Step, check_step
 from actors.envs.state import pack, restore_generator, unpack
 from learners.config import FRAME_SIZE
 
@@ -45,10 +45,7 @@ class Catch:
 
     def step(self, action: int) -> Step:
         """Raises ValueError for an action outside 0..2, RuntimeError after the episode's end."""
-        if not self._running:
-            raise RuntimeError("step() after the episode's end: call reset() first")
-        if not 0 <= action < self.num_actions:
-            raise ValueError(f"unknown action: found {action}, expected 0..{self.num_actions - 1}")
+        check_step(self, action, self._running)
         self._paddle = min(max(self._paddle + int(action) - 1, 0), self._columns - 1)
         row, column = self._ball
         self._ball = (row + 1, column)

@@ -6,7 +6,7 @@ Source: Hafner (2021), Benchmarking the Spectrum of Agent Capabilities.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import crafter
@@ -15,7 +15,7 @@ from crafter import constants, engine, objects
 from numpy.typing import NDArray
 
 from actors.config import CrafterConfig
-from actors.envs.environment import Step
+from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, unpack
 
 _FIELDS = {"seed": int, "episode": int, "running": bool, "world": bytes}
@@ -72,19 +72,16 @@ class Crafter:
         """Generates the next world, from seed and episode number alone; the first frame (3, 64, 64)."""
         frame = self._env.reset()
         self._running = True
-        return _channels_first(frame)
+        return channels_first(frame)
 
     def step(self, action: int) -> Step:
         """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
-        if not self._running:
-            raise RuntimeError("step() after the episode's end: call reset() first")
-        if not 0 <= action < self.num_actions:
-            raise ValueError(f"unknown action: found {action}, expected 0..{self.num_actions - 1}")
+        check_step(self, action, self._running)
         frame, reward, done, info = self._env.step(action)
         dead = info["discount"] == 0
         self._running = not done
         truncated, achievements = bool(done) and not dead, dict(info["achievements"])
-        return Step(_channels_first(frame), float(reward), dead, truncated, achievements)
+        return Step(channels_first(frame), float(reward), dead, truncated, achievements)
 
     def get_state(self) -> bytes:
         return pack(
@@ -111,20 +108,14 @@ class Crafter:
         self._running = fields["running"]
 
 
-class _InsertionOrderedSet:
+class _InsertionOrderedSet(dict[Any, None]):
     """The part of `set` that crafter's chunks use, iterated in order of insertion."""
 
-    def __init__(self) -> None:
-        self._items: dict[Any, None] = {}
-
     def add(self, item: Any) -> None:
-        self._items[item] = None
+        self[item] = None
 
     def remove(self, item: Any) -> None:
-        del self._items[item]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
+        del self[item]
 
 
 class _World(engine.World):
@@ -243,8 +234,3 @@ def _restore_objects(world: _World, num_slots: int, descriptions: list[dict[str,
 
 def _ints(numbers: Iterable[Any]) -> list[int]:
     return [int(number) for number in numbers]
-
-
-def _channels_first(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(64, 64, 3) → (3, 64, 64), a contiguous copy."""
-    return np.ascontiguousarray(frame.transpose(2, 0, 1))

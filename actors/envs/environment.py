@@ -50,3 +50,16 @@ class Environment(Protocol):
     def set_state(self, state: bytes) -> None:
         """Raises ValueError if `state` is not one of this environment's."""
         ...
+
+
+def check_step(env: Environment, action: int, running: bool) -> None:
+    """Raises RuntimeError if no episode is running, ValueError for an action outside 0..num_actions-1."""
+    if not running:
+        raise RuntimeError("step() after the episode's end: call reset() first")
+    if not 0 <= action < env.num_actions:
+        raise ValueError(f"unknown action: found {action}, expected 0..{env.num_actions - 1}")
+
+
+def channels_first(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(64, 64, 3) → (3, 64, 64), a contiguous copy."""
+    return np.ascontiguousarray(frame.transpose(2, 0, 1))

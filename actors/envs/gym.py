@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from actors.config import GymConfig
-from actors.envs.environment import Step
+from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, unpack
 from learners.config import FRAME_SIZE
 
@@ -44,7 +44,10 @@ class Gym:
         """Raises ValueError in one line for an unknown id and for spaces other than image and Discrete."""
         self._id = config.id
         self._env, self._max_steps = _make(config.id)
-        self._first_action, self._num_actions = _action_range(config.id, self._env)
+        actions = self._env.action_space
+        if not isinstance(actions, Discrete):
+            raise ValueError(f"{config.id}: found actions {actions}, expected Discrete")
+        self._first_action, self._num_actions = int(actions.start), int(actions.n)
         _check_image(config.id, self._env)
         own = self._env.unwrapped
         wrapped = self._env.spec is not None and self._env.spec.additional_wrappers
@@ -68,16 +71,13 @@ class Gym:
         """Starts the next episode; its first frame (3, 64, 64)."""
         self._episode += 1
         self._actions = []
-        observation, _ = self._env.reset(seed=_episode_seed(self._seed, self._episode))
+        observation = self._begin()
         self._running = True
         return self._see(observation)
 
     def step(self, action: int) -> Step:
         """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
-        if not self._running:
-            raise RuntimeError("step() after the episode's end: call reset() first")
-        if not 0 <= action < self._num_actions:
-            raise ValueError(f"unknown action: found {action}, expected 0..{self._num_actions - 1}")
+        check_step(self, action, self._running)
         self._actions.append(int(action))
         observation, reward, terminated, truncated, _ = self._env.step(self._first_action + int(action))
         truncated = bool(truncated) or len(self._actions) == self._max_steps
@@ -121,12 +121,18 @@ class Gym:
         self._checksum = fields["checksum"]
         if not fields["running"]:
             return  # the next reset() starts afresh
-        observation, _ = self._env.reset(seed=_episode_seed(self._seed, self._episode))
+        observation = self._begin()
         if fields["native"]:
             self._own_state.set_state(fields["native"])
         else:
             self._replay(observation)
         self._running = True
+
+    def _begin(self) -> NDArray[np.uint8]:
+        """The episode of this number; its first observation."""
+        digest = blake2b(repr((int(self._seed), self._episode)).encode(), digest_size=4).digest()
+        # 31 bits: the widest that every environment takes.
+        return self._env.reset(seed=int.from_bytes(digest, "little") >> 1)[0]
 
     def _replay(self, observation: NDArray[np.uint8]) -> None:
         """Takes the recorded actions after `observation`; raises ValueError unless they lead to the recorded one."""
@@ -155,24 +161,13 @@ def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
         # -1 is Gymnasium's word for no TimeLimit wrapper.
         env = gymnasium.make(environment_id, max_episode_steps=-1)
     except (gymnasium.error.Error, ImportError, ValueError) as error:
-        raise ValueError(_unknown(environment_id, error)) from error
+        nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
+        hint = f"nearest id {nearest[0]!r}" if nearest else "expected Name-v0, or module:Name-v0 to import its module"
+        reason = " ".join(str(error).split())
+        words = f"unknown Gymnasium environment: found {environment_id!r}, {hint} ({reason})"
+        raise ValueError(words) from error
     assert env.spec is not None  # make() sets it
     return env, gymnasium.spec(env.spec.id).max_episode_steps
-
-
-def _unknown(environment_id: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
-    hint = f", nearest id {nearest[0]!r}" if nearest else ", expected Name-v0, or module:Name-v0 to import its module"
-    return f"unknown Gymnasium environment: found {environment_id!r}{hint} ({reason})"
-
-
-def _action_range(environment_id: str, env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
-    """First action and number of actions."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        raise ValueError(f"{environment_id}: found actions {space}, expected Discrete")
-    return int(space.start), int(space.n)
 
 
 def _check_image(environment_id: str, env: gymnasium.Env[Any, Any]) -> None:
@@ -184,19 +179,11 @@ def _check_image(environment_id: str, env: gymnasium.Env[Any, Any]) -> None:
     raise ValueError(f"{environment_id}: found observations {space}, expected a uint8 Box of shape (H, W, 3) or (H, W)")
 
 
-def _episode_seed(seed: int, episode: int) -> int:
-    """31 bits: the widest that every environment takes."""
-    digest = blake2b(repr((int(seed), int(episode))).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
 def _checksum(observation: NDArray[np.uint8]) -> str:
     return blake2b(observation.tobytes(), digest_size=16).hexdigest()
 
 
 def _frame(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 3) or (H, W) → (3, 64, 64)."""
-    resized = np.asarray(Image.fromarray(observation).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BILINEAR))
-    if resized.ndim == 2:
-        return np.repeat(resized[None], 3, axis=0)
-    return np.ascontiguousarray(resized.transpose(2, 0, 1))
+    image = Image.fromarray(observation).convert("RGB")
+    return channels_first(np.asarray(image.resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BILINEAR)))

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.evaluation import in_words
 from pipeline.scores.aggregates import (
     AGGREGATES,
-    Band,
     Estimate,
     Reference,
     Runs,
@@ -24,7 +24,6 @@ from pipeline.scores.aggregates import (
     median,
     performance_profile,
     probability_of_improvement,
-    strictly_superhuman,
     superhuman,
 )
 from pipeline.scores.crafter import crafter_score
@@ -53,12 +52,6 @@ class Entry:
     aggregates: Mapping[str, Estimate]
     """Empty where none of its games is in the published table."""
 
-    @property
-    def superhuman(self) -> tuple[int, int]:
-        """Games at a human's level or above; those above."""
-        games = [scores[None] for scores in self.normalised.values()]
-        return int(superhuman(games)[0]), int(strictly_superhuman(games)[0])
-
 
 class Crafter(NamedTuple):
     """How the training episodes of an algorithm's runs went."""
@@ -75,7 +68,7 @@ class Comparison:
     """Of runs, ours and others'."""
     published: Sequence[Entry]
     """One number a game each; none where no game of the entries is among theirs."""
-    profiles: Mapping[str, Band]
+    profiles: Mapping[str, Estimate]
     """Of every algorithm, at THRESHOLDS."""
     improvement: Mapping[tuple[str, str], tuple[Estimate, int]]
     """Of the first over the second, and in how many games."""
@@ -90,6 +83,10 @@ class Comparison:
     """What our runs were trained with, in words."""
     notes: Sequence[str]
     """What a reader should know before believing anything."""
+
+    @property
+    def all_entries(self) -> list[Entry]:
+        return [*self.entries, *self.published]
 
     def to_json(self) -> dict[str, Any]:
         """Everything a figure shows."""
@@ -158,13 +155,17 @@ def compare(
         entries=entries,
         published=known,
         profiles={each.name: performance_profile(each.normalised, THRESHOLDS) for each in rated},
-        improvement=dict(_improvements(rated)),
+        improvement={
+            (one.name, two.name): (probability_of_improvement(one.normalised, two.normalised), len(common))
+            for one, two in combinations(rated, 2)
+            if (common := one.normalised.keys() & two.normalised.keys())
+        },
         learning=_learning_curves(algorithms),
         efficiency=dict(_sample_efficiency(algorithms, played, published)),
         crafter=dict(_crafter(algorithms)),
         points_protocols={each.name: each.points_protocol for each in algorithms if each.points_protocol},
         machines=sorted(
-            {_words(each.machine) for algorithm in algorithms for each in algorithm.results if each.machine}
+            {in_words({**each.machine}) for algorithm in algorithms for each in algorithm.results if each.machine}
         ),
         notes=notes,
     )
@@ -210,18 +211,11 @@ def runs_a_game(runs: Runs) -> str:
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
 
 
-def _improvements(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, str], tuple[Estimate, int]]]:
-    for one, two in combinations(entries, 2):
-        if common := [game for game in one.normalised if game in two.normalised]:
-            yield (one.name, two.name), (probability_of_improvement(one.normalised, two.normalised), len(common))
-
-
 def _learning_curves(algorithms: Sequence[ComparedAlgorithm]) -> dict[str, dict[str, Curve]]:
     found: dict[str, dict[str, Curve]] = {}
     for algorithm in algorithms:
-        for game in algorithm.runs:
-            points = _points(algorithm, game)
-            if all(points) and len((curve := learning_curve(points)).steps) > 1:
+        for game, points in _points(algorithm).items():
+            if len((curve := learning_curve(points)).steps) > 1:
                 found.setdefault(game, {})[algorithm.name] = curve
     return found
 
@@ -230,39 +224,38 @@ def _sample_efficiency(
     algorithms: Sequence[ComparedAlgorithm], played: Mapping[str, Sequence[str]], published: Published
 ) -> Iterator[tuple[str, Curve]]:
     for algorithm in algorithms:
-        games = {game: _points(algorithm, game) for game in played[algorithm.name]}
-        if games and all(points for runs in games.values() for points in runs):
-            curve = sample_efficiency(games, published.references, interquartile_mean)
+        points, games = _points(algorithm), played[algorithm.name]
+        if games and points.keys() >= set(games):
+            curve = sample_efficiency({game: points[game] for game in games}, published.references, interquartile_mean)
             if len(curve.steps) > 1:
                 yield algorithm.name, curve
 
 
-def _points(algorithm: ComparedAlgorithm, game: str) -> list[Points]:
-    """Of every run; empty ones where they must not be averaged."""
-    comparable = algorithm.points_protocol is not None
-    return [each.points if comparable else {} for each in algorithm.results if each.game == game]
+def _points(algorithm: ComparedAlgorithm) -> dict[str, list[Points]]:
+    """Game -> those of every run, where all have some; none if they must not be averaged."""
+    games = algorithm.runs if algorithm.points_protocol else ()
+    found = {game: [each.points for each in algorithm.results if each.game == game] for game in games}
+    return {game: points for game, points in found.items() if all(points)}
 
 
 def _crafter(algorithms: Sequence[ComparedAlgorithm]) -> Iterator[tuple[str, Crafter]]:
     for algorithm in algorithms:
-        runs = [each.success_rates for each in algorithm.results if each.success_rates]
-        if runs:
+        if runs := [each.success_rates for each in algorithm.results if each.success_rates]:
             score = estimate({"crafter": np.array([crafter_score(rates) for rates in runs])}, mean)
             names = dict.fromkeys(name for rates in runs for name in rates)
-            yield (
-                algorithm.name,
-                Crafter({name: float(np.mean([rates.get(name, 0.0) for rates in runs])) for name in names}, score),
-            )
+            rates = {name: float(np.mean([rates.get(name, 0.0) for rates in runs])) for name in names}
+            yield algorithm.name, Crafter(rates, score)
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
+    at_least, above = superhuman(entry.normalised.values())
     return {
         "protocol": entry.protocol,
         "scores": {game: scores.tolist() for game, scores in entry.scores.items()},
         "human-normalised": {game: scores.tolist() for game, scores in entry.normalised.items()},
         "games in the aggregates": len(entry.normalised),
         **{name: _json(each) for name, each in entry.aggregates.items()},
-        **({"superhuman": entry.superhuman[0], "strictly superhuman": entry.superhuman[1]} if entry.normalised else {}),
+        **({"superhuman": at_least, "strictly superhuman": above} if entry.normalised else {}),
     }
 
 
@@ -270,10 +263,6 @@ def _curve_json(curve: Curve) -> dict[str, Any]:
     return {"steps": curve.steps, **_json(curve.band)}
 
 
-def _json(found: Estimate | Band) -> dict[str, Any]:
+def _json(found: Estimate) -> dict[str, Any]:
     values = zip(("value", "low", "high"), (found.value, *(found.interval or ())), strict=False)
     return {name: np.asarray(each).tolist() for name, each in values}
-
-
-def _words(machine: Mapping[str, str | int]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in machine.items())

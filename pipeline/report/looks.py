@@ -6,10 +6,6 @@ from collections.abc import Iterable, Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from matplotlib.artist import Artist
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by the colour-blind (Okabe and Ito)."""
 MARKERS = "osD^vPX"
@@ -29,19 +25,11 @@ class Look(NamedTuple):
 
     @property
     def of_lines(self) -> dict[str, Any]:
-        return {"color": self.colour, "linestyle": self.line}
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker, "markersize": 3}
 
     @property
     def of_bars(self) -> dict[str, Any]:
         return {"facecolor": self.colour, "edgecolor": "white", "alpha": 0.6, "hatch": self.hatch}
-
-    @property
-    def line_in_legend(self) -> Artist:
-        return Line2D([], [], **self.of_lines, marker=self.marker, markersize=3)
-
-    @property
-    def bar_in_legend(self) -> Artist:
-        return Patch(**self.of_bars)
 
 
 def looks_of(names: Iterable[str]) -> Mapping[str, Look]:

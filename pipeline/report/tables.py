@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from pipeline.report.comparison import Comparison, Entry, runs_a_game
-from pipeline.scores.aggregates import AGGREGATES, LESS_IS_BETTER, METHOD, Estimate
+from pipeline.report.comparison import Comparison, runs_a_game
+from pipeline.scores.aggregates import AGGREGATES, LESS_IS_BETTER, METHOD, superhuman
 
 IN_BRACKETS = f"In brackets: {METHOD}."
 
@@ -33,8 +32,7 @@ class Table(NamedTuple):
 
 
 def table_of(comparison: Comparison) -> Table:
-    algorithms = [*comparison.entries, *comparison.published]
-    others = sorted({game for entry in algorithms for game in entry.scores} - set(comparison.references))
+    others = sorted({game for entry in comparison.all_entries for game in entry.scores} - set(comparison.references))
     known = list(comparison.references) if comparison.published else []
     groups = [("runs", [entry.name for entry in comparison.entries])]
     if known:
@@ -47,46 +45,50 @@ def table_of(comparison: Comparison) -> Table:
 
 
 def markdown(comparison: Comparison) -> str:
-    table, escape = table_of(comparison), _escaped(_MARKDOWN)
-    columns = [escape(name) for name in _columns(table, "{} (published)")]
+    table = table_of(comparison)
+    columns = [_in_markdown(name) for name in _columns(table, "{} (published)")]
     lines = ["| game | " + " | ".join(columns) + " |", "|:--|" + "--:|" * len(columns)]
-    for row in [*table.games, *table.summary]:
-        cells = [f"**{cell.text}**" if cell.is_best else cell.text for cell in row.cells]
-        lines.append("| " + " | ".join([escape(row.label), *cells]) + " |")
+    lines += ["| " + " | ".join(_texts(row, _in_markdown, "**{}**")) + " |" for row in (*table.games, *table.summary)]
     lines += ["", _caption(table), ""]
-    lines += [f"- **{escape(name)}**: {escape(protocol)}" for name, protocol in protocols(comparison)]
+    lines += [f"- **{_in_markdown(name)}**: {_in_markdown(protocol)}" for name, protocol in protocols(comparison)]
     if comparison.notes:
-        lines += ["", *(f"- Note: {escape(note)}." for note in comparison.notes)]
+        lines += ["", *(f"- Note: {_in_markdown(note)}." for note in comparison.notes)]
     return "\n".join([*lines, ""])
 
 
 def latex(comparison: Comparison) -> str:
     """For a document that loads booktabs."""
-    table, escape = table_of(comparison), _escaped(_LATEX)
+    table = table_of(comparison)
     columns = _columns(table, "{}")
-    spans, start = [], 2
+    heads, rules, last = [""], "", 1
     for name, members in table.groups:
-        spans.append((name, start, start + len(members) - 1))
-        start += len(members)
-    heads = [rf"\multicolumn{{{last - first + 1}}}{{c}}{{{name}}}" for name, first, last in spans]
-    rules = "".join(rf"\cmidrule(lr){{{first}-{last}}}" for _, first, last in spans)
+        first, last = last + 1, last + len(members)
+        heads.append(rf"\multicolumn{{{len(members)}}}{{c}}{{{name}}}")
+        rules += rf"\cmidrule(lr){{{first}-{last}}}"
+    games, summary = (
+        [" & ".join(_texts(row, _in_latex, r"\textbf{{{}}}")) + r" \\" for row in rows]
+        for rows in (table.games, table.summary)
+    )
     lines = [
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        " & ".join(["", *heads]) + r" \\",
+        " & ".join(heads) + r" \\",
         rules,
-        " & ".join(["game", *map(escape, columns)]) + r" \\",
+        " & ".join(["game", *map(_in_latex, columns)]) + r" \\",
         r"\midrule",
+        *games,
+        *([r"\midrule", *summary] if summary else []),
+        r"\bottomrule",
+        r"\end{tabular}",
+        f"% {_caption(table)}",
     ]
-    for rows in (table.games, table.summary):
-        for row in rows:
-            cells = [rf"\textbf{{{escape(cell.text)}}}" if cell.is_best else escape(cell.text) for cell in row.cells]
-            lines.append(" & ".join([escape(row.label), *cells]) + r" \\")
-        if rows is table.games and table.summary:
-            lines.append(r"\midrule")
-    lines += [r"\bottomrule", r"\end{tabular}", f"% {_caption(table)}"]
     lines += [f"% {_one_line(name)}: {_one_line(protocol)}" for name, protocol in protocols(comparison)]
     return "\n".join([*lines, *(f"% Note: {_one_line(note)}" for note in comparison.notes), ""])
+
+
+def _texts(row: Row, escape: Callable[[str], str], bold: str) -> list[str]:
+    """Of a label and its cells."""
+    return [escape(row.label), *((bold if cell.is_best else "{}").format(escape(cell.text)) for cell in row.cells)]
 
 
 def _caption(table: Table) -> str:
@@ -109,78 +111,75 @@ def _columns(table: Table, published: str) -> list[str]:
 
 
 def _game(game: str, comparison: Comparison) -> Row:
-    values = [entry.scores[game].mean() if game in entry.scores else None for entry in _entries(comparison)]
-    reference = [f"{value:.1f}" for value in comparison.references.get(game, ())] or ["", ""]
-    return _row(game, comparison, ["" if value is None else f"{value:.1f}" for value in values], values, reference)
+    means = [(entry.scores[game].mean(),) if game in entry.scores else None for entry in comparison.all_entries]
+    words = "{:.1f}".format
+    return _row(game, comparison, means, words, max, [*map(words, comparison.references.get(game, ()))])
 
 
 def _summary(comparison: Comparison) -> Iterator[Row]:
-    entries = _entries(comparison)
-    same_games = len({tuple(entry.normalised) for entry in entries if entry.normalised}) == 1
+    rated = [entry if entry.normalised else None for entry in comparison.all_entries]
+    same_games = len({tuple(entry.normalised) for entry in rated if entry}) == 1
     for name in AGGREGATES:
-        found = [entry.aggregates.get(name) for entry in entries]
-        values = [each.value if each and same_games else None for each in found]
+        found = [entry.aggregates.get(name) for entry in comparison.all_entries]
         choose = min if name == LESS_IS_BETTER else max
-        yield _row(name, comparison, [_words(each) if each else "" for each in found], values, choose=choose)
-    counts = [entry.superhuman if entry.normalised else None for entry in entries]
-    values = [float(each[0]) if each and same_games else None for each in counts]
-    yield _row("superhuman games", comparison, [_superhuman(*each) if each else "" for each in counts], values)
-    yield _row("of games", comparison, [str(len(entry.normalised) or "") for entry in entries])
-    runs = [runs_a_game(entry.normalised) if entry.normalised else "" for entry in comparison.entries]
-    yield _row("runs a game", comparison, [*runs, *[""] * len(comparison.published)])
+        yield _row(name, comparison, found, _words, choose if same_games else None)
+    counts = [entry and superhuman(entry.normalised.values()) for entry in rated]
+    yield _row("superhuman games", comparison, counts, _superhuman, max if same_games else None)
+    yield _row("of games", comparison, [entry and (len(entry.normalised),) for entry in rated], str)
+    runs = [entry and (runs_a_game(entry.normalised),) for entry in rated[: len(comparison.entries)]]
+    yield _row("runs a game", comparison, runs, str)
 
 
 def _crafter(comparison: Comparison) -> Iterator[Row]:
     if comparison.crafter:
         found = [comparison.crafter.get(entry.name) for entry in comparison.entries]
-        texts = [_words(each.score) if each else "" for each in found]
-        yield _row("Crafter score in training, %", comparison, [*texts, *[""] * len(comparison.published)])
-
-
-def _entries(comparison: Comparison) -> list[Entry]:
-    return [*comparison.entries, *comparison.published]
+        yield _row("Crafter score in training, %", comparison, [each and each.score for each in found], _words)
 
 
 def _row(
     label: str,
     comparison: Comparison,
-    texts: Sequence[str],
-    values: Sequence[float | None] = (),
-    reference: Sequence[str] = ("", ""),
-    choose: Callable[..., float | None] = max,
+    found: Sequence[tuple[Any, ...] | None],
+    words: Callable[..., str],
+    choose: Callable[..., Any] | None = None,
+    reference: Sequence[str] = (),
 ) -> Row:
-    """Texts of all entries, with the best of their values in bold; the reference stands before the published ones."""
-    best = choose((value for value in values if value is not None), default=None)
-    are_best = [value is not None and value == best for value in values] or [False] * len(texts)
-    cells = [Cell(text, is_best) for text, is_best in zip(texts, are_best, strict=True)]
-    ours, between = len(comparison.entries), [Cell(text) for text in reference] if comparison.published else []
-    return Row(label, [*cells[:ours], *between, *cells[ours:]])
+    """What was found of each entry in words, and the best in bold, if one is to be chosen by what is first in each.
+
+    Nothing was found of entries beyond the end. The reference stands before the published ones.
+    """
+    best = choose((each[0] for each in found if each), default=None) if choose else None
+    cells = [Cell(words(*each), each[0] == best) if each else Cell("") for each in found]
+    cells += [Cell("")] * (len(comparison.all_entries) - len(cells))
+    if comparison.published:
+        cells[len(comparison.entries) : len(comparison.entries)] = map(Cell, reference or ("", ""))
+    return Row(label, cells)
 
 
-def _words(found: Estimate) -> str:
-    words = f" ({found.interval[0]:.3f} to {found.interval[1]:.3f})" if found.interval else ""
-    return f"{found.value:.3f}{words}"
+def _words(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
 
 
 def _superhuman(at_least: int, above: int) -> str:
     return str(at_least) if at_least == above else f"{at_least} ({above} strictly)"
 
 
-_MARKDOWN = {character: f"\\{character}" for character in "\\|*_`<>[]"}
-_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
-
-
-def _escaped(replacements: Mapping[str, str]) -> Callable[[str], str]:
-    pattern = re.compile("|".join(map(re.escape, replacements)))
-    return lambda text: pattern.sub(lambda match: replacements[match[0]], _one_line(text))
+def _escaped(replacements: dict[str, str]) -> Callable[[str], str]:
+    return lambda text: _one_line(text).translate(str.maketrans(replacements))
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+_in_markdown = _escaped({character: f"\\{character}" for character in "\\|*_`<>[]"})
+_in_latex = _escaped(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+)

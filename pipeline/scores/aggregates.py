@@ -8,7 +8,7 @@ Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,18 +35,11 @@ class Reference(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A value, and how sure it is."""
-
-    value: float
-    interval: tuple[float, float] | None
-    """None where some game has one run only, from which nothing follows about others."""
-
-
-class Band(NamedTuple):
-    """The same of several values, each (T,)."""
+    """A value, and how sure it is; or several values, each (T,)."""
 
     value: Floats
     interval: tuple[Floats, Floats] | None
+    """None where some game has one run only, from which nothing follows about others."""
 
 
 def human_normalised(scores: ArrayLike, reference: Reference) -> Floats:
@@ -76,14 +69,10 @@ def optimality_gap(games: Sequence[Floats]) -> Floats:
     return 1.0 - np.minimum(np.concatenate(games, axis=1), 1.0).mean(axis=1)
 
 
-def superhuman(games: Sequence[Floats]) -> Floats:
-    """Games whose mean over runs is at least a human's."""
-    return (_by_game(games) >= 1.0).sum(axis=0).astype(np.float64)
-
-
-def strictly_superhuman(games: Sequence[Floats]) -> Floats:
-    """Games whose mean over runs is more than a human's."""
-    return (_by_game(games) > 1.0).sum(axis=0).astype(np.float64)
+def superhuman(games: Iterable[Floats]) -> tuple[int, int]:
+    """In how many games the mean over runs is at least a human's; in how many it is more."""
+    means = [float(scores.mean()) for scores in games]
+    return sum(each >= 1.0 for each in means), sum(each > 1.0 for each in means)
 
 
 AGGREGATES: Mapping[str, Statistic] = {
@@ -100,11 +89,7 @@ def estimate(runs: Runs, statistic: Statistic, *, resamples: int = RESAMPLES, se
 
     The interval lies between percentiles of the resamples. Of few runs a game it is too narrow.
     """
-    value = float(statistic([scores[None] for scores in runs.values()])[0])
-    if not _vary(runs):
-        return Estimate(value, None)
-    low, high = _percentiles(statistic(resampled(runs, resamples, np.random.default_rng(seed))))
-    return Estimate(value, (float(low), float(high)))
+    return _estimate(statistic, runs, resamples=resamples, seed=seed)
 
 
 def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floats]:
@@ -112,17 +97,14 @@ def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floa
     return [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in runs.values()]
 
 
-def performance_profile(runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Band:
+def performance_profile(runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """Share of runs × games above each threshold τ (T,), and a pointwise interval."""
 
     def above(games: Sequence[Floats]) -> Floats:
         pooled = np.concatenate(games, axis=1)  # (R, N)
         return np.stack([(pooled > threshold).mean(axis=1) for threshold in thresholds], axis=1)  # (R, T)
 
-    value = above([scores[None] for scores in runs.values()])[0]
-    if not _vary(runs):
-        return Band(value, None)
-    return Band(value, _percentiles(above(resampled(runs, resamples, np.random.default_rng(seed)))))
+    return _estimate(above, runs, resamples=resamples, seed=seed)
 
 
 def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -139,26 +121,22 @@ def probability_of_improvement(ours: Runs, theirs: Runs, *, resamples: int = RES
         return (np.mean(games, axis=0) + 1.0) / 2.0
 
     first, second = ({game: runs[game] for game in common} for runs in (ours, theirs))
-    value = better([scores[None] for scores in first.values()], [scores[None] for scores in second.values()])
-    if not (_vary(first) and _vary(second)):
-        return Estimate(float(value[0]), None)
+    return _estimate(better, first, second, resamples=resamples, seed=seed)
+
+
+def _estimate(statistic: Callable[..., Floats], *groups: Runs, resamples: int, seed: int) -> Estimate:
+    """A statistic (R, …) of groups of runs: of the runs themselves, and between which values CONFIDENCE of it lies when
+    the runs of every game are drawn anew."""
+    value = statistic(*([scores[None] for scores in runs.values()] for runs in groups))[0]
+    if any(len(scores) == 1 for runs in groups for scores in runs.values()):
+        return Estimate(value, None)
     rng = np.random.default_rng(seed)
-    low, high = _percentiles(better(resampled(first, resamples, rng), resampled(second, resamples, rng)))
-    return Estimate(float(value[0]), (float(low), float(high)))
-
-
-def _vary(runs: Runs) -> bool:
-    """Whether every game has several runs."""
-    return all(len(scores) > 1 for scores in runs.values())
+    values = statistic(*[resampled(runs, resamples, rng) for runs in groups])
+    outside = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    low, high = np.percentile(values, [outside, 100.0 - outside], axis=0)
+    return Estimate(value, (low, high))
 
 
 def _by_game(games: Sequence[Floats]) -> Floats:
     """Means over runs, (G, R)."""
     return np.stack([game.mean(axis=1) for game in games])
-
-
-def _percentiles(values: Floats) -> tuple[Floats, Floats]:
-    """Between which CONFIDENCE of all resamples (R, …) lie."""
-    outside = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(values, [outside, 100.0 - outside], axis=0)
-    return low, high

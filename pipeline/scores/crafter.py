@@ -5,6 +5,7 @@ Source: Hafner, "Benchmarking the Spectrum of Agent Capabilities", ICLR 2022.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,14 +22,11 @@ def success_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     Args:
         records: the lines of metrics.jsonl.
     """
-    counts: dict[str, int] = {}
-    episodes = 0
+    counts: Counter[str] = Counter()
     for record in records:
-        episodes += record.get(EPISODES, 0)
-        for name, count in record.items():
-            if name.startswith(ACHIEVED):
-                counts[name.removeprefix(ACHIEVED)] = counts.get(name.removeprefix(ACHIEVED), 0) + count
-    return {name: 100.0 * count / episodes for name, count in counts.items()}
+        counts.update({name: count for name, count in record.items() if name == EPISODES or name.startswith(ACHIEVED)})
+    episodes = counts.pop(EPISODES, 0)
+    return {name.removeprefix(ACHIEVED): 100.0 * count / episodes for name, count in counts.items()}
 
 
 def crafter_score(rates: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.scores.aggregates import Band, Reference, Statistic, estimate, human_normalised, mean
+from pipeline.scores.aggregates import Estimate, Reference, Statistic, estimate, human_normalised, mean
 
 Points = Mapping[int, float]
 """Environment steps -> mean score of the evaluation after them."""
@@ -17,7 +17,7 @@ class Curve(NamedTuple):
     """Values after so many steps (T,)."""
 
     steps: Sequence[int]
-    band: Band
+    band: Estimate
 
 
 def evaluations(records: Iterable[Mapping[str, Any]]) -> Points:
@@ -48,7 +48,6 @@ def _curve(games: Mapping[str, Sequence[Points]], statistic: Statistic) -> Curve
     steps = sorted(set.intersection(*(set(run) for runs in games.values() for run in runs)))
     at = [{game: np.array([run[step] for run in runs]) for game, runs in games.items()} for step in steps]
     found = [estimate(each, statistic) for each in at]
-    value, intervals = np.array([each.value for each in found]), [each.interval for each in found]
-    known = [each for each in intervals if each]
-    low, high = np.array(known).reshape(-1, 2).T
-    return Curve(steps, Band(value, (low, high) if len(known) == len(steps) else None))
+    intervals = [each.interval for each in found if each.interval]  # after all steps or none: the runs are the same
+    low, high = np.array(intervals).reshape(-1, 2).T
+    return Curve(steps, Estimate(np.array([each.value for each in found]), (low, high) if intervals else None))

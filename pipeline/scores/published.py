@@ -12,12 +12,9 @@ import csv
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pipeline.scores.aggregates import Reference
-
-Table = Literal["atari100k", "atari100k_8_games"]
-
 
 PROTOCOL = "as in the paper of each; one number a game, the mean over its runs"
 """Of all of them; how they differ is not part of the tables."""
@@ -31,13 +28,10 @@ class Published(NamedTuple):
 
 
 @cache
-def load(table: Table = "atari100k") -> Published:
+def load(table: str = "atari100k") -> Published:
     """A published table, in its own order."""
     text = resources.files("pipeline.scores").joinpath(f"{table}.csv").read_text()
-    rows = {
-        row.pop("game"): {name: float(value) for name, value in row.items()}
-        for row in csv.DictReader(text.splitlines())
-    }
-    references = {game: Reference(row["random"], row["human"]) for game, row in rows.items()}
-    algorithms = [name for name in next(iter(rows.values())) if name not in Reference._fields]
-    return Published(references, {name: {game: row[name] for game, row in rows.items()} for name in algorithms})
+    rows = list(csv.DictReader(text.splitlines()))
+    columns = {name: {row["game"]: float(row[name]) for row in rows} for name in rows[0] if name != "game"}
+    random, human = columns.pop("random"), columns.pop("human")
+    return Published({game: Reference(random[game], human[game]) for game in random}, columns)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class ComparedAlgorithm:
 
     name: str
     results: Sequence[RunScore]
+    """By game and seed."""
 
     @property
     def protocol(self) -> str:
@@ -77,10 +79,8 @@ class ComparedAlgorithm:
     @property
     def runs(self) -> Runs:
         """Game -> scores, both in order."""
-        games: dict[str, list[float]] = {}
-        for result in sorted(self.results, key=lambda each: (each.game, each.seed)):
-            games.setdefault(result.game, []).append(result.score)
-        return {game: np.array(scores) for game, scores in games.items()}
+        games = _grouped(self.results, attrgetter("game"))
+        return {game: np.array([each.score for each in found]) for game, found in games.items()}
 
 
 def join(results: Iterable[RunScore], *, split: bool = False) -> list[ComparedAlgorithm]:
@@ -91,30 +91,34 @@ def join(results: Iterable[RunScore], *, split: bool = False) -> list[ComparedAl
 
     Raises: UsageError if a seed comes twice, or runs must not be averaged and are not split.
     """
-    named: dict[str, list[RunScore]] = {}
-    for result in results:
-        named.setdefault(result.algorithm, []).append(result)
-    algorithms = [each for name, found in named.items() for each in _variants(name, found, split)]
+    named = _grouped(results, attrgetter("algorithm"))
+    variants = [each for name, found in named.items() for each in _variants(name, found, split)]
+    in_order = attrgetter("game", "seed")
+    algorithms = [ComparedAlgorithm(name, sorted(found, key=in_order)) for name, found in variants]
     names = [each.name for each in algorithms]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"found two algorithms named {twice}, expected a name of its own for each")
     for algorithm in algorithms:
-        seen: dict[tuple[str, int], RunScore] = {}
-        for result in algorithm.results:
-            if other := seen.get((result.game, result.seed)):
-                where = f"{other.source} and {result.source}"
-                raise UsageError(f"{algorithm.name}, {result.game}: found seed {result.seed} twice ({where})")
-            seen[result.game, result.seed] = result
+        for (game, seed), (one, *others) in _grouped(algorithm.results, in_order).items():
+            if others:
+                where = f"{one.source} and {others[0].source}"
+                raise UsageError(f"{algorithm.name}, {game}: found seed {seed} twice ({where})")
     return algorithms
 
 
-def _variants(name: str, results: Sequence[RunScore], split: bool) -> Iterator[ComparedAlgorithm]:
-    variants: dict[str, list[RunScore]] = {}
+def _grouped(results: Iterable[RunScore], key: Callable[[RunScore], Any]) -> dict[Any, list[RunScore]]:
+    groups: dict[Any, list[RunScore]] = {}
     for result in results:
-        variants.setdefault(json.dumps(result.variant, sort_keys=True), []).append(result)
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
+def _variants(name: str, results: Sequence[RunScore], split: bool) -> Iterator[tuple[str, Sequence[RunScore]]]:
+    """What may be averaged, and its name."""
+    variants = _grouped(results, lambda each: json.dumps(each.variant, sort_keys=True))
     firsts = [found[0] for found in variants.values()]
     if len(firsts) == 1:
-        yield ComparedAlgorithm(name, results)
+        yield name, results
         return
     keys = dict.fromkeys(key for each in firsts for key in each.variant)
     differing = [key for key in keys if len({json.dumps(each.variant.get(key)) for each in firsts}) > 1]
@@ -129,4 +133,4 @@ def _variants(name: str, results: Sequence[RunScore], split: bool) -> Iterator[C
     for found in variants.values():
         variant = found[0].variant
         label = ", ".join(f"{key} {variant[key]}" for key in differing if key in variant)
-        yield ComparedAlgorithm(f"{name} [{label}]", found)
+        yield f"{name} [{label}]", found

@@ -47,7 +47,7 @@ def to_csv(algorithms: Sequence[ComparedAlgorithm]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, PROTOCOL_COLUMN])
     for algorithm in algorithms:
-        for each in sorted(algorithm.results, key=lambda each: (each.game, each.seed)):
+        for each in algorithm.results:
             writer.writerow((algorithm.name, each.game, each.seed, repr(each.score), algorithm.protocol))
     return text.getvalue()
 

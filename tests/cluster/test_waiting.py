@@ -28,7 +28,7 @@ from ray.exceptions import (
 from actors.replay.damage import DamagedSegmentError
 from cluster.errors import ClusterError, LostError
 from cluster.process import Placement
-from cluster.ray_processes import RayProcess, RayProcesses, arrival, wait
+from cluster.ray_processes import RayProcess, RayProcesses, wait
 from pipeline.stop import Stopped, StopSignals
 from tests.cluster.fakes import DAMAGE, NeverStarts, Worker
 
@@ -39,7 +39,9 @@ PATIENCE_S = 120
 @pytest.fixture(autouse=True, params=["wait", "arrival"])
 def way_of_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "arrival":
-        monkeypatch.setattr(sys.modules[__name__], "wait", lambda *arguments: asyncio.run(arrival(*arguments)))
+        monkeypatch.setattr(
+            sys.modules[__name__], "wait", lambda *arguments: asyncio.run(RayProcesses(1.0).arrival(*arguments))
+        )
     return request.param
 
 
