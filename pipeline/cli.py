@@ -80,7 +80,8 @@ def parse_preset(model: type[Model], argv: Sequence[str], program: str) -> Model
     except ValueError as error:  # of a module that was allowed
         raise UsageError(str(error)) from error
     if argv[:1] and argv[0].startswith("-") and _HELP.intersection(argv):
-        listed = "\n".join(f"  {name:15} {description}" for name, (description, _) in known.items())
+        width = max(map(len, known))
+        listed = "\n".join(f"  {name:{width}} {description}" for name, (description, _) in known.items())
         print(f"usage: {program} PRESET [--flag value ...]\n\n{listed}\n\nPRESET --help lists every setting.")
         raise SystemExit(0)
     if not argv or argv[0] not in known:

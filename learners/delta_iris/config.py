@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from learners.config import AlgorithmConfig, Config, PartTraining, Probability
+from learners.config import AlgorithmConfig, Config, Gate, PartTraining, Probability
 from learners.dreaming.config import DreamerConfig
-from learners.nn.config import ResidualEncoderSize, TransformerSize
+from learners.nn.config import BlockTransformerSize, ResidualEncoderSize, ready_gates
 
 if TYPE_CHECKING:
     from learners.delta_iris.delta_iris import DeltaIris
@@ -47,6 +47,9 @@ class TokenizerConfig(Config):
     """Of the mean squared error of pixels."""
     worst_pixel_weight: NonNegativeFloat = 0.01
     """Of the largest squared error in a frame."""
+    ready_below: NonNegativeFloat = 0.0
+    """Once `worst_pixel_error`, averaged over an iteration, was below this, the tokenizer stops training and the other
+    parts start; 0 (the paper): nothing waits and nothing stops."""
     segment_transitions: PositiveInt = 20
     """Frames per training segment beside the `context_frames` before them."""
     training: PartTraining = PartTraining(starts_after=5, batch_size=16)
@@ -74,7 +77,7 @@ class TokenizerConfig(Config):
         return self
 
 
-class WorldModelConfig(TransformerSize):
+class WorldModelConfig(BlockTransformerSize):
     """GPT over blocks of one frame, one action and the tokens of the transition that it makes."""
 
     layers: PositiveInt = 3
@@ -91,6 +94,8 @@ class WorldModelConfig(TransformerSize):
     """Of the three terms of the loss, this and the two below."""
     reward_weight: NonNegativeFloat = 1.0
     end_weight: NonNegativeFloat = 0.1
+    ready_above: Probability = 0.0
+    """The actor-critic waits until `token_accuracy`, averaged over an iteration, was above this; 0 (the paper): not."""
     real_transitions_only: bool = False
     """Learn no tokens of transitions to a frame that is padding; the paper learns those of the last real frame."""
     training: PartTraining = PartTraining(starts_after=50, batch_size=64, steps_per_iteration=120, weight_decay=0.01)
@@ -144,6 +149,10 @@ class DeltaIrisConfig(AlgorithmConfig):
             "world_model": self.world_model.training,
             "actor_critic": self.actor_critic.training,
         }
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        return ready_gates(self.tokenizer.ready_below, self.world_model.ready_above)
 
     def build(self, num_actions: int, *, record: bool = False) -> DeltaIris:
         from learners.delta_iris.delta_iris import DeltaIris

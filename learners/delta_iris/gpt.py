@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from learners.classification import accuracy, classifier, cross_entropy
 from learners.delta_iris.config import WorldModelConfig
-from learners.nn.key_value_cache import KeyValueCache
+from learners.nn.block_transformer import BlockTransformer
 from learners.nn.residual_encoder import ResidualEncoder
 from learners.nn.sampling import sample_categorical
-from learners.nn.transformer import Transformer, initialise
 from learners.nn.two_hot import two_hot_cross_entropy, two_hot_mean
 from learners.part import Mean, masked_mean
 
@@ -31,9 +30,9 @@ class Predictions(NamedTuple):
     ends: Tensor  # (B, T, 2) logits
 
 
-class Gpt(nn.Module):
+class Gpt(BlockTransformer):
     def __init__(self, config: WorldModelConfig, *, vocab_size: int, tokens_per_frame: int, num_actions: int) -> None:
-        super().__init__()
+        super().__init__(config, block_size=tokens_per_frame + 2)
         self.config = config
         self.tokens_per_frame = tokens_per_frame
         size = config.embedding_size
@@ -41,20 +40,11 @@ class Gpt(nn.Module):
         self.frame_norm = nn.LayerNorm(size)
         self.action_embedding = nn.Embedding(num_actions, size)
         self.token_embedding = nn.Embedding(vocab_size, size)
-        self.position_embedding = nn.Embedding(self.max_positions, size)
-        self.transformer = Transformer(config)
+        self.add_transformer()
         self.token_head = classifier(size, vocab_size)
         self.reward_head = classifier(size, config.reward_classes)
         self.end_head = classifier(size, 2)
-        self.apply(initialise)
-
-    @property
-    def block_size(self) -> int:
-        return self.tokens_per_frame + 2
-
-    @property
-    def max_positions(self) -> int:
-        return self.config.max_blocks * self.block_size
+        self.initialise()
 
     def forward(self, frames: Tensor, actions: Tensor, tokens: Tensor) -> Predictions:
         """frames (B, T, 3, 64, 64) in [0, 1], actions (B, T) and tokens (B, T − 1, K) of the transitions between."""
@@ -74,16 +64,9 @@ class Gpt(nn.Module):
     def draw_rewards(self, hidden: Tensor, uniforms: Tensor) -> Tensor:
         """Rewards (B,) of hidden states (B, E) at actions: signs drawn with uniforms (B,), or expected sizes."""
         logits = self.reward_head(hidden)
-        return (
-            sample_categorical(logits, uniforms).float() - 1.0
-            if self.config.rewards == "sign"
-            else two_hot_mean(logits)
-        )
-
-    def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""
-        first = 0 if cache is None else cache.length
-        return self.transformer(embedded + self.position_embedding.weight[first : first + embedded.shape[1]], cache)
+        if self.config.rewards == "two_hot":
+            return two_hot_mean(logits)
+        return sample_categorical(logits, uniforms).float() - 1.0
 
 
 def gpt_loss(

@@ -79,23 +79,27 @@ DEBUG = DeltaIrisConfig(
 
 CATCH = DeltaIrisConfig(
     tokenizer=TokenizerConfig(
-        vocab_size=64,
+        vocab_size=32,
         codeword_size=16,
         encoder=_patch_encoder(16, 16, norm_groups=8),
         context_encoder=_patch_encoder(16, 8, norm_groups=8),
         action_channels=2,
         segment_transitions=8,
-        training=PartTraining(starts_after=0, batch_size=8, steps_per_iteration=100, learning_rate=2e-3),
+        ready_below=0.15,
+        training=PartTraining(starts_after=0, batch_size=8, steps_per_iteration=200, learning_rate=2e-3),
     ),
     world_model=WorldModelConfig(
         layers=2,
         embedding_size=64,
         max_blocks=10,
+        positions="factorised",
+        initialisation="fan_in",
         frame_encoder=_patch_encoder(16, 1, norm_groups=8),
         token_weight=1.0,
         end_weight=1.0,
+        ready_above=0.93,
         training=PartTraining(
-            starts_after=2, batch_size=8, steps_per_iteration=120, learning_rate=2e-3, weight_decay=0.01
+            starts_after=0, batch_size=8, steps_per_iteration=120, learning_rate=2e-3, weight_decay=0.01
         ),
     ),
     actor_critic=ActorCriticConfig(
@@ -106,13 +110,13 @@ CATCH = DeltaIrisConfig(
         discount=0.95,
         entropy_weight=0.03,
         target_rate=0.05,
-        training=PartTraining(starts_after=6, batch_size=32, steps_per_iteration=30, learning_rate=2e-3),
+        training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=2e-3),
     ),
 )
 
 PRESETS = {
     "delta-iris-atari100k": Preset(
-        "The paper: Δ-IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.",
+        "The paper: Δ-IRIS on an Atari game, 100 000 steps. Needs a GPU.",
         {
             "algorithm": DeltaIrisConfig(),
             "env": {"kind": "atari"},
@@ -123,7 +127,7 @@ PRESETS = {
         is_published=True,
     ),
     "delta-iris-crafter": Preset(
-        "The paper: Δ-IRIS on Crafter, 10 000 000 steps, 1 000 iterations. Needs a GPU, and 123 GB for its experience.",
+        "The paper: Δ-IRIS on Crafter, 10 000 000 steps. Needs a GPU and 310 GB.",
         {
             "iterations": 1_000,
             "algorithm": CRAFTER,

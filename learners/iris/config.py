@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from learners.config import MAY_CHANGE, AlgorithmConfig, Config, Gate, PartTraining, Probability
 from learners.dreaming.config import ActorCriticConfig
-from learners.nn.config import TransformerSize
+from learners.nn.config import BlockTransformerSize, ready_gates
 
 if TYPE_CHECKING:
     from learners.iris.iris import Iris
@@ -65,18 +65,11 @@ class TokenizerConfig(Config):
         return self
 
 
-class TransformerConfig(TransformerSize):
+class TransformerConfig(BlockTransformerSize):
     """GPT over blocks of one frame's tokens and one action."""
 
-    max_blocks: PositiveInt = 20
-    """Frames of context: the number of blocks the positional table holds."""
     ready_above: Probability = 0.0
     """The actor-critic waits until `token_accuracy`, averaged over an iteration, was above this; 0 (the paper): not."""
-    positions: Literal["joint", "factorised"] = "joint"
-    """One embedding for each position of the context (the paper), or the sum of one for the block and one for the
-    position within it, which learns from less."""
-    initialisation: Literal["gpt2", "fan_in"] = "gpt2"
-    """Weights from N(0, 0.02) (the paper), or, for narrow networks, N(0, 1/fan-in) and embeddings from N(0, 1)."""
     training: PartTraining = PartTraining(starts_after=25, batch_size=64, weight_decay=0.01)
 
 
@@ -98,10 +91,7 @@ class IrisConfig(AlgorithmConfig):
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        below, above = self.tokenizer.ready_below, self.world_model.ready_above
-        drawn = Gate(part="tokenizer", metric="worst_pixel_error", threshold=below, above=False, stops=True)
-        predicted = Gate(part="world_model", metric="token_accuracy", threshold=above, above=True, stops=False)
-        return (drawn,) * bool(below) + (predicted,) * bool(above)
+        return ready_gates(self.tokenizer.ready_below, self.world_model.ready_above)
 
     def build(self, num_actions: int, *, record: bool = False) -> Iris:
         from learners.iris.iris import Iris

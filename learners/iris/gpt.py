@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from learners.classification import accuracy, classifier, cross_entropy
 from learners.iris.config import TransformerConfig
-from learners.nn.key_value_cache import KeyValueCache
-from learners.nn.transformer import Transformer, initialise, initialise_by_fan_in
+from learners.nn.block_transformer import BlockTransformer
 from learners.part import Mean
 
 REWARD_CLASSES = 3
@@ -30,32 +29,19 @@ class Predictions(NamedTuple):
     ends: Tensor  # (B, T, 2) logits
 
 
-class Gpt(nn.Module):
+class Gpt(BlockTransformer):
     def __init__(self, config: TransformerConfig, *, vocab_size: int, tokens_per_frame: int, num_actions: int) -> None:
-        super().__init__()
+        super().__init__(config, block_size=tokens_per_frame + 1)
         self.config = config
         self.tokens_per_frame = tokens_per_frame
         size = config.embedding_size
         self.token_embedding = nn.Embedding(vocab_size, size)
         self.action_embedding = nn.Embedding(num_actions, size)
-        if config.positions == "joint":
-            self.position_embedding = nn.Embedding(self.max_positions, size)
-        else:
-            self.block_embedding = nn.Embedding(config.max_blocks, size)
-            self.slot_embedding = nn.Embedding(self.block_size, size)
-        self.transformer = Transformer(config)
+        self.add_transformer()
         self.token_head = classifier(size, vocab_size)
         self.reward_head = classifier(size, REWARD_CLASSES)
         self.end_head = classifier(size, 2)
-        self.apply(initialise if config.initialisation == "gpt2" else initialise_by_fan_in)
-
-    @property
-    def block_size(self) -> int:
-        return self.tokens_per_frame + 1
-
-    @property
-    def max_positions(self) -> int:
-        return self.config.max_blocks * self.block_size
+        self.initialise()
 
     def forward(self, tokens: Tensor, actions: Tensor) -> Predictions:
         """tokens (B, T, K), actions (B, T), T ≤ max_blocks."""
@@ -67,18 +53,6 @@ class Gpt(nn.Module):
         predicting = torch.cat([hidden[:, :, :-2], hidden[:, :, -1:]], dim=2)  # (B, T, K, E)
         logits = self.token_head(predicting), self.reward_head(at_action), self.end_head(at_action)
         return Predictions(*(each.float() for each in logits))
-
-    def advance(self, embedded: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Hidden states (B, n, E) of n embedded positions (B, n, E) that continue the cached ones."""
-        first = 0 if cache is None else cache.length
-        positions = self._positions()[first : first + embedded.shape[1]]  # (n, E)
-        return self.transformer(embedded + positions, cache)
-
-    def _positions(self) -> Tensor:
-        """(max_positions, E)."""
-        if self.config.positions == "joint":
-            return self.position_embedding.weight
-        return (self.block_embedding.weight.unsqueeze(1) + self.slot_embedding.weight).flatten(0, 1)
 
 
 def gpt_loss(

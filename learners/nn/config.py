@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from learners.config import FRAME_SIZE, Config, Probability
+from learners.config import FRAME_SIZE, Config, Gate, Probability
 
 
 class TransformerSize(Config):
@@ -24,6 +24,18 @@ class TransformerSize(Config):
         if self.embedding_size % self.heads:
             raise ValueError(f"heads must divide embedding_size: found {self.heads} and {self.embedding_size}")
         return self
+
+
+class BlockTransformerSize(TransformerSize):
+    """A causal transformer over blocks of positions, each of which is one step of an episode."""
+
+    max_blocks: PositiveInt = 20
+    """Frames of context: the number of blocks the positional table holds."""
+    positions: Literal["joint", "factorised"] = "joint"
+    """One embedding for each position of the context (the papers), or the sum of one for the block and one for the
+    position within it, which learns from less."""
+    initialisation: Literal["gpt2", "fan_in"] = "gpt2"
+    """Weights from N(0, 0.02) (the papers), or, for narrow networks, N(0, 1/fan-in) and embeddings from N(0, 1)."""
 
 
 class ResidualEncoderSize(Config):
@@ -65,3 +77,15 @@ class ResidualEncoderSize(Config):
         if self.side < 1:
             raise ValueError(f"halve_after: found {len(self.halve_after)} halvings, which leave no pixel")
         return self
+
+
+def ready_gates(below: float, above: float) -> tuple[Gate, ...]:
+    """What the parts after a tokenizer and a world model over its tokens wait for; 0 is nothing.
+
+    Args:
+        below: `worst_pixel_error` of the tokenizer, which then stops.
+        above: `token_accuracy` of the world model.
+    """
+    drawn = Gate(part="tokenizer", metric="worst_pixel_error", threshold=below, above=False, stops=True)
+    predicted = Gate(part="world_model", metric="token_accuracy", threshold=above, above=True, stops=False)
+    return (drawn,) * bool(below) + (predicted,) * bool(above)

@@ -206,12 +206,18 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "debug": "catch",
         "debug-atari": "Breakout",
         "gym": "gym",
+        "delta-iris-atari100k": "Pong",
+        "delta-iris-crafter": "crafter",
+        "delta-iris-catch": "catch",
+        "delta-iris-debug": "catch",
     }
 
 
 def test_identity_is_everything_but_placement_logging_and_length(preset: RunConfig):
     excluded = _paths(preset.model_dump(mode="json")) - _paths(preset.identity())
+    files = {"algorithm.tokenizer.perceptual_weights"} if preset.algorithm.kind == "iris" else set()
     assert excluded == {
+        *files,
         "iterations",
         "log_every",
         "inspect_every",
@@ -230,7 +236,6 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "cluster.call_timeout_s",
         "cluster.max_losses",
         "evaluation.num_evaluators",
-        "algorithm.tokenizer.perceptual_weights",
     }
 
 

@@ -120,7 +120,7 @@ def test_the_token_loss_averages_over_labels_not_over_segments(gpt: Gpt):
 def test_factorised_positions_are_a_block_and_a_place_in_it():
     config = TransformerConfig(layers=1, heads=1, embedding_size=8, max_blocks=3, positions="factorised")
     gpt = Gpt(config, vocab_size=V, tokens_per_frame=K, num_actions=NUM_ACTIONS)
-    table = gpt._positions()
+    table = gpt.positions()
     assert table.shape == (3 * (K + 1), 8)
     for block in range(3):
         for slot in range(K + 1):
