@@ -164,7 +164,7 @@ PRESETS = {
         is_published=True,
     ),
     "iris-crafter": Preset(
-        "The paper's networks on Crafter, 1 000 000 steps; not a published configuration.",
+        "The paper's networks on Crafter, 1 000 000 steps; not as published.",
         {
             "algorithm": IrisConfig(),
             "env": {"kind": "crafter"},
