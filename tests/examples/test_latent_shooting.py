@@ -77,7 +77,10 @@ def test_who_does_not_name_its_module_runs_none_of_its_code(trained: Path, modul
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert "found the kind 'latent-shooting', expected one of iris, delta-iris, or --allow-module with the module that" in line
+    assert (
+        "found the kind 'latent-shooting', expected one of iris, delta-iris, or --allow-module with the module that"
+        in line
+    )
 
 
 def test_its_name_is_its_own():

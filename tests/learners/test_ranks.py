@@ -17,7 +17,7 @@ from learners.learner import Learner
 from learners.part import Losses, Mean, Part, Segments, Statistic
 from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
-from tests.learners.fakes import TINY_AGENT, TINY_IRIS, make_chunk, with_tiny
+from tests.learners.fakes import NUM_ACTIONS, TINY_DELTA_IRIS, TINY_IRIS, make_chunk, with_tiny
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 TIMEOUT_S = 60.0
@@ -67,11 +67,23 @@ def on_ranks(agent: AgentConfig, part: str, count: int) -> list[tuple[dict[str, 
         return list(pool.map(lambda each: one_step(each, part), learners))
 
 
-@pytest.mark.parametrize("learn_after_end", [True, False])
+SHARED = {
+    "iris": without_dropout(learn_after_end=True),
+    "iris, until an end": without_dropout(learn_after_end=False),
+    "delta-iris": AgentConfig(
+        TINY_DELTA_IRIS.model_copy(
+            update={"tokenizer": TINY_DELTA_IRIS.tokenizer.model_copy(update={"revive": False})}
+        ),
+        NUM_ACTIONS,
+    ),
+}
+"""Agents that several processes can train, and whose losses draw nothing of their own."""
+
+
+@pytest.mark.parametrize("agent", SHARED.values(), ids=SHARED)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("count", [2, 4])
-def test_gradients_are_those_of_one_process_on_the_joint_batch(part: str, count: int, learn_after_end: bool):
-    agent = without_dropout(learn_after_end=learn_after_end)
+def test_gradients_are_those_of_one_process_on_the_joint_batch(part: str, count: int, agent: AgentConfig):
     expected_report, expected = one_step(learner(agent), part)
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for report, gradients in on_ranks(agent, part, count):
@@ -83,8 +95,8 @@ def test_gradients_are_those_of_one_process_on_the_joint_batch(part: str, count:
         assert losses == pytest.approx({name: expected_report[name] for name in losses}, rel=1e-4)
 
 
-def test_ranks_end_with_the_same_weights():
-    agent = TINY_AGENT
+@pytest.mark.parametrize("agent", SHARED.values(), ids=SHARED)
+def test_ranks_end_with_the_same_weights(agent: AgentConfig):
     barrier, parts = Barrier(2), [None] * 2
     learners = [learner(agent, ThreadRanks(index, 2, barrier, parts)) for index in range(2)]  # type: ignore[arg-type]
 
@@ -97,6 +109,20 @@ def test_ranks_end_with_the_same_weights():
         first, second = pool.map(train, learners)
     assert first == second
     assert first != learner(agent).weights().tolist()
+
+
+def test_a_codebook_on_ranks_moves_as_it_would_by_the_joint_batch():
+    agent = SHARED["delta-iris"]
+    barrier, parts = Barrier(2), [None] * 2
+    learners = [learner(agent, ThreadRanks(index, 2, barrier, parts)) for index in range(2)]  # type: ignore[arg-type]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda each: each.train("tokenizer", 1, range(1)), learners))
+    whole = learner(agent)
+    whole.train("tokenizer", 1, range(1))
+    for each in learners:
+        found, expected = (one.parts["tokenizer"].module.state_dict() for one in (each, whole))
+        for name in ("codebook.codewords", "codebook.usage", "codebook.updates"):
+            torch.testing.assert_close(found[name], expected[name])
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_of_them():
