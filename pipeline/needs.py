@@ -81,22 +81,26 @@ def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) ->
             dataset = Dataset(config.dataset, cpu, algorithm.derived, lambda part: 0)
             dataset.gather(np.zeros((1, 1), dtype=np.int64), names)  # of padding, to see what the columns are
             columns.append(dataset.step_bytes())
-    return planned_needs(config, columns, sum(count_parameters(part.module) for part in algorithm.parts), committed)
+    modules = [part.module for part in algorithm.parts]
+    weights = sum(tensor.nbytes for module in modules for tensor in module.state_dict().values())
+    return planned_needs(config, columns, weights, sum(map(count_parameters, modules)), committed)
 
 
 def planned_needs(
-    config: RunConfig, columns: Sequence[Sequence[int]], num_parameters: int, committed: Sequence[int]
+    config: RunConfig, columns: Sequence[Sequence[int]], weights: int, num_parameters: int, committed: Sequence[int]
 ) -> Needs:
     """The arithmetic of `needs_of`.
 
     Args:
         columns: bytes of a step in every column, of each group of learners.
+        weights: bytes of all of them.
+        num_parameters: that are trained.
     """
     steps = config.planned_steps(config.iterations)
     memory = [peak_bytes(steps, each) for each in columns for _ in range(config.cluster.data_parallel)]
     to_come = steps - config.planned_steps(max(committed, default=0))
-    # Weights, two averages of Adam's, and in an overlapped schedule the weights of the iteration before; all float32.
-    commit = 4 * (2 + config.iterations_at_once) * num_parameters
+    # Weights, in an overlapped schedule those of the iteration before, too, and two averages of Adam's in float32.
+    commit = config.iterations_at_once * weights + 2 * 4 * num_parameters
     commits = max(0, config.checkpoint.keep + 1 - len(committed))
     return Needs(memory, to_come * STORED_BYTES + commits * commit)
 

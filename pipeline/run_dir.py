@@ -228,6 +228,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], words: str, prefix: str = "") -> Iterator[str]:
+    if known.get("kind") != asked.get("kind"):  # then nothing else is comparable
+        yield words.format(f"{prefix}kind", known.get("kind"), asked.get("kind"))
+        return
     for key in sorted(known.keys() | asked.keys()):
         before, after = known.get(key), asked.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -33,21 +33,34 @@ def with_cluster(**changes: object) -> RunConfig:
 
 
 def test_a_run_needs_room_for_its_steps_uncompressed_and_one_commit_more_than_are_kept():
-    found = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[])
+    found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[])
     assert found == Needs([DEBUG_MEMORY], 60 * STORED_BYTES + 4 * 12_000)
     assert STORED_BYTES == 12_588
 
 
 def test_a_resumed_run_needs_the_disk_for_what_is_still_to_come_and_the_memory_for_all():
-    found = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[1, 2])
+    found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2])
     assert found == Needs([DEBUG_MEMORY], 20 * STORED_BYTES + 2 * 12_000)
-    finished = planned_needs(DEBUG, [FRAMES], num_parameters=1000, committed=[1, 2, 3])
+    finished = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2, 3])
     assert finished.disk == 12_000
 
 
 def test_a_commit_of_an_overlapped_schedule_holds_earlier_weights_too():
     overlapped = DEBUG.model_copy(update={"schedule": "overlapped"})
-    assert planned_needs(overlapped, [FRAMES], num_parameters=1000, committed=[1, 2, 3]).disk == 16_000
+    assert planned_needs(overlapped, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2, 3]).disk == 16_000
+
+
+def test_weights_that_are_not_trained_are_committed_without_averages():
+    """Those of a target network and of a codebook."""
+    config = preset("delta-iris-debug")
+    algorithm = AgentConfig(config.algorithm, num_actions=3).build()
+    trained = sum(
+        4 * each.numel() for part in algorithm.parts for each in part.module.parameters() if each.requires_grad
+    )
+    weights = sum(each.nbytes for part in algorithm.parts for each in part.module.state_dict().values())
+    assert weights > trained
+    disk = needs_of(config, AgentConfig(config.algorithm, num_actions=3), committed=[1, 2, 3]).disk
+    assert disk == weights + 2 * trained
 
 
 def test_every_learner_mirrors_what_its_parts_read():
@@ -87,7 +100,7 @@ def test_ten_million_steps_do_not_fit_on_a_laptop(tmp_path: Path, monkeypatch: p
     config = preset("iris-crafter")
     collection = config.collection.model_copy(update={"steps_per_iteration": 20_000})
     config = config.model_copy(update={"collection": collection})
-    needs = planned_needs(config, [FRAMES], num_parameters=10**7, committed=[])
+    needs = planned_needs(config, [FRAMES], weights=4 * 10**7, num_parameters=10**7, committed=[])
     assert min(*needs.memory, needs.disk) > 123 * 10**9
     with pytest.raises(UsageError, match=r"found 32.0 GB on the largest machine, expected 309.5 GB"):
         needs.check_memory([{"memory": 32e9}])

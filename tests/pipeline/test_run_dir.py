@@ -231,6 +231,12 @@ def test_a_directory_with_other_content_is_refused(tmp_path: Path):
     assert refusal(tmp_path) == expected
 
 
+def test_a_run_of_another_algorithm_is_refused_by_its_kind_alone(begun: Path):
+    other = DEBUG.model_copy(update={"algorithm": preset("delta-iris-debug").algorithm})
+    words = "algorithm.kind is 'iris' there, 'delta-iris' asked for; choose another --run-dir or the same settings"
+    assert refusal(begun, other) == f"run directory {begun} is of another configuration: {words}"
+
+
 def test_another_configuration_is_refused_with_the_difference(begun: Path):
     other = DEBUG.model_copy(
         update={"seed": 7, "env": CatchConfig(columns=9), "checkpoint": CheckpointConfig(keep=5), "iterations": 99}
