@@ -27,7 +27,7 @@ from benchmarks.synthetic import fill, settle, synthetic_learner
 from benchmarks.timing import median_seconds
 from benchmarks.workload import Workload
 from learners.dreaming.imagination import imagine, recorded_imagination
-from learners.iris.iris import Iris
+from learners.dreaming.target import WithTarget
 from learners.learner import Learner
 from learners.nn.precision import autocast
 from learners.nn.sampling import uniforms
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     ceilings = measure_ceilings(workload.device)
     learner = synthetic_learner(workload, num_steps=flags.frames)
     settle(workload, learner, PART)
-    config = workload.iris.actor_critic
+    config = workload.dreamer
     batch_size = config.training.batch_size
 
     def seconds(call: Callable[[], object]) -> float:
         return median_seconds(call, workload.device, repeats=flags.repeats)
 
-    alone = seconds(rollout(workload, learner, config.horizon - 1))
+    alone = seconds(rollout(workload, learner, config.transitions))
     steps = workload.steps_per_call
     step = seconds(lambda: learner.train(PART, 1, range(steps))) / steps
     findings = {
@@ -78,35 +78,36 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def rollout(workload: Workload, learner: Learner, num_steps: int, *, record: bool = True) -> Callable[[], object]:
     """Draws a batch and imagines `num_steps` transitions; with `record`, in a CUDA graph where the learner would."""
-    part, iris, device = learner.parts[PART], learner.algorithm, workload.device
-    assert isinstance(iris, Iris)
+    part, device = learner.parts[PART], workload.device
+    world_model: Any = learner.algorithm
+    policy: Any = part.module.online if isinstance(part.module, WithTarget) else part.module
     if record and learner.config.cuda_graph and device.type == "cuda":
-        roll_out = recorded_imagination(iris, iris.actor_critic)
+        roll_out = recorded_imagination(world_model, policy)
     else:
-        roll_out = partial(imagine, iris, iris.actor_critic)
+        roll_out = partial(imagine, world_model, policy)
     rng, generator = np.random.default_rng(0), torch.Generator(device).manual_seed(0)
     batch_size = part.training.batch_size
 
     def call() -> None:
-        with autocast(device, workload.precision):
+        with autocast(device, "float32" if part.in_full_precision else workload.precision):
             context = learner.dataset.gather(
                 learner.dataset.draw(part.drawing, batch_size, rng, iteration=1), part.columns
             )
-            roll_out(context, uniforms((num_steps, batch_size, 1 + iris.noise_per_step), generator))
+            roll_out(context, uniforms((num_steps, batch_size, 1 + world_model.noise_per_step), generator))
 
     return call
 
 
 def step_contents(workload: Workload, learner: Learner) -> dict[str, Any]:
     """What a third imagined step adds to two: the first one differs, it reads the start frame."""
-    assert isinstance(learner.algorithm, Iris)
+    transformer: Any = learner.parts["world_model"].module.transformer
     calls = 0
 
     def called(*_: object) -> None:
         nonlocal calls
         calls += 1
 
-    hook = learner.algorithm.gpt.transformer.register_forward_hook(called)
+    hook = transformer.register_forward_hook(called)
     kernels, transformer_calls = [], []
     for num_steps in (2, 3):
         calls = 0
@@ -126,7 +127,7 @@ def refill(learner: Learner) -> None:
 
 def columns_cost(workload: Workload, seconds_per_frame: float, frames: int) -> dict[str, Any]:
     """Measured on `frames` frames, and what it would be for larger datasets."""
-    steps = workload.iris.actor_critic.training.steps_per_iteration
+    steps = workload.dreamer.training.steps_per_iteration
     return {
         "measured_frames": frames,
         "seconds_per_frame": seconds_per_frame,

@@ -1,4 +1,5 @@
-"""How long the paper's own code takes, to compare with: https://github.com/eloialonso/iris at its published settings.
+"""How long the papers' own code takes, to compare with: https://github.com/eloialonso/iris
+and https://github.com/vmicheli/delta-iris at their published settings.
 
 Measured by us once, on two CPU cores of another machine than the results in this repository come from, in float32. That
 machine's own ceiling in channels-last 3×3 convolutions was about 550 GFLOP/s in float32 (1050 in bfloat16).
@@ -13,7 +14,6 @@ from benchmarks.workload import Workload
 
 CONVOLUTION_FLOPS = 550e9
 """Of that machine, in float32."""
-PRESET = "iris-atari100k"
 
 
 class Published(NamedTuple):
@@ -22,12 +22,20 @@ class Published(NamedTuple):
 
 
 MEASURED = {
-    "tokenizer": Published(32, 2.22),
-    "tokenizer without perceptual loss": Published(32, 1.34),
-    "world_model": Published(4, 0.98),  # 20 frames each
-    "imagination": Published(8, 5.6),  # 20 steps after a burn-in of 20: 28 imagined steps per second
-    "actor_critic": Published(8, 5.9),
+    "iris-atari100k": {
+        "tokenizer": Published(32, 2.22),
+        "tokenizer without perceptual loss": Published(32, 1.34),
+        "world_model": Published(4, 0.98),  # 20 frames each
+        "imagination": Published(8, 5.6),  # 20 steps after a burn-in of 20: 28 imagined steps per second
+        "actor_critic": Published(8, 5.9),
+    },
+    "delta-iris-atari100k": {
+        "tokenizer": Published(4, 1.50),  # 21 frames each, in bfloat16
+        "world_model": Published(8, 1.05),  # 26 frames each, in bfloat16
+        "imagination": Published(8, 8 * 20 / 67),  # 67 imagined steps per second
+    },
 }
+"""By preset."""
 
 
 def compare(name: str, seconds: float, batch_size: int, workload: Workload, ceilings: Ceilings) -> dict[str, Any]:
@@ -36,10 +44,10 @@ def compare(name: str, seconds: float, batch_size: int, workload: Workload, ceil
     The speedup is given raw, seconds against seconds on two machines, and as if both had the same ceiling in float32
     convolutions. Where this machine is the faster one, the second is the smaller and the fairer number.
     """
-    if name == "tokenizer" and workload.iris.tokenizer.perceptual == "none":
+    if name == "tokenizer" and workload.config.algorithm.kind == "iris" and not workload.has_perceptual_loss:
         name = "tokenizer without perceptual loss"
-    published = MEASURED[name]
-    if workload.config.preset != PRESET or batch_size != published.batch_size:
+    published = MEASURED.get(workload.config.preset, {}).get(name)
+    if published is None or batch_size != published.batch_size:
         return {}
     raw = published.seconds / seconds
     return {

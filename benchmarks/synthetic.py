@@ -32,7 +32,7 @@ def synthetic_learner(workload: Workload, *, num_steps: int, num_actions: int = 
     if workload.as_published:
         for part in learner.parts.values():
             part.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if workload.iris.tokenizer.perceptual != "none":
+    if workload.has_perceptual_loss:
         assert isinstance(learner.algorithm, Iris)
         learner.algorithm.perceptual = Perceptual.random(0).to(device)
     rng = np.random.default_rng(0)

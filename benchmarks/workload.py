@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 
+from learners.dreaming.config import DreamerConfig
 from learners.iris.config import IrisConfig
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
@@ -50,17 +51,23 @@ class Workload:
         for part in PARTS:
             training = config["algorithm"][part]["training"]
             training["batch_size"] = getattr(flags, f"{part}_batch", None) or training["batch_size"]
-        tokenizer["perceptual"] = flags.perceptual or tokenizer["perceptual"]
+        if "perceptual" in tokenizer:
+            tokenizer["perceptual"] = flags.perceptual or tokenizer["perceptual"]
         config["learner"]["precision"] = flags.precision or config["learner"]["precision"]
         if flags.as_published:
             config["learner"] = {"precision": "float32", "cuda_graph": False}
         return cls(RunConfig.model_validate(config), torch.device(flags.device), flags.as_published)
 
     @property
-    def iris(self) -> IrisConfig:
-        """Settings of the algorithm, which is IRIS in every benchmark of networks."""
-        assert isinstance(self.config.algorithm, IrisConfig)
-        return self.config.algorithm
+    def has_perceptual_loss(self) -> bool:
+        return isinstance(self.config.algorithm, IrisConfig) and self.config.algorithm.tokenizer.perceptual != "none"
+
+    @property
+    def dreamer(self) -> DreamerConfig:
+        """Settings of the policy, which learns in dreams in every benchmark of networks."""
+        settings = getattr(self.config.algorithm, "actor_critic", None)
+        assert isinstance(settings, DreamerConfig)
+        return settings
 
     @property
     def precision(self) -> str:
@@ -83,5 +90,5 @@ class Workload:
             "precision": self.precision,
             "cuda_graph": self.config.learner.cuda_graph and self.device.type == "cuda",
             "as_published": self.as_published,
-            "perceptual": self.iris.tokenizer.perceptual,
+            "perceptual": "vgg16" if self.has_perceptual_loss else "none",
         }

@@ -10,12 +10,15 @@ from benchmarks.synthetic import settle, synthetic_learner
 from tests.benchmarks.workloads import parse_workload
 
 
-def test_an_imagined_step_is_a_transformer_call_per_token_and_the_same_operators_wherever_it_is():
-    workload = parse_workload()
+@pytest.mark.parametrize(("preset", "tokens"), [("debug", 16), ("delta-iris-debug", 4)])
+def test_an_imagined_step_is_a_transformer_call_per_token_and_the_same_operators_wherever_it_is(
+    preset: str, tokens: int
+):
+    workload = parse_workload(f"--preset {preset}")
     learner = synthetic_learner(workload, num_steps=20)
     settle(workload, learner, "actor_critic")
     found = step_contents(workload, learner)
-    assert found["transformer_calls"] == 16
+    assert found["transformer_calls"] == tokens
     kernels = [count(rollout(workload, learner, num_steps)).kernels for num_steps in (3, 4)]
     assert kernels[1] - kernels[0] == found["dependent_kernels"]
 
