@@ -132,8 +132,6 @@ class DeltaIris:
         later = frames[:, context:]
         terms = tokenizer_loss(later, encoded, reconstructions, pairs, self.config.tokenizer)
         metrics = {**pixel_errors(later, reconstructions, pairs), "codebook_entropy": self.tokenizer.codebook.entropy()}
-        if not torch.is_grad_enabled():  # where it is only measured, no codeword moves
-            return Losses(terms, metrics)
         assignments = self.tokenizer.codebook.assignments(encoded.latents, encoded.tokens, noise.flatten())
         sums = {"counts": assignments.counts, "sums": assignments.sums}
         if revival := assignments.candidates:

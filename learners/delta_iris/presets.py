@@ -85,7 +85,7 @@ CATCH = DeltaIrisConfig(
         context_encoder=_patch_encoder(16, 8, norm_groups=8),
         action_channels=2,
         segment_transitions=8,
-        ready_below=0.15,
+        ready_below=0.3,
         training=PartTraining(starts_after=0, batch_size=8, steps_per_iteration=200, learning_rate=2e-3),
     ),
     world_model=WorldModelConfig(
@@ -95,8 +95,8 @@ CATCH = DeltaIrisConfig(
         positions="factorised",
         initialisation="fan_in",
         frame_encoder=_patch_encoder(16, 1, norm_groups=8),
-        token_weight=1.0,
-        end_weight=1.0,
+        token_weight=0.3,
+        end_weight=0.3,
         ready_above=0.93,
         training=PartTraining(
             starts_after=0, batch_size=8, steps_per_iteration=120, learning_rate=2e-3, weight_decay=0.01

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.delta_iris.delta_iris import DeltaIris
 from learners.learner import Learner
-from learners.part import to_unit
+from learners.part import Losses, Segments, to_unit
 from tests.learners.fakes import NUM_ACTIONS, TINY_AGENTS, TINY_DELTA_IRIS, make_chunk
+
+Loss = Callable[[Segments, Tensor], Losses]
 
 
 def learner(**tokenizer: object) -> tuple[Learner, DeltaIris]:
@@ -74,6 +80,51 @@ def test_the_policy_acts_on_true_frames_and_sees_the_black_ones_before_an_episod
         for t in range(2):
             _, _, state = online(seen[:, t], state)
     torch.testing.assert_close(found, state)
+
+
+def test_returns_and_baseline_are_made_of_the_targets_values_and_the_target_moves_before_the_step():
+    made, algorithm = learner()
+    networks, rate = algorithm.actor_critic, TINY_DELTA_IRIS.actor_critic.target_rate
+    nn.init.constant_(networks.target.value.bias, 7.0)  # its weights are zero at first
+    assert made.train("actor_critic", 1, range(1))["value_mean"] == 7.0
+    slow, fast = networks.target.policy.weight.clone(), networks.online.policy.weight.clone()
+    made.train("actor_critic", 1, range(1, 2))
+    torch.testing.assert_close(networks.target.policy.weight, (1.0 - rate) * slow + rate * fast)
+    assert not torch.equal(networks.online.policy.weight, fast)
+
+
+def test_dreams_start_from_segments_that_end_within_their_episode_and_models_learn_of_what_lies_around_it():
+    made, _ = learner()
+    padded = {}
+    for name, part in made.parts.items():
+        rows = np.concatenate([made._draw(part, 1, step) for step in range(50)])
+        padded[name] = bool((rows[:, 0] == 0).any()), bool((rows[:, -1] == 0).any())
+    assert padded == {"tokenizer": (True, True), "world_model": (True, True), "actor_critic": (True, False)}
+
+
+def test_the_policy_learns_in_full_precision():
+    made = Learner(
+        TINY_AGENTS["delta-iris"], DatasetConfig(), LearnerConfig(precision="bfloat16"), seed=0, device="cpu"
+    )
+    made.extend([make_chunk([5, 4])])
+    mixed = {}
+    for name, trainer in made._trainers.items():
+
+        def loss(segments: Segments, noise: Tensor, name: str = name, whole: Loss = trainer.part.loss) -> Losses:
+            mixed[name] = torch.is_autocast_enabled("cpu")
+            return whole(segments, noise)
+
+        trainer.part = replace(trainer.part, loss=loss)
+        made.train(name, 1, range(1))
+    assert mixed == {"tokenizer": True, "world_model": True, "actor_critic": False}
+
+
+def test_rewards_are_learnt_by_sign_or_size():
+    rewards = torch.tensor([-3.0, 0.0, 0.5])
+    world_model = TINY_DELTA_IRIS.world_model.model_copy(update={"rewards": "two_hot"})
+    sized = TINY_DELTA_IRIS.model_copy(update={"world_model": world_model})
+    assert TINY_DELTA_IRIS.build(NUM_ACTIONS).dreamt_rewards(rewards).tolist() == [-1.0, 0.0, 1.0]
+    assert sized.build(NUM_ACTIONS).dreamt_rewards(rewards).tolist() == rewards.tolist()
 
 
 def test_two_ranks_may_train_it_without_revival_only():
