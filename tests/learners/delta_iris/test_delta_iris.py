@@ -87,6 +87,7 @@ def test_returns_and_baseline_are_made_of_the_targets_values_and_the_target_move
     networks, rate = algorithm.actor_critic, TINY_DELTA_IRIS.actor_critic.target_rate
     nn.init.constant_(networks.target.value.bias, 7.0)  # its weights are zero at first
     assert made.train("actor_critic", 1, range(1))["value_mean"] == 7.0
+    networks.online.policy.weight.data.add_(1.0)
     slow, fast = networks.target.policy.weight.clone(), networks.online.policy.weight.clone()
     made.train("actor_critic", 1, range(1, 2))
     torch.testing.assert_close(networks.target.policy.weight, (1.0 - rate) * slow + rate * fast)
