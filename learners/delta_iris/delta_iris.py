@@ -19,10 +19,11 @@ from learners.delta_iris.actor_critic import residual_actor_critic
 from learners.delta_iris.config import DeltaIrisConfig
 from learners.delta_iris.dream import DeltaIrisDream
 from learners.delta_iris.gpt import Gpt, gpt_loss
+from learners.delta_iris.inspection import token_pictures
 from learners.delta_iris.tokenizer import Tokenizer, pixel_errors, real_pairs, tokenizer_loss
 from learners.drawing import CountedDrawing
 from learners.dreaming.imagination import actor_critic_part
-from learners.dreaming.inspection import inspect_dreams
+from learners.dreaming.inspection import inspect_dreams, longest_recent
 from learners.dreaming.policy import PolicyActor
 from learners.dreaming.target import WithTarget
 from learners.inspection import Inspection, held_out
@@ -100,7 +101,9 @@ class DeltaIris:
         metrics = held_out(self.parts[:-1], dataset, generator) if is_new else {}
         discount = self.config.actor_critic.discount
         dreams = inspect_dreams(self, self.actor_critic.online, dataset, discount, iteration, generator)
-        return Inspection(metrics | dreams.metrics, dreams.pictures)
+        segment = longest_recent(dataset, self.dream_columns)
+        pictures = token_pictures(self.tokenizer, self.gpt, segment, generator)
+        return Inspection(metrics | dreams.metrics, {**dreams.pictures, **pictures})
 
     def observe(self, frames: Tensor) -> Tensor:
         return to_unit(frames)

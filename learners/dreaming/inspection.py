@@ -5,6 +5,8 @@ Legend: N frames, T steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from learners.dataset import Dataset
@@ -14,6 +16,7 @@ from learners.dreaming.dream import DrawnDreams
 from learners.dreaming.dream_error import measure_dreams
 from learners.inspection import Chart, Film, Grid, Inspection, Panel, Picture
 from learners.nn.sampling import uniforms
+from learners.part import Segments
 
 NUM_FRAMES = 8
 NUM_STEPS = 20
@@ -42,13 +45,17 @@ def inspect_dreams(
     return Inspection(metrics, pictures | ({"measurements": Chart(panels)} if panels else {}))
 
 
+def longest_recent(dataset: Dataset, columns: Sequence[str]) -> Segments:
+    """The end (1, T) of the longest of the last ten episodes, of at most `NUM_STEPS` steps."""
+    lengths = dataset.episode_lengths()
+    recent = range(max(0, len(lengths) - 10), len(lengths))
+    return dataset.last_segment(NUM_STEPS, columns, episode=max(recent, key=lambda index: lengths[index]))
+
+
 def take_pictures(world_model: DrawnDreams, dataset: Dataset, generator: torch.Generator) -> dict[str, Picture]:
     """Of the end of the longest of the last ten episodes: frames above what the policy sees of them, and what really
     happened beside a dream of it under the same actions."""
-    lengths = dataset.episode_lengths()
-    recent = range(max(0, len(lengths) - 10), len(lengths))
-    episode = max(recent, key=lambda index: lengths[index])
-    segment = dataset.last_segment(NUM_STEPS, ("frames", *world_model.dream_columns), episode=episode)
+    segment = longest_recent(dataset, ("frames", *world_model.dream_columns))
     frames = segment.columns["frames"][0]  # (T, 3, 64, 64)
     chosen = torch.linspace(0, len(frames) - 1, NUM_FRAMES).long()
     originals = frames[chosen.to(frames.device)]  # (N, 3, 64, 64)
