@@ -114,6 +114,41 @@ CATCH = DeltaIrisConfig(
     ),
 )
 
+DEMO = DeltaIrisConfig(
+    tokenizer=TokenizerConfig(
+        vocab_size=128,
+        codeword_size=16,
+        encoder=_patch_encoder(32, 16, norm_groups=8),
+        context_encoder=_patch_encoder(16, 8, norm_groups=8),
+        action_channels=2,
+        segment_transitions=6,
+        training=PartTraining(starts_after=0, batch_size=4, steps_per_iteration=80, learning_rate=1e-3),
+    ),
+    world_model=WorldModelConfig(
+        layers=2,
+        embedding_size=128,
+        max_blocks=12,
+        positions="factorised",
+        initialisation="fan_in",
+        frame_encoder=_patch_encoder(16, 2, norm_groups=8),
+        token_weight=0.3,
+        end_weight=0.3,
+        training=PartTraining(
+            starts_after=2, batch_size=8, steps_per_iteration=60, learning_rate=1e-3, weight_decay=0.01
+        ),
+    ),
+    actor_critic=ActorCriticConfig(
+        encoder=_patch_encoder(16, 4, norm_groups=8),
+        lstm_size=256,
+        burn_in=2,
+        horizon=8,
+        discount=0.95,
+        entropy_weight=0.01,
+        target_rate=0.05,
+        training=PartTraining(starts_after=5, batch_size=16, steps_per_iteration=10, learning_rate=1e-3),
+    ),
+)
+
 PRESETS = {
     "delta-iris-atari100k": Preset(
         "The paper: Δ-IRIS on an Atari game, 100 000 steps. Needs a GPU.",
@@ -142,6 +177,25 @@ PRESETS = {
             "evaluation": {"every": 50, "episodes": 64, "temperature": 1.0, "envs_per_evaluator": 32},
         },
         is_published=True,
+    ),
+    "delta-iris-demo": Preset(
+        "Boxing with small networks, minutes on two CPU cores.",
+        {
+            "iterations": 15,
+            "algorithm": DEMO,
+            "env": {"kind": "atari", "game": "Boxing", "evaluation_max_frames": 4_000},
+            "collection": {"last_iteration": 15},
+            "evaluation": {
+                "every": 5,
+                "episodes": 4,
+                "final_episodes": 8,
+                "temperature": 1.0,
+                "envs_per_evaluator": 4,
+                "num_evaluators": 2,
+            },
+            "inspect_every": 5,
+            "log_every": 20,
+        },
     ),
     "delta-iris-catch": Preset(
         "Catch, the smallest game, with small networks, for a laptop.",

@@ -208,6 +208,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "gym": "gym",
         "delta-iris-atari100k": "Pong",
         "delta-iris-crafter": "crafter",
+        "delta-iris-demo": "Boxing",
         "delta-iris-catch": "catch",
         "delta-iris-debug": "catch",
     }
