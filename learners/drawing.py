@@ -110,7 +110,8 @@ class CountedDrawing:
     def draw(
         self, episodes: Sequence[Episode], batch_size: int, generator: np.random.Generator, *, iteration: int
     ) -> NDArray[np.int64]:
-        weights = np.array([1.0 + self._times.get(each.number, 0) for each in episodes]) ** -self._alpha
+        drawn = np.array([1.0 + self._times.get(each.number, 0) for each in episodes])
+        weights = (drawn / drawn.min()) ** -self._alpha  # the largest is 1, however large α is
         segments = []
         for index in generator.choice(len(episodes), size=batch_size, p=weights / weights.sum()):
             episode = episodes[index]

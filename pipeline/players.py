@@ -14,7 +14,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import LostError
 from cluster.process import Process, Processes
 from pipeline import schedule
-from pipeline.errors import RunFailedError
+from pipeline.errors import RunFailedError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from learners.algorithm import AgentConfig
     from pipeline.evaluation import Episode
     from pipeline.progress import Reporter
+
+
+MAX_EPISODES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Plan:
     seeds: Sequence[int]
     episodes: int
     """Of each seed."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for more episodes than anybody can wait for."""
+        if self.episodes > MAX_EPISODES:
+            raise UsageError(f"--episodes: found {self.episodes} of each seed, expected at most {MAX_EPISODES}")
 
     @property
     def batches(self) -> list[tuple[int, int, int]]:

@@ -72,6 +72,12 @@ def test_counts_follow_their_episode_when_others_are_lost():
     assert set(draw(drawing, lost, 20).ravel()) <= set(lost[1].rows)
 
 
+def test_episodes_can_be_drawn_whatever_alpha_and_counts_are():
+    drawing = CountedDrawing(1, alpha=10_000.0, padding="both")
+    drawing.restore({"episodes": torch.tensor([7, 8]), "times": torch.tensor([2, 3])})
+    assert set(draw(drawing, episodes(1, 1), 20).ravel()) == {1}
+
+
 def test_a_restored_drawing_draws_what_the_saved_one_would_have():
     saved, restored = (CountedDrawing(3, alpha=1.0, padding="left") for _ in range(2))
     draw(saved, episodes(5, 3, 8), 40, iteration=2)

@@ -69,6 +69,8 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path):
     RunDirectory.open(run).close()
     with pytest.raises(UsageError, match="--seeds: found 4 twice, expected different seeds"):
         main([str(run), "--seeds", "4", "1", "4"])
+    with pytest.raises(UsageError, match=r"--episodes: found 1000000000000 of each seed, expected at most 1000000$"):
+        evaluate._plan(CATCH, Arguments(run_dir=run, episodes=10**12))
     os.mkfifo(tmp_path / "pipe")
     elsewhere = (tmp_path / "none" / "evaluation.json", tmp_path, tmp_path / "pipe", tmp_path / ("n" * 256))
     for out in (*elsewhere, run / "config.json", run / "media.json", run / "config.json" / "below"):
@@ -149,6 +151,7 @@ FLOOR_MISTAKES = {
     "--agent random catch --evaluation.episodes 0": "^--evaluation.episodes: found 0, expected greater than 0$",
     "--agent random catch --protocol run": "^unknown flag: found --protocol",
     "--agent random catch --seeds 4 1 4": "^--seeds: found 4 twice, expected different seeds$",
+    "--agent random catch --episodes 1000000000000": "^--episodes: found 1000000000000 of each seed, expected at most",
     "--agent random catch --out no/where.json": "^--out: found no file no/where.json that can be written, expected",
     "--agent random gym --env.id Nope-v0": "^--env: unknown Gymnasium environment: found 'Nope-v0'",
 }

@@ -115,7 +115,7 @@ def test_a_step_costs_as_many_transformer_calls_as_a_frame_has_tokens(monkeypatc
 
 
 @torch.no_grad()
-def test_a_dream_of_the_papers_length_never_starts_anew(monkeypatch: pytest.MonkeyPatch):
+def test_a_dream_of_the_papers_length_never_starts_anew():
     """5 real blocks and 20 imagined ones; the frame after the last action is no block."""
     tokenizer, gpt = networks(1, "sign")
     horizon = MAX_BLOCKS - 2 - 1
@@ -127,6 +127,9 @@ def test_a_dream_of_the_papers_length_never_starts_anew(monkeypatch: pytest.Monk
         torch.zeros(B, 3, K, dtype=torch.int64),
         torch.rand(horizon, B, K + 2),
     )
-    monkeypatch.setattr(dream._cache, "clear", lambda: pytest.fail("the context was full"))
+    lengths = []
     for _ in range(horizon):
         dream.step(torch.zeros(B, dtype=torch.int64))
+        lengths.append(dream._cache.length)
+    block = K + 2  # of which the last token is still to come
+    assert lengths == [(2 + steps) * block - 1 for steps in range(1, horizon + 1)]
