@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from actors.config import CollectionConfig, EnvironmentConfig
+from actors.envs.together import InProcesses, InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import CollectionReport
 from learners.algorithm import Agent, AgentConfig
@@ -35,7 +36,9 @@ class Collector:
         seed: int,
         index: int,
         device: str = "cpu",
+        env_processes: int = 0,
     ) -> None:
+        """`env_processes` step its environments; with 0, it steps them itself, one after another."""
         size = collection.envs_per_collector
         self._config = collection
         self._streams = Streams(seed)
@@ -43,10 +46,9 @@ class Collector:
         self._first = index * size  # index of its first environment within the run
         self._agent = Agent(agent, torch.device(device))
         self._returns = np.zeros(size)  # (B,) of the running episodes
-        self._lockstep = Lockstep(
-            [env.build(self._streams.key("environment", self._first + i)) for i in range(size)],
-            self._agent.actor.history,
-        )
+        keys = [self._streams.key("environment", self._first + i) for i in range(size)]
+        apart = InProcesses(env, keys, env_processes) if env_processes else None
+        self._lockstep = Lockstep(apart or InThisProcess(map(env.build, keys)), self._agent.actor.history)
 
     def collect(
         self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
@@ -74,12 +76,12 @@ class Collector:
             actions, state = self._agent.act(
                 lockstep.frames, state, rng, epsilon=epsilon, temperature=self._config.temperature
             )
-            for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken]):
-                frame, episode_step = lockstep.frames[i].copy(), int(lockstep.episode_steps[i])
-                action = int(actions[i])
-                step = lockstep.step(i, action)
-                episode = (self._first + i) << 32 | lockstep.round
-                records[i].append((frame, action, step.reward, step.terminated, step.truncated, episode, episode_step))
+            acting = {i: int(actions[i]) for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken])}
+            frames, episode_steps = lockstep.frames.copy(), lockstep.episode_steps.tolist()
+            for i, step in lockstep.step(acting).items():
+                episode, episode_step = (self._first + i) << 32 | lockstep.round, episode_steps[i]
+                ends = step.terminated, step.truncated
+                records[i].append((frames[i], acting[i], step.reward, *ends, episode, episode_step))
                 self._returns[i] += step.reward
                 taken += 1
                 if step.ended:

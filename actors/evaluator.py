@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from actors.config import EnvironmentConfig, EvaluationConfig
+from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import EpisodeScore
 from learners.algorithm import Agent, AgentConfig
@@ -56,7 +57,8 @@ class Evaluator:
         rng = streams.numpy("evaluation", iteration, batch)
         episodes = range(batch * size, batch * size + num_episodes)
         keys = [streams.key("evaluation environment", iteration, episode) for episode in episodes]
-        lockstep = Lockstep([self._env.build(key, evaluation=True) for key in keys], history=0)
+        environments = InThisProcess([self._env.build(key, evaluation=True) for key in keys])
+        lockstep = Lockstep(environments, history=0)
         lockstep.reset()
         state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
@@ -69,8 +71,9 @@ class Evaluator:
             actions, state = self._agent.act(
                 frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
             )
-            for i in map(int, np.flatnonzero(lockstep.running)):
-                scores[i] += lockstep.step(i, int(actions[i])).reward
+            steps = lockstep.step({i: int(actions[i]) for i in map(int, np.flatnonzero(lockstep.running))})
+            for i, step in steps.items():
+                scores[i] += step.reward
         results = [
             EpisodeScore(episode, float(scores[i]), int(lockstep.episode_steps[i]))
             for i, episode in enumerate(episodes)

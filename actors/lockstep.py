@@ -7,14 +7,15 @@ Legend: B environments, frames (3, 64, 64) uint8.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.envs.environment import Environment, Step
+from actors.envs.environment import Step
 from actors.envs.state import pack, unpack
+from actors.envs.together import Environments
 from learners.config import FRAME_SIZE
 
 _KIND = "lockstep"
@@ -31,10 +32,10 @@ _FIELDS = {
 class Lockstep:
     """The environments, which of them are within an episode, and the last steps of each."""
 
-    def __init__(self, environments: Sequence[Environment], history: int) -> None:
+    def __init__(self, environments: Environments, history: int) -> None:
         """`history`: how many steps before the current frame are remembered, for a burn-in."""
-        self._environments = list(environments)
-        size = len(self._environments)
+        self._environments = environments
+        size = len(environments)
         self.round = -1
         """Index of the running episode; all environments are in the same one."""
         self.running = np.zeros(size, dtype=np.bool_)  # (B,)
@@ -46,20 +47,21 @@ class Lockstep:
     def reset(self) -> None:
         """Starts the next episode everywhere."""
         self.round += 1
-        for index, environment in enumerate(self._environments):
-            self.frames[index] = environment.reset()
+        for index, frame in self._environments.call("reset", {i: () for i in range(len(self._recent))}).items():
+            self.frames[index] = frame
             self._recent[index].clear()
         self.running[:] = True
         self.episode_steps[:] = 0
 
-    def step(self, index: int, action: int) -> Step:
-        """One step of one running environment."""
-        step = self._environments[index].step(action)
-        self._recent[index].append((self.frames[index].copy(), action))
-        self.frames[index] = step.frame
-        self.episode_steps[index] += 1
-        self.running[index] = not step.ended
-        return step
+    def step(self, actions: Mapping[int, int]) -> dict[int, Step]:
+        """One step of some running environments: what each of them, by its index, comes to under its action."""
+        steps: dict[int, Step] = self._environments.call("step", {i: (action,) for i, action in actions.items()})
+        for index, step in steps.items():
+            self._recent[index].append((self.frames[index].copy(), actions[index]))
+            self.frames[index] = step.frame
+            self.episode_steps[index] += 1
+            self.running[index] = not step.ended
+        return steps
 
     def recent(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
         """Up to T = `history` steps before the current frame in each running episode, padded on the left.
@@ -84,8 +86,8 @@ class Lockstep:
             "episode_steps": self.episode_steps,
             "lengths": [len(steps) for steps in self._recent],
         }
-        states = {f"environment_{i}": env.get_state() for i, env in enumerate(self._environments)}
-        return pack(_KIND, {**fields, **states})
+        states = self._environments.call("get_state", {i: () for i in range(len(self._recent))})
+        return pack(_KIND, {**fields, **{f"environment_{i}": state for i, state in states.items()}})
 
     def set_state(self, state: bytes) -> None:
         """Raises ValueError if `state` is damaged or of other environments."""
@@ -95,8 +97,7 @@ class Lockstep:
         steps = sum(fields["lengths"])
         if (len(fields["frames"]), len(fields["actions"]), len(fields["lengths"])) != (size + steps, steps, size):
             raise ValueError(f"malformed {_KIND} state: frames, actions and lengths disagree")
-        for environment, name in zip(self._environments, names, strict=True):
-            environment.set_state(fields[name])
+        self._environments.call("set_state", {i: (fields[name],) for i, name in enumerate(names)})
         self.round = fields["round"]
         self.running[:] = fields["running"]
         self.episode_steps[:] = fields["episode_steps"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from learners.errors import RecoverableError
+
 
 class ClusterError(Exception):
     """The cluster cannot do what was asked; the message is one line: what was found, what was expected."""
 
 
-class LostError(ClusterError):
-    """A process, its node or what it held is gone, through no fault of the call: started anew, it may succeed."""
+class LostError(ClusterError, RecoverableError):
+    """A process, its node or what it held is gone: started anew, it may succeed."""

@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed import ProcessGroupGloo, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from learners.errors import RecoverableError
+
 INTERFACE = {"gloo": "GLOO_SOCKET_IFNAME", "nccl": "NCCL_SOCKET_IFNAME"}
 """The variable from which a backend takes the network interface that it listens on."""
 
 
-class RankLostError(Exception):
+class RankLostError(RecoverableError):
     """Another rank is gone or silent: none of them can go on before all have joined anew."""
 
 

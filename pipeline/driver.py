@@ -12,11 +12,10 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
-from actors.replay.damage import DamagedSegmentError
-from cluster.errors import ClusterError, LostError
+from cluster.errors import ClusterError
+from learners.errors import RecoverableError
 from learners.memory import BatchTooLargeError, ExperienceTooLargeError
 from learners.part_trainer import DivergedError
-from learners.ranks import RankLostError
 from pipeline import media, schedule
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
@@ -27,7 +26,7 @@ from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory
 from pipeline.schedule import Turns, play_all
 from pipeline.stop import StopSignals
-from pipeline.transaction import Gauges, Loss, Start, Transaction
+from pipeline.transaction import Gauges, Start, Transaction
 from pipeline.workers import LearnerGroup, Workers
 
 
@@ -64,7 +63,7 @@ class Driver:
 
     async def _run_to_the_end(self) -> None:
         await self._introduce()
-        loss: Loss | None = None
+        loss: RecoverableError | None = None
         while True:
             try:
                 if loss:
@@ -76,7 +75,7 @@ class Driver:
                     iterations = range(start.committed + 1, self._config.iterations + 1)
                     await play_all(attempt.play, iterations, self._config.iterations_at_once)
                 return self._transaction.finish()
-            except (LostError, DamagedSegmentError, RankLostError) as error:
+            except RecoverableError as error:
                 loss = error
             except ExperienceTooLargeError as error:
                 raise UsageError(f"--collection.steps-per-iteration or --iterations: {error}") from error

@@ -30,6 +30,8 @@ class Layout:
     """Of every rank of the first group, of the second, …"""
     acting: Sequence[Placement]
     """Of collectors and evaluators: the first of each, the second of each, …; they take turns."""
+    env_processes: int
+    """That step the environments of each collector, a CPU each while the collector waits; 0 if it does so itself."""
 
     @property
     def device(self) -> str:
@@ -58,25 +60,35 @@ def layout_of(config: RunConfig, nodes: Sequence[Resources]) -> Layout:
         raise ClusterError("cluster.device is cuda: found no node with a GPU, expected at least one")
     num_gpus = cluster.gpu_share if largest["GPU"] and cluster.device != "cpu" else 0.0
     num_learners = len(learner_groups(config)) * cluster.data_parallel
+    collectors = config.collection.num_collectors
     # Of a collector and an evaluator; the last may have only one of them.
-    pairs = max(config.collection.num_collectors, config.evaluation.num_evaluators)
-    beside = pairs if cluster.acting == "beside" else 0
-    at_once = config.collection.num_collectors if beside and config.schedule == "overlapped" else 0
+    pairs = max(collectors, config.evaluation.num_evaluators)
+    is_beside = cluster.acting == "beside"
+    env_processes = _env_processes(config, largest["CPU"] // (collectors if is_beside else 1))
+    beside = max(pairs, collectors * env_processes) if is_beside else 0
+    at_once = collectors * max(1, env_processes) if is_beside and config.schedule == "overlapped" else 0
     free = largest["CPU"] - at_once
     threads = cluster.learner_threads or (GPU_LEARNER_THREADS if num_gpus else max(1, free // num_learners))
     gpu = {"GPU": num_gpus} if num_gpus else {}
     bundles = [{"CPU": float(max(threads + at_once, beside)), **gpu}]
     bundles += [{"CPU": float(threads), **gpu}] * (num_learners - 1)
     learners = [Placement(threads, num_gpus, bundle) for bundle in range(num_learners)]
-    if beside:
-        num_acting = config.collection.num_collectors + config.evaluation.num_evaluators
+    if is_beside:
+        num_acting = collectors + config.evaluation.num_evaluators
         share = floor((1.0 - LEARNER_SHARE) * num_gpus / num_acting / GPU_UNIT) * GPU_UNIT
         learners[0] = replace(learners[0], num_gpus=LEARNER_SHARE * num_gpus)
-        return Layout(bundles, [{}] * num_learners, learners, [Placement(1, share)] * pairs)
+        return Layout(bundles, [{}] * num_learners, learners, [Placement(1, share)] * pairs, env_processes)
     name, _, value = cluster.acting_on.partition("=")
     label = {name: value} if name else {}
     acting = [Placement(1, bundle=num_learners + index) for index in range(pairs)]
-    return Layout([*bundles, *[{"CPU": 1.0}] * pairs], [{}] * num_learners + [label] * pairs, learners, acting)
+    bundles += [{"CPU": float(max(1, env_processes))}] * pairs
+    return Layout(bundles, [{}] * num_learners + [label] * pairs, learners, acting, env_processes)
+
+
+def _env_processes(config: RunConfig, cpus: int) -> int:
+    """For a collector on so many CPUs."""
+    count = min(config.collection.env_processes, config.collection.envs_per_collector, cpus)
+    return count if count > 1 else 0
 
 
 def learner_groups(config: RunConfig) -> list[list[str]]:

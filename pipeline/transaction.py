@@ -18,9 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from actors.replay.damage import DamagedSegmentError
-from cluster.errors import LostError
 from learners.durable import make_directory, write_durably
-from learners.ranks import RankLostError
+from learners.errors import RecoverableError
 from pipeline.checkpoint import Checkpoint, Checkpoints, State
 from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
@@ -37,8 +36,6 @@ READ_ITERATIONS = 10
 """Iterations read from the store at once on resume: bounds what lies in the object store."""
 EARLIER_WEIGHTS_FILE = "earlier-weights.bin"
 """Of an overlapped schedule: what acted one iteration before a commit, and acts in the first one after it."""
-Loss = LostError | DamagedSegmentError | RankLostError
-"""After which a run can go on from its last commit."""
 
 
 class Gauges(Protocol):
@@ -135,7 +132,7 @@ class Transaction:
         write_durably(directory / "reason.txt", f"{error}\n".encode())
         return f"the weights before that step are in {directory}, iteration {self._committed} is the last commit"
 
-    async def recover(self, loss: Loss) -> None:
+    async def recover(self, loss: RecoverableError) -> None:
         """Replaces processes or puts files into quarantine, so that the run can `resume`.
 
         Raises: RunFailedError if that has happened too often since the last commit.

@@ -128,6 +128,7 @@ def start_workers(
             parts, [processes.start(each, *arguments, placement=next(placements), **how) for each in names]
         )
 
+    played, env_processes = (config.env, config.collection, agent), layout.env_processes
     return Workers(
         processes=processes,
         layout=layout,
@@ -136,7 +137,7 @@ def start_workers(
         ),
         learners=[learners(parts) for parts in learner_groups(config)],
         collectors=[
-            processes.start(f"collector {i}", Collector, config.env, config.collection, agent, index=i, **acting(i))
+            processes.start(f"collector {i}", Collector, *played, index=i, env_processes=env_processes, **acting(i))
             for i in range(config.collection.num_collectors)
         ],
         evaluators=[

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from learners.errors import RecoverableError
+
 
 class Span(NamedTuple):
     """Steps start .. start + num_steps - 1 of one environment in one iteration."""
@@ -33,7 +35,7 @@ class Damage:
         return f"{file}{self.reason}; missing: {_describe(self.missing)}"
 
 
-class DamagedSegmentError(ValueError):
+class DamagedSegmentError(RecoverableError, ValueError):
     """Experience cannot be read; `damage` says which and why, the message says it in one line."""
 
     def __init__(self, damage: Damage) -> None:

@@ -173,6 +173,7 @@ PRESETS = {
                 "steps_per_iteration": 10_000,
                 "last_iteration": 991,
                 "envs_per_collector": 16,
+                "env_processes": 16,
             },
             "evaluation": {"every": 50, "episodes": 64, "temperature": 1.0, "envs_per_evaluator": 32},
         },

@@ -6,6 +6,7 @@ import torch
 
 from actors.collector import Collector
 from actors.config import CatchConfig, CollectionConfig
+from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
 from learners.experience import Chunk
 from learners.iris.iris import Iris
@@ -28,7 +29,7 @@ def catch_collector(num_envs: int = 1, index: int = 0, seed: int = 0, **settings
 
 def countdown_collector(*lengths: tuple[int, ...]) -> Collector:
     collector = catch_collector(len(lengths))
-    collector._lockstep = Lockstep([Countdown(index, each) for index, each in enumerate(lengths)], 2)
+    collector._lockstep = Lockstep(InThisProcess(Countdown(index, each) for index, each in enumerate(lengths)), 2)
     return collector
 
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
 from tests.actors.fakes import Countdown
 
 
 def lockstep_of(*lengths: tuple[int, ...], history: int = 3) -> Lockstep:
-    return Lockstep([Countdown(index, each) for index, each in enumerate(lengths)], history)
+    return Lockstep(InThisProcess(Countdown(index, each) for index, each in enumerate(lengths)), history)
 
 
 def filled(frames: np.ndarray) -> list:
@@ -16,10 +17,9 @@ def filled(frames: np.ndarray) -> list:
 def test_an_environment_that_ended_waits_for_the_others():
     lockstep = lockstep_of((1, 9), (2, 9))
     lockstep.reset()
-    for index in (0, 1):
-        lockstep.step(index, 0)
+    lockstep.step({0: 0, 1: 0})
     assert lockstep.running.tolist() == [False, True]
-    lockstep.step(1, 0)
+    lockstep.step({1: 0})
     assert not lockstep.running.any()
     lockstep.reset()
     assert lockstep.running.tolist() == [True, True]
@@ -30,14 +30,14 @@ def test_recent_steps_are_those_before_the_current_frame_of_the_running_episode(
     lockstep = lockstep_of((9,), (9,))
     lockstep.reset()
     for action in (5, 6):
-        lockstep.step(0, action)
+        lockstep.step({0: action})
     frames, actions, mask = lockstep.recent()
     assert filled(lockstep.frames) == [2, 50]
     assert filled(frames) == [[0, 0, 1], [0, 0, 0]]
     assert actions.tolist() == [[0, 5, 6], [0, 0, 0]]
     assert mask.tolist() == [[False, True, True], [False, False, False]]
     for _ in range(3):
-        lockstep.step(0, 0)
+        lockstep.step({0: 0})
     assert filled(lockstep.recent()[0])[0] == [2, 3, 4]
 
 
@@ -45,7 +45,7 @@ def test_an_ended_episode_has_no_recent_frames():
     lockstep = lockstep_of((2, 5))
     lockstep.reset()
     for _ in range(2):
-        lockstep.step(0, 0)
+        lockstep.step({0: 0})
     assert not lockstep.recent()[2].any()
     lockstep.reset()
     assert not lockstep.recent()[2].any()
@@ -54,12 +54,11 @@ def test_an_ended_episode_has_no_recent_frames():
 def test_a_restored_state_is_the_same_and_goes_on_the_same():
     first, second = lockstep_of((3, 4), (2, 4)), lockstep_of((3, 4), (2, 4))
     first.reset()
-    for index in (0, 1):
-        first.step(index, 7 + index)
+    first.step({0: 7, 1: 8})
     second.set_state(first.get_state())
     for index in (0, 1, 0):
-        first.step(index, 0)
-        second.step(index, 0)
+        first.step({index: 0})
+        second.step({index: 0})
     first.reset()
     second.reset()
     assert filled(second.frames) == filled(first.frames) == [10, 60]

@@ -63,7 +63,7 @@ def start_fakes(config: RunConfig, run: RunDirectory, processes: Processes) -> W
 
     return Workers(
         processes=processes,
-        layout=Layout([{"CPU": 1}], [{}], learners=[place] * 3, acting=[place]),
+        layout=Layout([{"CPU": 1}], [{}], learners=[place] * 3, acting=[place], env_processes=0),
         store=start("replay store", ReplayService, str(run.replay), run_name(config)),
         learners=[LearnerGroup(parts, learners(f"learner {i}")) for i, parts in enumerate(learner_groups(config))],
         collectors=[start(f"collector {i}", FakeCollector, i) for i in range(2)],

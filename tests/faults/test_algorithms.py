@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from actors.envs.together import InProcesses
 from pipeline.run_dir import RunDirectory
 from pipeline.train import main
 from pipeline.verify import logical_digest
@@ -17,9 +22,9 @@ ALGORITHMS = {"iris": "debug", "delta-iris": "delta-iris-debug"}
 """And a preset of each that takes a second."""
 
 
-def play(path: Path, preset: str) -> None:
+def play(path: Path, preset: str, *flags: str) -> None:
     with without_pictures():
-        assert main([preset, "--in-process", "--run-dir", str(path)]) == 0
+        assert main([preset, "--in-process", "--run-dir", str(path), *flags]) == 0
 
 
 def digest(path: Path) -> str:
@@ -39,3 +44,23 @@ def test_a_run_that_crashed_ends_like_one_that_did_not(preset: str, tmp_path: Pa
             play(path, preset)
         play(path, preset)
         assert digest(path) == expected, calls[int(place * len(calls))]
+
+
+def test_a_run_that_lost_a_process_of_its_environments_ends_like_one_that_steps_them_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flags = ["--collection.envs-per-collector", "4"]
+    play(tmp_path / "itself", "debug", *flags)
+    call, calls = InProcesses.call, 0
+
+    def dies_in_the_middle(self: InProcesses, method: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 9:  # of the second iteration: the first steps its four environments five times
+            os.kill(self._processes[1]._process.pid, signal.SIGKILL)
+        return call(self, method, arguments)
+
+    monkeypatch.setattr(InProcesses, "call", dies_in_the_middle)
+    play(tmp_path / "lost", "debug", *flags, "--collection.env-processes", "2")
+    assert "a process that steps environments is lost; going back to iteration 1" in capsys.readouterr().out
+    assert digest(tmp_path / "lost") == digest(tmp_path / "itself")

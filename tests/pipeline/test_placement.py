@@ -95,6 +95,30 @@ def test_on_cpus_no_more_threads_compute_at_once_than_the_largest_node_has(
     assert {each.threads for each in found.learners} == {threads}
 
 
+@pytest.mark.parametrize(
+    ("acting", "schedule", "asked", "processes", "bundles"),
+    [
+        ("beside", "synchronous", 0, 0, [8]),
+        ("beside", "synchronous", 1, 0, [8]),  # no faster than none
+        ("beside", "synchronous", 3, 3, [8]),
+        ("beside", "synchronous", 9, 4, [8]),  # two collectors divide the CPUs that learn between them
+        ("beside", "overlapped", 3, 3, [8]),  # six of them are theirs
+        ("spread", "synchronous", 3, 3, [8, 3, 3]),
+        ("spread", "synchronous", 99, 6, [8, 6, 6]),  # as many as each has environments
+    ],
+)
+def test_a_cpu_for_every_process_that_steps_environments(
+    acting: str, schedule: str, asked: int, processes: int, bundles: list[int]
+):
+    config = in_cluster(with_processes(2, 1), acting=acting).model_copy(update={"schedule": schedule})
+    update = {"envs_per_collector": 6, "env_processes": asked}
+    config = config.model_copy(update={"collection": config.collection.model_copy(update=update)})
+    found = layout(config, CPU=8)
+    assert found.env_processes == processes
+    assert found.bundles == [{"CPU": cpus} for cpus in bundles]
+    assert found.threads == (2 if schedule == "overlapped" else 8)
+
+
 def test_who_is_spread_may_be_kept_to_nodes_of_one_label():
     found = layout(in_cluster(with_processes(2, 1), acting="spread", acting_on="pool=cpu"), CPU=8)
     assert found.labels == [{}, {"pool": "cpu"}, {"pool": "cpu"}]
