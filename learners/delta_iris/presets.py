@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from learners.catalogue import Preset
 from learners.config import PartTraining
 from learners.delta_iris.config import ActorCriticConfig, DeltaIrisConfig, TokenizerConfig, WorldModelConfig
@@ -149,6 +152,77 @@ DEMO = DeltaIrisConfig(
     ),
 )
 
+
+def _small(rewards: Literal["sign", "two_hot"], training: Mapping[str, PartTraining], **policy: Any) -> DeltaIrisConfig:
+    """Networks that two CPU cores train within an hour or two."""
+    return DeltaIrisConfig(
+        tokenizer=TokenizerConfig(
+            vocab_size=256,
+            codeword_size=32,
+            encoder=_patch_encoder(32, 16, norm_groups=8),
+            context_encoder=_patch_encoder(16, 8, norm_groups=8),
+            action_channels=2,
+            segment_transitions=6,
+            training=training["tokenizer"],
+        ),
+        world_model=WorldModelConfig(
+            layers=2,
+            embedding_size=128,
+            max_blocks=16,
+            positions="factorised",
+            initialisation="fan_in",
+            frame_encoder=_patch_encoder(16, 2, norm_groups=8),
+            rewards=rewards,
+            token_weight=0.3,
+            end_weight=0.3,
+            training=training["world_model"],
+        ),
+        actor_critic=ActorCriticConfig(
+            encoder=_patch_encoder(16, 4, norm_groups=8),
+            lstm_size=256,
+            burn_in=3,
+            horizon=12,
+            target_rate=0.05,
+            training=training["actor_critic"],
+            **policy,
+        ),
+    )
+
+
+ATARI_SMALL = _small(
+    "sign",
+    {
+        "tokenizer": PartTraining(starts_after=0, batch_size=8, steps_per_iteration=120, learning_rate=1e-3),
+        "world_model": PartTraining(
+            starts_after=2, batch_size=16, steps_per_iteration=120, learning_rate=1e-3, weight_decay=0.01
+        ),
+        "actor_critic": PartTraining(starts_after=5, batch_size=32, steps_per_iteration=50, learning_rate=5e-4),
+    },
+    discount=0.97,
+    entropy_weight=0.01,
+)
+
+CRAFTER_SMALL = _small(
+    "two_hot",
+    {
+        "tokenizer": PartTraining(
+            starts_after=0, batch_size=8, first_steps=2000, steps_per_iteration=120, learning_rate=1e-3
+        ),
+        "world_model": PartTraining(
+            starts_after=0,
+            batch_size=16,
+            first_steps=1000,
+            steps_per_iteration=100,
+            learning_rate=1e-3,
+            weight_decay=0.01,
+        ),
+        "actor_critic": PartTraining(starts_after=2, batch_size=64, steps_per_iteration=50, learning_rate=5e-4),
+    },
+    values="two_hot",
+    discount=0.98,
+    entropy_weight=0.01,
+)
+
 PRESETS = {
     "delta-iris-atari100k": Preset(
         "The paper: Δ-IRIS on an Atari game, 100 000 steps. Needs a GPU.",
@@ -196,6 +270,50 @@ PRESETS = {
             },
             "inspect_every": 5,
             "log_every": 20,
+        },
+    ),
+    "delta-iris-atari-small": Preset(
+        "Krull with small networks, 20 to 30 minutes on two CPU cores.",
+        {
+            "iterations": 32,
+            "algorithm": ATARI_SMALL,
+            "env": {"kind": "atari", "game": "Krull", "evaluation_max_frames": 4_000},
+            "collection": {
+                "steps_per_iteration": 2_000,
+                "last_iteration": 32,
+                "epsilon": 0.05,
+                "envs_per_collector": 8,
+            },
+            "evaluation": {
+                "every": 8,
+                "episodes": 16,
+                "final_episodes": 64,
+                "temperature": 1.0,
+                "envs_per_evaluator": 16,
+                "num_evaluators": 2,
+            },
+        },
+    ),
+    "delta-iris-crafter-small": Preset(
+        "Crafter with small networks, an hour or two on two CPU cores.",
+        {
+            "iterations": 80,
+            "algorithm": CRAFTER_SMALL,
+            "env": {"kind": "crafter"},
+            "collection": {
+                "first_steps": 5_000,
+                "steps_per_iteration": 1_000,
+                "last_iteration": 80,
+                "envs_per_collector": 16,
+            },
+            "evaluation": {
+                "every": 20,
+                "episodes": 32,
+                "final_episodes": 100,
+                "temperature": 1.0,
+                "envs_per_evaluator": 25,
+                "num_evaluators": 2,
+            },
         },
     ),
     "delta-iris-catch": Preset(
