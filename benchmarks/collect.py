@@ -3,6 +3,8 @@
 Bare is one collector in this process. Through Ray, collectors are actors whose chunks a replay store makes durable, by
 the calls of `pipeline/driver.py`; all act with the same weights. Rounds of both alternate, so that a machine's slow
 minutes hit both. What the parts of a round cost by themselves is measured, too: a call, and making a chunk durable.
+With --env-processes, the bare loop has them, too, and so a third one shows what they gain, which steps its environments
+itself.
 
     python -m benchmarks.collect --preset atari-small --out benchmarks/results/collect_cpu.json
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     question = Question("collect", "seconds of collecting through Ray against a bare loop", __doc__)
     question.flags.add_argument("--preset", default="atari-small", choices=sorted(PRESETS))
     question.flags.add_argument("--collectors", type=int, nargs="+", default=[1, 2, 4])
+    question.flags.add_argument("--env-processes", type=int, default=0, help="that step each collector's environments")
     question.flags.add_argument("--steps", type=int, default=1_000, help="of every collector in a round")
     question.flags.add_argument("--repeats", type=int, default=5, help="rounds, of which the median counts")
     flags = question.ask(argv)
@@ -48,33 +52,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # as a collector's process has
     connect(config.cluster)
     try:
-        rows = [measure(config, count, flags.steps, flags.repeats) for count in flags.collectors]
+        rows = [measure(config, count, flags.env_processes, flags.steps, flags.repeats) for count in flags.collectors]
     finally:
         disconnect()
-    size = {"steps": flags.steps, "repeats": flags.repeats, "cores": num_cores()}
+    size = {"env_processes": flags.env_processes, "steps": flags.steps, "repeats": flags.repeats, "cores": num_cores()}
     question.answer({"preset": flags.preset, "environment": config.env.kind, **size, "rows": rows})
 
 
-def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) -> dict[str, Any]:
+def measure(config: RunConfig, num_collectors: int, env_processes: int, steps: int, repeats: int) -> dict[str, Any]:
     """Medians over the rounds."""
     agent = agent_config(config)
     weights = flat_weights(agent.build().acting_modules())
-    bare = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
+    arguments = config.env, config.collection, agent
+    how: dict[str, Any] = {"seed": config.seed, "env_processes": env_processes}
+    alone = {"bare": Collector(*arguments, index=0, **how)}
+    if env_processes:
+        alone["by_itself"] = Collector(*arguments, index=0, seed=config.seed)
     processes, placement = RayProcesses(config.cluster.start_timeout_s), Placement(threads=1)
     processes.reserve([{"CPU": 1}])  # that of actors which take turns; here they do not
     with tempfile.TemporaryDirectory() as directory:
         store = processes.start("store", ReplayService, f"{directory}/replay", "benchmark", placement=placement)
-        arguments = Collector, config.env, config.collection, agent
         collectors = [
-            processes.start(f"collector {i}", *arguments, seed=config.seed, index=i, placement=placement)
+            processes.start(f"collector {i}", Collector, *arguments, index=i, placement=placement, **how)
             for i in range(num_collectors)
         ]
         known = ray.put(weights)
-        seconds: dict[str, list[float]] = {"bare": [], "through_ray": [], "durable": [], "call": []}
+        seconds: dict[str, list[float]] = defaultdict(list)
         for iteration in range(1, repeats + 2):  # the first round is a warm-up
-            start = time.perf_counter()
-            bare.collect(iteration, steps, weights, 0)
-            seconds["bare"].append(time.perf_counter() - start)
+            for name, collector in alone.items():
+                start = time.perf_counter()
+                collector.collect(iteration, steps, weights, 0)
+                seconds[name].append(time.perf_counter() - start)
 
             start = time.perf_counter()
             calls: list[Any] = [each.call("collect", iteration, steps, known, 0, num_returns=3) for each in collectors]
@@ -99,6 +107,7 @@ def measure(config: RunConfig, num_collectors: int, steps: int, repeats: int) ->
         "collectors": num_collectors,
         "bare_steps_per_second": steps / median["bare"],
         "steps_per_second": in_all / median["through_ray"],
+        "speedup_by_env_processes": median["by_itself"] / median["bare"] if env_processes else None,
         "times_bare": in_all / median["through_ray"] * median["bare"] / steps,
         "overhead_percent": 100 * (median["through_ray"] / median["bare"] - 1) if num_collectors == 1 else None,
         "seconds_to_make_a_chunk_durable": median["durable"] * MAX_CHUNK_STEPS / in_all,
