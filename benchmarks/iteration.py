@@ -132,10 +132,7 @@ def extrapolate(config: RunConfig, learner: Learner, phases: dict[str, Any]) -> 
     for part, training in config.trainings.items():
         units[part] = sum(map(training.steps_in, range(1, config.iterations + 1)))
     for name, parts in derived_columns(learner).items():
-        first = 1 + min(config.trainings[part].starts_after for part in parts)
-        units[f"fill_{name}"] = sum(
-            config.planned_steps(iteration) for iteration in range(first, config.iterations + 1)
-        )
+        units[f"fill_{name}"] = frames_filled(config, parts)
     units["publish"] = config.iterations
     units["commit"] = config.iterations // config.checkpoint.every
     measured = {name: found for name, found in phases.items() if found != NOT_MEASURED}
@@ -146,6 +143,12 @@ def extrapolate(config: RunConfig, learner: Learner, phases: dict[str, Any]) -> 
         "total_hours": sum(hours.values()),
         "left_out": ["evaluation", *(phases.keys() - measured.keys())],
     }
+
+
+def frames_filled(config: RunConfig, readers: Sequence[str]) -> int:
+    """For how many a column that parts read is computed in the whole run, if each iteration touches all there are."""
+    first = 1 + min(config.trainings[part].starts_after for part in readers)
+    return sum(map(config.planned_steps, range(first, config.iterations + 1)))
 
 
 def derived_columns(learner: Learner) -> dict[str, list[str]]:
