@@ -1,11 +1,13 @@
 """Rates of an agent's achievements beside those of random play."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from actors.config import CrafterConfig
 from benchmarks.achievements import EPISODES, compare, counted, played_at_random
+from learners.algorithm import Agent
 from pipeline.metrics import ACHIEVED
 from pipeline.presets import preset
 
@@ -29,8 +31,16 @@ def test_above_is_by_more_than_two_standard_errors():
     assert found["rates"]["c"]["standard_errors_above"] is None  # no episode differs
 
 
-def test_random_play_is_counted_as_training_episodes_are():
+def test_random_play_is_counted_as_training_episodes_are(monkeypatch: pytest.MonkeyPatch):
+    act, seen = Agent.act, set()
+
+    def watched(self: Agent, *args: Any, epsilon: float, **kwargs: Any) -> Any:
+        seen.add(epsilon)
+        return act(self, *args, epsilon=epsilon, **kwargs)
+
+    monkeypatch.setattr(Agent, "act", watched)
     config = preset("debug").model_copy(update={"env": CrafterConfig(max_steps=9)})
     found = played_at_random(config, num_steps=30)
     assert found[EPISODES] == 3
     assert len(found) == 1 + 22
+    assert seen == {1.0}
