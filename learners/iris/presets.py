@@ -159,7 +159,7 @@ DEBUG_RUN = {
 
 PRESETS = {
     "iris-atari100k": Preset(
-        "The paper: IRIS on an Atari game, 100 000 steps, 600 iterations. Needs a GPU.",
+        "The paper: IRIS on an Atari game, 100 000 steps. Needs a GPU.",
         {"algorithm": IrisConfig(), "env": {"kind": "atari"}},
         is_published=True,
     ),
@@ -251,7 +251,7 @@ PRESETS = {
         {**DEBUG_RUN, "env": {"kind": "atari", "game": "Breakout", "evaluation_max_frames": 200}},
     ),
     "gym": Preset(
-        "Any Gymnasium id with images and Discrete actions: --env.id module:Name-v0.",
+        "Any Gymnasium id of images and Discrete actions: --env.id module:Name-v0.",
         {
             "iterations": 100,
             "algorithm": _small_iris(

@@ -131,6 +131,7 @@ NOT_OF_THE_PAPER: Any = {
     "checkpoint": True,
     "log_every": True,
     "inspect_every": True,
+    "collection": {"env_processes"},
     "evaluation": {"num_evaluators"},
     "algorithm": {"tokenizer": {"perceptual_weights"}},
 }
@@ -209,6 +210,8 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "delta-iris-atari100k": "Pong",
         "delta-iris-crafter": "crafter",
         "delta-iris-demo": "Boxing",
+        "delta-iris-atari-small": "Krull",
+        "delta-iris-crafter-small": "crafter",
         "delta-iris-catch": "catch",
         "delta-iris-debug": "catch",
     }
@@ -236,6 +239,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "cluster.start_timeout_s",
         "cluster.call_timeout_s",
         "cluster.max_losses",
+        "collection.env_processes",
         "evaluation.num_evaluators",
     }
 
