@@ -156,7 +156,7 @@ class CollectionConfig(Config):
     envs_per_collector: PositiveInt = 1
     env_processes: Annotated[NonNegativeInt, MAY_CHANGE] = 0
     """Processes that step the environments of each collector, as many at most as it has environments and CPUs; with 0
-    or 1, it steps them itself. Worth it where a step takes longer than 0.2 ms; changes no result."""
+    or 1, it steps them itself. Worth it where stepping takes longer than acting; changes no result."""
     epsilon: Probability = 0.01
     """Chance of a uniformly random action: one coin per step for all environments of a collector."""
     temperature: PositiveFloat = 1.0

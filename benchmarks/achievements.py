@@ -24,6 +24,7 @@ from actors.collector import Collector
 from benchmarks.question import Question
 from learners.weights import flat_weights
 from pipeline.config import RunConfig
+from pipeline.errors import UsageError
 from pipeline.metrics import ACHIEVED, episode_metrics
 from pipeline.run_dir import RunDirectory
 from pipeline.train import agent_config
@@ -36,11 +37,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     question.flags.add_argument("run_dir", type=Path)
     question.flags.add_argument("--last", type=int, default=20, help="iterations whose episodes are the agent's")
     flags = question.ask(argv)
-    with closing(RunDirectory.open(flags.run_dir)) as run:
-        config = run.config()
-        records = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
-        timings = [json.loads(line) for line in run.timings_file.read_text().splitlines()]
+    if flags.last < 1:
+        question.flags.error(f"--last: found {flags.last}, expected at least 1")
+    try:
+        with closing(RunDirectory.open(flags.run_dir)) as run:
+            config = run.config()
+            records = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+            timings = [json.loads(line) for line in run.timings_file.read_text().splitlines()]
+    except (UsageError, OSError) as error:
+        question.flags.error(str(error))
     collected = [record for record in records if EPISODES in record][-flags.last :]
+    if not counted(collected)[EPISODES]:
+        question.flags.error(f"{flags.run_dir}: found no episode that ended in these iterations, expected some")
     num_steps = sum(config.collection.steps_in(record["iteration"]) for record in collected)
     found = compare(counted(collected), played_at_random(config, num_steps))
     in_run = {

@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     question.flags.set_defaults(**{f"{part}_batch": 2 for part in PARTS})
     question.flags.add_argument("--tflops", type=float, default=790.0, help="of the card; an H200's in bfloat16")
     flags = question.ask(argv)
+    if not flags.tflops > 0:
+        question.flags.error(f"--tflops: found {flags.tflops}, expected more than 0")
     workload, config = Workload.of(flags), PRESETS[flags.preset][1]
     steps = step_operations(workload, list(config.trainings))
     rows: dict[str, dict[str, Any]] = {}

@@ -117,10 +117,11 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     try:
         env, keys = connection.recv()
-        environments = InThisProcess([env.build(key) for key in keys])
+        environments: InThisProcess | None = None
         while True:
             method, arguments = connection.recv()
             try:
+                environments = environments or InThisProcess([env.build(key) for key in keys])
                 answer: Any = environments.call(method, arguments)
             except Exception as error:  # whatever an environment raises
                 answer = _told(error)

@@ -273,7 +273,7 @@ PRESETS = {
         },
     ),
     "delta-iris-atari-small": Preset(
-        "Krull with small networks, 20 to 30 minutes on two CPU cores.",
+        "Krull with small networks, for two CPU cores; not yet trained to its end.",
         {
             "iterations": 32,
             "algorithm": ATARI_SMALL,

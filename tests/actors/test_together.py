@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.config import CatchConfig
+from actors.config import CatchConfig, GymConfig
 from actors.envs.together import Environments, EnvironmentsLostError, InProcesses, InThisProcess
 
 CATCH = CatchConfig()
@@ -73,6 +73,12 @@ def test_what_an_environment_raises_is_raised_here_and_harms_no_other():
     with pytest.raises(RuntimeError, match=r"AttributeError: .*no_such_method"):
         ask(there, "no_such_method")
     assert len(ask(there, "reset")) == len(frames)
+
+
+def test_an_environment_that_cannot_be_built_is_no_lost_process():
+    there = InProcesses(GymConfig(id="NoSuchGame-v0"), KEYS, 2)
+    with pytest.raises(ValueError, match="NoSuchGame"):
+        ask(there, "reset")
 
 
 def test_a_lost_process_is_an_error_from_which_a_state_brings_everything_back():

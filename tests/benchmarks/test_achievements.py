@@ -1,12 +1,13 @@
 """Rates of an agent's achievements beside those of random play."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors.config import CrafterConfig
-from benchmarks.achievements import EPISODES, compare, counted, played_at_random
+from benchmarks.achievements import EPISODES, compare, counted, main, played_at_random
 from learners.algorithm import Agent
 from pipeline.metrics import ACHIEVED
 from pipeline.presets import preset
@@ -44,3 +45,11 @@ def test_random_play_is_counted_as_training_episodes_are(monkeypatch: pytest.Mon
     assert found[EPISODES] == 3
     assert len(found) == 1 + 22
     assert seen == {1.0}
+
+
+@pytest.mark.parametrize("arguments", [["--last", "0"], []])
+def test_a_mistake_is_one_line(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as left:
+        main([str(tmp_path / "none"), *arguments])
+    assert left.value.code == 2
+    assert ("--last: found 0" if arguments else str(tmp_path / "none")) in capsys.readouterr().err.splitlines()[-1]
