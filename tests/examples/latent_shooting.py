@@ -146,7 +146,7 @@ class LatentShooting:
 
 PRESETS = {
     "latent-shooting": Preset(
-        "Catch by shooting with a model of what actions earn: seconds an iteration.",
+        "Catch, shooting with a model of what actions earn: seconds an iteration.",
         {
             "algorithm": LatentShootingConfig(),
             "env": {"kind": "catch"},
