@@ -1,6 +1,6 @@
 """Collects experience with an ε-greedy policy.
 
-A collector takes its share of an iteration's steps in its environments and returns them as chunks. What it returns
+A collector takes its share of an iteration's steps in its environments and writes them as it plays. What it writes
 depends on (seed, its index, the iteration, the weights, its state) alone; its state is a few hundred kilobytes, so
 that a replacement can play an iteration again exactly.
 
@@ -9,7 +9,8 @@ Legend: B environments of this collector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,11 +20,19 @@ from actors.config import CollectionConfig, EnvironmentConfig
 from actors.envs.together import InProcesses, InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import CollectionReport
+from actors.store_index import Receipt
 from learners.algorithm import Agent, AgentConfig
 from learners.experience import Chunk
 from learners.streams import Streams
 
-MAX_CHUNK_STEPS = 200
+PIECE_STEPS = 2000
+"""Steps of a file at most: what a collector holds in memory, and what damage to one file costs."""
+
+
+class Sink(Protocol):
+    """Where experience is written: `ReplayStore`, but for tests."""
+
+    def write(self, collector: int, piece: int, chunks: Sequence[Chunk]) -> Receipt: ...
 
 
 class Collector:
@@ -32,6 +41,7 @@ class Collector:
         env: EnvironmentConfig,
         collection: CollectionConfig,
         agent: AgentConfig,
+        sink: Sink,
         *,
         seed: int,
         index: int,
@@ -41,6 +51,7 @@ class Collector:
         """`env_processes` step its environments; with 0, it steps them itself, one after another."""
         size = collection.envs_per_collector
         self._config = collection
+        self._sink = sink
         self._streams = Streams(seed)
         self._index = index
         self._first = index * size  # index of its first environment within the run
@@ -52,16 +63,18 @@ class Collector:
 
     def collect(
         self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
-    ) -> tuple[list[Chunk], CollectionReport, bytes]:
-        """Takes exactly `num_steps` agent steps; the chunks, a report and the state afterwards (for `set_state`).
+    ) -> tuple[list[Receipt], CollectionReport, bytes]:
+        """Takes exactly `num_steps` agent steps; receipts, a report and the state afterwards (for `set_state`).
 
         The actor's state is made of the last steps of the running episodes first. When fewer steps are left than
-        environments are running, the first of them take them.
+        environments are running, the first of them take them. Raises OSError if the disk fails.
         """
         self._agent.load(weights)
         lockstep, rng = self._lockstep, self._streams.numpy("collection", iteration, self._index)
         size = len(lockstep.running)
-        records: list[list[_Row]] = [[] for _ in range(size)]
+        records: list[list[_Row]] = [[] for _ in range(size)]  # (B,) of the piece that is being played
+        starts = [0] * size  # (B,) steps of each before it
+        receipts: list[Receipt] = []
         returns: list[float] = []
         lengths: list[int] = []
         achievements: list[Mapping[str, int]] = []
@@ -88,13 +101,17 @@ class Collector:
                     returns.append(float(self._returns[i]))
                     lengths.append(episode_step + 1)
                     achievements.append(step.achievements)
-        chunks = [
-            _chunk(rows[start : start + MAX_CHUNK_STEPS], iteration, self._first + i, start, policy_version)
-            for i, rows in enumerate(records)
-            for start in range(0, len(rows), MAX_CHUNK_STEPS)
-        ]
+                if taken == num_steps or taken % PIECE_STEPS == 0:
+                    chunks = [
+                        _chunk(rows, iteration, self._first + env, starts[env], policy_version)
+                        for env, rows in enumerate(records)
+                        if rows
+                    ]
+                    receipts.append(self._sink.write(self._index, len(receipts), chunks))
+                    starts = [start + len(rows) for start, rows in zip(starts, records, strict=True)]
+                    records = [[] for _ in range(size)]
         report = CollectionReport(tuple(returns), tuple(lengths), tuple(achievements))
-        return chunks, report, self.get_state()
+        return receipts, report, self.get_state()
 
     def _reset(self) -> None:
         self._lockstep.reset()

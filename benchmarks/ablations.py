@@ -27,6 +27,7 @@ import numpy as np
 from actors.collector import Collector
 from actors.evaluator import Evaluator
 from benchmarks.hardware import describe
+from benchmarks.sink import MemorySink
 from cluster.process import worker_environment
 from learners.experience import Chunk
 from learners.learner import Learner
@@ -111,12 +112,13 @@ def ablate(config: RunConfig, name: str) -> Row:
     config = with_settings(config, ablation.settings)
     agent, start = agent_config(config), time.monotonic()
     learner = Learner(agent, config.dataset, config.learner, seed=config.seed, device="cpu")
-    collector = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
+    sink = MemorySink()
+    collector = Collector(config.env, config.collection, agent, sink, seed=config.seed, index=0)
     records: list[dict[str, float]] = []
     for iteration in range(1, config.iterations + 1):
         num_steps = config.collection.steps_in(iteration)
-        chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
-        learner.extend([ablation.experience(chunk, config.seed) for chunk in chunks])
+        collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
+        learner.extend(ablation.experience(chunk, config.seed) for chunk in sink.take())
         metrics: dict[str, float] = {}
         for part in config.trainings:
             if steps := config.gradient_steps(part, iteration, records, metrics):

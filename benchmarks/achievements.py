@@ -22,6 +22,7 @@ import torch
 
 from actors.collector import Collector
 from benchmarks.question import Question
+from benchmarks.sink import MemorySink
 from learners.weights import flat_weights
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -74,7 +75,7 @@ def played_at_random(config: RunConfig, num_steps: int) -> Counter[str]:
     """The same of random play."""
     agent = agent_config(config)
     collection = config.collection.model_copy(update={"first_steps": num_steps})
-    collector = Collector(config.env, collection, agent, seed=config.seed, index=0)
+    collector = Collector(config.env, collection, agent, MemorySink(), seed=config.seed, index=0)
     torch.set_num_threads(1)
     _, report, _ = collector.collect(1, num_steps, flat_weights(agent.build().acting_modules()), 0)
     return counted([episode_metrics([report])])

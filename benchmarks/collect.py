@@ -1,8 +1,8 @@
 """What does collecting through Ray cost over a bare loop, and how does it grow with the number of collectors?
 
-Bare is one collector in this process. Through Ray, collectors are actors whose chunks a replay store makes durable, by
-the calls of `pipeline/driver.py`; all act with the same weights. Rounds of both alternate, so that a machine's slow
-minutes hit both. What the parts of a round cost by themselves is measured, too: a call, and making a chunk durable.
+Bare is one collector in this process that stores nothing. Through Ray, collectors are actors that write what they play,
+by the calls of `pipeline/driver.py`; all act with the same weights. Rounds of both alternate, so that a machine's slow
+minutes hit both. What the parts of a round cost by themselves is measured, too: a call, and making a round durable.
 With --env-processes, the bare loop has them, too, and so a third one shows what they gain, which steps its environments
 itself.
 
@@ -26,9 +26,10 @@ import ray
 # isort: on
 import torch
 
-from actors.collector import MAX_CHUNK_STEPS, Collector
-from actors.replay.service import ReplayService
+from actors.collector import Collector
+from actors.store import ReplayStore
 from benchmarks.question import Question
+from benchmarks.sink import MemorySink
 from cluster.connect import connect, disconnect
 from cluster.process import Placement, num_cores
 from cluster.ray_processes import RayProcesses, wait
@@ -65,40 +66,42 @@ def measure(config: RunConfig, num_collectors: int, env_processes: int, steps: i
     weights = flat_weights(agent.build().acting_modules())
     arguments = config.env, config.collection, agent
     how: dict[str, Any] = {"seed": config.seed, "env_processes": env_processes}
-    alone = {"bare": Collector(*arguments, index=0, **how)}
+    sink = MemorySink()
+    alone = {"bare": Collector(*arguments, sink, index=0, **how)}
     if env_processes:
-        alone["by_itself"] = Collector(*arguments, index=0, seed=config.seed)
+        alone["by_itself"] = Collector(*arguments, sink, index=0, seed=config.seed)
     processes, placement = RayProcesses(config.cluster.start_timeout_s), Placement(threads=1)
     processes.reserve([{"CPU": 1}])  # that of actors which take turns; here they do not
     with tempfile.TemporaryDirectory() as directory:
-        store = processes.start("store", ReplayService, f"{directory}/replay", "benchmark", placement=placement)
+        store = ReplayStore(Path(directory, "replay"), "benchmark")
         collectors = [
-            processes.start(f"collector {i}", Collector, *arguments, index=i, placement=placement, **how)
+            processes.start(f"collector {i}", Collector, *arguments, store, index=i, placement=placement, **how)
             for i in range(num_collectors)
         ]
-        known = ray.put(weights)
+        known, chunks = ray.put(weights), []
         seconds: dict[str, list[float]] = defaultdict(list)
         for iteration in range(1, repeats + 2):  # the first round is a warm-up
             for name, collector in alone.items():
                 start = time.perf_counter()
                 collector.collect(iteration, steps, weights, 0)
                 seconds[name].append(time.perf_counter() - start)
+                chunks = sink.take()
 
             start = time.perf_counter()
-            calls: list[Any] = [each.call("collect", iteration, steps, known, 0, num_returns=3) for each in collectors]
-            chunks = [call[0] for call in calls]
-            ray.wait(chunks, num_returns=len(chunks), timeout=TIMEOUT_S, fetch_local=False)
-            collected = time.perf_counter()
-            wait([store.call("append", each) for each in chunks], "steps to be stored", TIMEOUT_S)
-            wait([part for call in calls for part in call[1:]], "states and reports", TIMEOUT_S)
+            store.make_directory(iteration)
+            wait([each.call("collect", iteration, steps, known, 0) for each in collectors], "steps", TIMEOUT_S)
             seconds["through_ray"].append(time.perf_counter() - start)
-            seconds["durable"].append(time.perf_counter() - collected)
 
             start = time.perf_counter()
-            wait(store.call("steps"), "a small call", TIMEOUT_S)
+            store.write(num_collectors, 0, chunks)
+            seconds["durable"].append(time.perf_counter() - start)
+
+            start = time.perf_counter()
+            wait(collectors[0].call("get_state"), "a small call", TIMEOUT_S)
             seconds["call"].append(time.perf_counter() - start)
-        stored = sum(path.stat().st_size for path in Path(directory, "replay").glob("*.arrow"))
-        for process in (store, *collectors):
+        files = Path(directory, "replay").glob("*/*.safetensors")
+        stored = sum(path.stat().st_size for path in files)
+        for process in collectors:
             ray.kill(process.actor)
     processes.release()
     median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
@@ -110,9 +113,9 @@ def measure(config: RunConfig, num_collectors: int, env_processes: int, steps: i
         "speedup_by_env_processes": median["by_itself"] / median["bare"] if env_processes else None,
         "times_bare": in_all / median["through_ray"] * median["bare"] / steps,
         "overhead_percent": 100 * (median["through_ray"] / median["bare"] - 1) if num_collectors == 1 else None,
-        "seconds_to_make_a_chunk_durable": median["durable"] * MAX_CHUNK_STEPS / in_all,
+        "seconds_to_make_a_round_durable": median["durable"],
         "seconds_of_a_call": median["call"],
-        "bytes_of_a_stored_step": stored / (in_all * (repeats + 1)),
+        "bytes_of_a_stored_step": stored / ((in_all + steps) * (repeats + 1)),
     }
 
 

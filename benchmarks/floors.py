@@ -19,7 +19,7 @@ from benchmarks.operations import KERNEL_SECONDS, Operations, count, step_operat
 from benchmarks.question import Question
 from benchmarks.synthetic import fill, synthetic_learner
 from benchmarks.workload import PARTS, Workload
-from learners.dataset import DERIVE_BATCH
+from learners.columns import DERIVE_BATCH
 from pipeline.presets import PRESETS
 
 FRAMES = 10 * DERIVE_BATCH

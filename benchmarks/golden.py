@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
-from actors.replay.store import ReplayStore
 from benchmarks.hardware import describe
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
 from pipeline.metrics import read_records
-from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, REPLAY, SCORES_FILE, run_name
+from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, SCORES_FILE, RunDirectory
 
 RUNS = {
     "debug": ["debug"],
@@ -112,8 +111,8 @@ def weights(run: Path) -> Values:
 def steps(run: Path) -> Values:
     """Each column of all steps, in the order of iterations, environments and time."""
     config = RunConfig.model_validate_json((run / CONFIG_FILE).read_bytes())
-    store = ReplayStore(run / REPLAY, run_name(config), read_only=True)
-    chunks = list(store.chunks())
+    checkpoint = Checkpoints(run / CHECKPOINTS, keep=3).newest()
+    chunks = list(RunDirectory(run).store(config).all_chunks(checkpoint.state.experience)) if checkpoint else []
     values = {
         f"steps/{name}": _hash(getattr(chunk, name).astype(form) for chunk in chunks) for name, form in COLUMNS.items()
     }

@@ -24,6 +24,7 @@ from actors.collector import Collector
 from benchmarks.ceiling import Ceilings, measure_ceilings
 from benchmarks.operations import KERNEL_SECONDS, step_operations
 from benchmarks.question import Question
+from benchmarks.sink import MemorySink
 from benchmarks.synthetic import fill, settle, synthetic_learner
 from benchmarks.synthetic_environment import SyntheticConfig
 from benchmarks.timing import median_seconds, seconds_of
@@ -78,13 +79,15 @@ def measure_collecting(workload: Workload, env: Any, learner: Learner) -> dict[s
     """With one thread, as collectors play; after some steps that warm up."""
     config = workload.config
     agent = AgentConfig(config.algorithm, env.build(seed=0).num_actions)
-    collector = Collector(env, config.collection, agent, seed=0, index=0, device=str(workload.device))
+    sink = MemorySink()
+    collector = Collector(env, config.collection, agent, sink, seed=0, index=0, device=str(workload.device))
     per_iteration = config.collection.steps_per_iteration
     measured = min(per_iteration, MOST_COLLECTED)
     weights = learner.weights()
 
     def collect(iteration: int, num_steps: int) -> None:
-        learner.extend(collector.collect(iteration, num_steps, weights, 0)[0])
+        collector.collect(iteration, num_steps, weights, 0)
+        learner.extend(sink.take())
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -18,6 +18,7 @@ import numpy as np
 
 from actors.collector import Collector
 from benchmarks.question import Question
+from benchmarks.sink import MemorySink
 from benchmarks.workload import Workload
 from learners.algorithm import AgentConfig
 from learners.config import LearnerConfig
@@ -69,9 +70,11 @@ def random_play(workload: Workload, agent: AgentConfig, num_steps: int) -> list[
     """Steps of the preset's game under uniformly random actions."""
     config = workload.config
     collection = config.collection.model_copy(update={"epsilon": 1.0})
-    collector = Collector(config.env, collection, agent, seed=0, index=0)
+    sink = MemorySink()
+    collector = Collector(config.env, collection, agent, sink, seed=0, index=0)
     learner = Learner(agent, config.dataset, config.learner, seed=0, device="cpu")
-    return collector.collect(1, num_steps, learner.weights(), 0)[0]
+    collector.collect(1, num_steps, learner.weights(), 0)
+    return sink.take()
 
 
 def compare(curves: dict[str, list[float]]) -> dict[str, Any]:

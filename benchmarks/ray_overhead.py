@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from actors.collector import Collector
-from actors.replay.service import ReplayService
+from actors.experience_reader import ExperienceReader
+from actors.store import ReplayStore
 from benchmarks.question import Question
 from cluster.process import worker_environment
 from learners.learner import Learner
@@ -78,19 +79,20 @@ def one_process(config: RunConfig) -> Iterator[Seconds]:
     """The loop of `pipeline/driver.py` without Ray: the same calls on the same classes."""
     agent, threads = agent_config(config), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as directory:
-        store = ReplayService(f"{directory}/replay", "benchmark")
-        learner = Learner(agent, config.dataset, config.learner, seed=config.seed, device="cpu")
-        collector = Collector(config.env, config.collection, agent, seed=config.seed, index=0)
+        store = ReplayStore(Path(directory, "replay"), "benchmark")
+        how = {"device": "cpu", "experience": ExperienceReader(store)}
+        learner = Learner(agent, config.dataset, config.learner, seed=config.seed, **how)
+        collector = Collector(config.env, config.collection, agent, store, seed=config.seed, index=0)
         for iteration in range(1, config.iterations + 1):
             seconds: Seconds = {}
             with _timed(seconds, "collect"):
                 num_steps = config.collection.steps_in(iteration)
                 torch.set_num_threads(1)  # as a collector's process does: a second thread costs more than it computes
-                chunks, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
+                store.make_directory(iteration)
+                receipts, _, _ = collector.collect(iteration, num_steps, learner.weights(), iteration - 1)
                 torch.set_num_threads(threads)
-                store.append(chunks)
             with _timed(seconds, "mirror"):
-                learner.extend(chunks)
+                learner.mirror([receipts])
             for part, training in config.trainings.items():
                 if steps := training.steps_in(iteration):
                     with _timed(seconds, part.replace("_", " ")):

@@ -1,22 +1,51 @@
-"""What the environments leave behind: chunks of consecutive steps.
+"""What the environments leave behind: chunks of consecutive steps, and the columns of a step, said once.
 
-Legend: N steps, frames (3, 64, 64) uint8. Step t holds the frame seen before acting, the action, its reward and whether
-the episode ended with it; the frame after an episode's last action is not kept.
+Legend: N steps. Step t holds the frame seen before acting, the action, its reward and whether the episode ended with
+it; the frame after an episode's last action is not kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from learners.config import FRAME_SIZE
+
+FRAME_SHAPE: Final = (3, FRAME_SIZE, FRAME_SIZE)
+COLUMNS: Final[dict[str, tuple[DTypeLike, tuple[int, ...]]]] = {
+    "frames": (np.uint8, FRAME_SHAPE),
+    "actions": (np.int32, ()),
+    "rewards": (np.float32, ()),
+    "terminated": (np.bool_, ()),
+    "truncated": (np.bool_, ()),
+    "episodes": (np.int64, ()),
+    "episode_steps": (np.int32, ()),
+}
+"""Type and shape of what a chunk holds of every step."""
+_LOGICAL = np.dtype(
+    [
+        ("iteration", "<i8"),
+        ("environment", "<i8"),
+        ("step", "<i8"),
+        ("episodes", "<i8"),
+        ("episode_steps", "<i4"),
+        ("actions", "<i4"),
+        ("rewards", "<f4"),
+        ("terminated", "u1"),
+        ("truncated", "u1"),
+        ("frames", "u1", FRAME_SHAPE),
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """Consecutive steps of one environment within one iteration; it may span several episodes.
 
-    (iteration, environment, start) orders all chunks of a run, and with the count names them.
+    (iteration, environment, start) orders all chunks of a run: its logical order.
     """
 
     iteration: int
@@ -37,3 +66,55 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def __str__(self) -> str:
+        return f"chunk of iteration {self.iteration}, environment {self.environment}, start {self.start}"
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes that begin in it."""
+        return int(np.count_nonzero(self.episode_steps == 0))
+
+    def logical_bytes(self) -> bytes:
+        """The content, a fixed number of bytes per step: those of two chunks in a row are those of their union."""
+        steps = np.zeros(len(self), _LOGICAL)
+        steps["iteration"], steps["environment"] = self.iteration, self.environment
+        steps["step"] = self.start + np.arange(len(self))
+        for name in COLUMNS:
+            steps[name] = getattr(self, name)
+        return steps.tobytes()
+
+    def check(self, *, without_frames: bool = False) -> None:
+        """Raises ValueError, in one line with found and expected, unless the chunk is well formed.
+
+        Well formed: exact types and shapes, at least one step, finite rewards; within an episode steps count up by one
+        and nothing follows its end; a later episode has a greater id and begins at step 0.
+        """
+        if self.iteration < 1 or min(self.environment, self.start, self.policy_version) < 0:
+            raise ValueError(f"{self}: expected iteration >= 1 and nothing negative")
+        if not len(self):
+            raise ValueError(f"{self}: found 0 steps, expected at least 1")
+        for name, (dtype, shape) in COLUMNS.items():
+            found = getattr(self, name)
+            expected = (0 if name == "frames" and without_frames else len(self), *shape)
+            if found.dtype != dtype or found.shape != expected:
+                words = f"{found.dtype} {found.shape}, expected {np.dtype(dtype)} {expected}"
+                raise ValueError(f"{self}: {name} is {words}")
+        if not np.isfinite(self.rewards).all():
+            step = int(np.argmin(np.isfinite(self.rewards)))
+            raise ValueError(f"{self}: reward {step} is {self.rewards[step]}, expected a finite number")
+        self._check_episodes()
+
+    def _check_episodes(self) -> None:
+        if self.episodes[0] < 0 or self.episode_steps[0] < 0:
+            raise ValueError(f"{self}: episode ids and steps count from 0")
+        same = np.diff(self.episodes) == 0
+        ended = (self.terminated | self.truncated)[:-1]
+        counts_up = (np.diff(self.episode_steps) == 1) & ~ended
+        begins = (np.diff(self.episodes) > 0) & (self.episode_steps[1:] == 0)
+        broken = np.flatnonzero(~np.where(same, counts_up, begins))
+        if len(broken):
+            step = int(broken[0])
+            before, after = (f"episode {self.episodes[i]} step {self.episode_steps[i]}" for i in (step, step + 1))
+            end = ", where it ended," if ended[step] else ""
+            raise ValueError(f"{self}: {before}{end} is followed by {after}")

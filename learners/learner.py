@@ -1,17 +1,17 @@
 """Trains all parts of an agent on one device: dataset mirror, gradient steps, published weights, saved state.
 
-Consumes chunks (after the store made them durable) and calls that name the part, the iteration and the gradient steps;
-produces metrics, weights and files. What it draws depends on (seed, part, iteration, step) alone, so a learner rebuilt
-from a checkpoint and the same chunks goes on exactly as the lost one would have.
+Consumes receipts of durable steps and calls that name the part, the iteration and the gradient steps; produces metrics,
+weights and files. What it draws depends on (seed, part, iteration, step) alone, so a learner rebuilt from a checkpoint
+and the same steps goes on exactly as the lost one would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learners.algorithm import AgentConfig
+from learners.columns import Experience
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.durable import write_durably
@@ -54,9 +55,18 @@ class Learner:
         device: str,
         cache: bool = True,
         ranks: Ranks = ALONE,
+        experience: Experience | None = None,
+        resident: bool = True,
     ) -> None:
-        """Without `cache`, derived columns are computed anew for every batch."""
+        """
+        Args:
+            cache: without it, derived columns are computed anew for every batch.
+            experience: where `mirror` finds what receipts vouch for.
+            resident: whether frames are kept on the device, or read whenever they are drawn.
+        """
         self.config = config
+        self._experience = experience
+        self._resident = resident
         self._ranks = ranks
         self._streams = Streams(seed)
         self._device = torch.device(device)
@@ -77,6 +87,7 @@ class Learner:
             self.algorithm.derived,
             lambda part: self._trainers[part].updates,
             cache=cache,
+            read_frames=None if resident or experience is None else experience.frames,
         )
 
     def meet(self, host: str) -> str:
@@ -91,15 +102,27 @@ class Learner:
     def parameter_counts(self) -> dict[str, int]:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
 
-    def extend(self, chunks: Sequence[Chunk], *, gaps: bool = False) -> int:
-        """Mirrors the chunks, in the order given; how many steps the mirror holds then. With `gaps`, some may miss."""
-        for chunk in chunks:
-            self.dataset.extend(chunk, gaps=gaps)
+    def mirror(self, iterations: Sequence[Sequence[Any]], *, gaps: bool = False) -> int:
+        """Takes up the steps that receipts vouch for, of one iteration after another; how many steps there are then.
+        With `gaps`, some may miss.
+
+        Raises: RecoverableError if something is damaged.
+        """
+        assert self._experience
+        for receipts in iterations:
+            self.extend(self._experience.steps(receipts, with_frames=self._resident), gaps=gaps)
         return self.dataset.num_steps
 
+    def extend(self, chunks: Iterable[Chunk], *, gaps: bool = False) -> None:
+        """Takes up steps that are at hand, in the order given."""
+        for chunk in chunks:
+            self.dataset.extend(chunk, gaps=gaps)
+
     def truncate(self, last_iteration: int) -> int:
-        """Forgets the steps of all later iterations; up to which iteration the mirror is filled then."""
+        """Forgets the steps of all later iterations; up to which iteration there are steps then."""
         self.dataset.truncate(last_iteration)
+        if self._experience:
+            self._experience.truncate(self.dataset.num_steps)
         return self.dataset.newest_iteration
 
     def train(self, part: str, iteration: int, steps: range) -> dict[str, float]:
@@ -164,7 +187,7 @@ class Learner:
         return hashes
 
     def load(self, directory: str) -> None:
-        """Restores what `save` wrote. The dataset is refilled through `extend`."""
+        """Restores what `save` wrote. The dataset is refilled through `mirror`."""
         for name, trainer in self._trainers.items():
             trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
         self.dataset.forget_derived()

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
+from actors.store_index import Link, Receipt
 from learners import durable
 from pipeline.errors import UsageError, first_mistake
 
@@ -33,9 +34,11 @@ class State(BaseModel):
     iterations: PositiveInt
     """How many were planned."""
     steps: NonNegativeInt
-    """Environment steps taken up to here."""
-    lost: dict[int, int] = {}
-    """Iteration -> how many of its steps were lost from the replay store, where that was accepted."""
+    """Environment steps taken up to here, all of them stored."""
+    experience: Link | None = None
+    """The newest index of the replay store, which leads to all experience; None if there is none."""
+    lost: list[Receipt] = []
+    """Of files of the replay store that are gone, where that was accepted."""
     identity: str
     """sha256 of the settings that make the run what it is."""
     evaluation: list[tuple[float, int]]

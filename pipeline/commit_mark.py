@@ -6,15 +6,13 @@ them than there can be before a first commit.
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
-from actors.replay.manifest import Manifest
 from learners.durable import write_durably
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.run_dir import CHECKPOINTS, MARK_FILE, METRICS_FILE, REPLAY, SCORES_FILE, RunDirectory, run_name
+from pipeline.run_dir import CHECKPOINTS, MARK_FILE, METRICS_FILE, REPLAY, SCORES_FILE, RunDirectory
 
 TEXT = b"This run has committed: its commits are in checkpoints/, and without any of them no command goes on.\n"
 
@@ -43,14 +41,10 @@ def check_commits(path: Path, config: RunConfig) -> None:
 
 def forget_what_was_not_committed(run: RunDirectory, config: RunConfig) -> None:
     """Where a run without a commit goes on under a configuration whose first commit is due earlier: nothing of it
-    counts, and what is there would look like traces of commits. Raises: ValueError if its steps are in use."""
+    counts, and what is there would look like traces of commits."""
     if Checkpoints(run.checkpoints, config.checkpoint.keep).paths() or not traces_of_commits(run.path, config):
         return
-    from actors.replay.service import ReplayService  # loads pyarrow, which readers of a mark can do without
-
-    with closing(ReplayService(str(run.replay), run_name(config))) as store:
-        store.repair()
-        store.truncate(0)
+    run.store(config).clear([])
     write_durably(run.metrics_file, b"")
 
 
@@ -61,7 +55,7 @@ def traces_of_commits(path: Path, config: RunConfig) -> list[str]:
     traces = [name for name in (MARK_FILE, SCORES_FILE) if (path / name).exists()]
     if _has_more_lines(path / METRICS_FILE, first):
         traces.append(f"{METRICS_FILE} of more than {first} iterations")
-    if (last := _last_stored(path / REPLAY, run_name(config))) > begun:
+    if (last := RunDirectory(path).store(config).newest_iteration()) > begun:
         traces.append(f"steps of iteration {last} in {REPLAY}/")
     return traces
 
@@ -73,15 +67,6 @@ def _has_more_lines(path: Path, count: int) -> bool:
         while count >= 0 and (piece := file.read(2**20)):
             count -= piece.count(b"\n")
     return count < 0
-
-
-def _last_stored(directory: Path, run_id: str) -> int:
-    """Iteration of the newest steps of which the replay store knows; 0 if it knows of none."""
-    try:
-        entries = Manifest(directory, run_id).entries.values()
-    except ValueError:  # of another run: whoever opens the store says so
-        return 0
-    return max((chunk.iteration for entry in entries for chunk in entry.chunks), default=0)
 
 
 def _words(checkpoints: Path) -> str:

@@ -1,7 +1,7 @@
 """The loop: collect, train each part, publish the weights, evaluate, commit.
 
-The driver holds no experience and computes nothing: it wires references between processes, so that frames go from the
-collectors to the store and the learners without passing through it. How an iteration becomes durable, and what is done
+The driver holds no experience and computes nothing: collectors write their steps, and the driver hands the receipts on
+to the learners, who read them. How an iteration becomes durable, and what is done
 where something is lost, is in `transaction.py`.
 """
 
@@ -102,7 +102,7 @@ class Attempt:
         start: Start,
     ) -> None:
         self._config = config
-        self._media = run.media
+        self._media, self._store = run.media, run.store(config)
         self._workers = workers
         self._reporter = reporter
         self._transaction = transaction
@@ -127,23 +127,22 @@ class Attempt:
         del self._in_flight[iteration]
 
     async def _collect(self, play: Play) -> None:
-        """Every collector takes its share of the steps, and the store makes them durable."""
+        """Every collector takes its share of the steps and makes them durable."""
         play.collector_states = self._collector_states
         if not (num_steps := self._config.collection.steps_in(play.iteration)):
             return
         version, workers = self._config.version_for(play.iteration), self._workers
         with self._phase(play, "collect", num_steps):
+            self._store.make_directory(play.iteration)
             calls = [
-                collector.call("collect", play.iteration, share, self._weights[version], version, num_returns=3)
+                collector.call("collect", play.iteration, share, self._weights[version], version)
                 for collector, share in zip(workers.collectors, shares(num_steps, len(workers.collectors)), strict=True)
             ]
-            chunks, reports, states = map(list, zip(*calls, strict=True))
-            # The store takes its calls in their order: one that waited for steps would keep a commit waiting, too.
-            self._collector_states = await workers.arrival(states, "steps to be collected")
-            stored = [workers.store.call("append", each) for each in chunks]
-            await workers.arrival(stored, "collected steps to be stored")
-            play.chunks, play.collector_states = chunks, self._collector_states
-            play.metrics |= episode_metrics(await workers.arrival(reports, "the collectors' reports"))
+            collected = await workers.arrival(calls, "steps to be collected")
+            receipts, reports, states = map(list, zip(*collected, strict=True))
+            play.receipts = [receipt for each in receipts for receipt in each]
+            play.collector_states = self._collector_states = states
+            play.metrics |= episode_metrics(reports)
         play.metrics["collection/staleness"] = play.iteration - 1 - version
 
     async def _learn(self, play: Play, group: LearnerGroup) -> None:
@@ -153,7 +152,7 @@ class Attempt:
         """
         workers, last = self._workers, group is self._workers.learners[-1]
         with self._phase(play, "mirror", 1):
-            await workers.mirror(play.chunks, group.ranks, gaps=self._transaction.has_gaps)
+            await workers.mirror([play.receipts], group.ranks, gaps=self._transaction.has_gaps)
         if last:
             await self._inspect(play, group)
         adopted = [each.call("adopt", part, copy) for part, copy in play.copies.items() for each in group.ranks]

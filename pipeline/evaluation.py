@@ -70,7 +70,7 @@ class Evaluation(_Form):
             learnt = {
                 "iterations": checkpoint.iteration,
                 "steps": checkpoint.state.steps,
-                "lost_steps": sum(checkpoint.state.lost.values()),
+                "lost_steps": sum(each.steps for each in checkpoint.state.lost),
                 "checkpoint": checkpoint.hash,
                 "machine": checkpoint.state.machine,
                 "success_rates": success_rates(map(json.loads, checkpoint.read(METRICS_FILE).splitlines())),

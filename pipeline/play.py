@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.reports import EpisodeScore
+from actors.store_index import Receipt
 
 Metrics = dict[str, Any]
 
@@ -23,8 +24,8 @@ class Play:
     inspected: Metrics = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """By phase."""
-    chunks: list[Any] = field(default_factory=list)
-    """References to what was collected."""
+    receipts: list[Receipt] = field(default_factory=list)
+    """Of what was collected."""
     collector_states: list[bytes] = field(default_factory=list)
     copies: dict[str, Any] = field(default_factory=dict)
     """References to the parts that have trained, for the groups whose turn is later."""

@@ -8,15 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
 from cluster.config import PROBE
 from learners.directory_lock import LOCK_FILE, DirectoryLock, InUseError
-from learners.durable import remove_durably, unfinished, write_durably
+from learners.durable import make_directory, remove_durably, unfinished, write_durably
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError, first_mistake
+
+if TYPE_CHECKING:
+    from actors.store import ReplayStore
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -37,7 +40,7 @@ timings.jsonl     where the time of each iteration went, in seconds: in all sinc
 scores.json       the evaluation after the last iteration
 evaluation.json   what `python -m pipeline.evaluate <this directory>` has played since, if anything
 media/            evaluation episodes, what the parts make of new steps, curves
-replay/           every environment step, with checksums
+replay/           every environment step, a directory for each iteration, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters
 committed.txt     says that there are commits: without one of them in checkpoints/, no command goes on
 failures/         if a loss was not finite: the weights before that step, and which batch it was
@@ -132,15 +135,14 @@ class RunDirectory:
     def open(cls, path: Path) -> Self:
         """Of an existing run, in which nothing is changed; others may read it, too.
 
-        Raises: UsageError if there is none, or somebody is writing into it: a run, or a replay store that outlives one.
+        Raises: UsageError if there is none, or a run is writing into it.
         """
         path = path.absolute()
         if not (path / CONFIG_FILE).is_file():
             raise UsageError(f"{path}: found no run there, expected a directory with config.json")
         run = cls(path)
         try:
-            for directory in (path, path / REPLAY):
-                run._locks.append(DirectoryLock.to_read(directory))
+            run._locks.append(DirectoryLock.to_read(path))
         except InUseError as error:
             run.close()
             raise UsageError(f"run directory {error}") from error
@@ -156,12 +158,18 @@ class RunDirectory:
         known = self.config() if self.config_file.exists() else config
         write_durably(self.config_file, (config.model_dump_json(indent=2) + "\n").encode())
         write_durably(self.path / "README.txt", README.encode())
-        for directory in (self.media, self.checkpoints):
+        for directory in (self.media, self.checkpoints, self.replay):
             try:
-                directory.mkdir(exist_ok=True)
+                make_directory(directory)
             except FileExistsError as error:
                 raise UsageError(f"{directory}: found no directory, expected one or nothing") from error
         return list(_differences(known.model_dump(mode="json"), config.model_dump(mode="json"), "{} was {!r}, is {!r}"))
+
+    def store(self, config: RunConfig) -> ReplayStore:
+        """Its experience."""
+        from actors.store import ReplayStore  # loads numpy and pyarrow
+
+        return ReplayStore(self.replay, run_name(config))
 
     def check_lock(self) -> None:
         """Raises OSError if this process is not the only one that may write any more."""

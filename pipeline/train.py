@@ -109,7 +109,7 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
             forget_what_was_not_committed(run, config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            workers = start_workers(config, run, agent, layout, processes)
+            workers = start_workers(config, run.store(config), agent, layout, processes)
             Driver(
                 config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=_gauges(launch, run)
             ).run()

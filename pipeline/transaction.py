@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -17,7 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from actors.replay.damage import DamagedSegmentError
+from actors.audit import audit
+from actors.damage import Damage, DamagedExperienceError
+from actors.store_index import Index, Link, Receipt, lost_by_iteration
 from learners.durable import make_directory, write_durably
 from learners.errors import RecoverableError
 from pipeline.checkpoint import Checkpoint, Checkpoints, State
@@ -32,8 +35,8 @@ from pipeline.run_dir import METRICS_FILE, RunDirectory
 from pipeline.stop import StopSignals
 from pipeline.workers import Workers
 
-READ_ITERATIONS = 10
-"""Iterations read from the store at once on resume: bounds what lies in the object store."""
+MIRROR_ITERATIONS = 10
+"""Iterations taken up by learners in one call on resume: bounds how long that takes."""
 EARLIER_WEIGHTS_FILE = "earlier-weights.bin"
 """Of an overlapped schedule: what acted one iteration before a commit, and acts in the first one after it."""
 
@@ -79,8 +82,10 @@ class Transaction:
         self._accept_loss = accept_loss
         self._gauges = gauges
         self._checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+        self._store = run.store(config)
+        self._newest: Link | None = None  # of the store's indices
         self._committed = 0
-        self._lost_steps: dict[int, int] = {}  # accepted; by iteration
+        self._lost: list[Receipt] = []  # accepted
         self._losses = 0  # since the last commit
         self._last_end = time.perf_counter()
 
@@ -91,7 +96,7 @@ class Transaction:
     @property
     def has_gaps(self) -> bool:
         """Whether steps are missing, which was accepted."""
-        return bool(self._lost_steps)
+        return bool(self._lost)
 
     def prepare(self, iteration: int) -> Path:
         """A directory for the files of an iteration's commit."""
@@ -110,6 +115,8 @@ class Transaction:
         with self._stop.deferred():
             self._run.check_lock()
             log.append(metrics)
+            if play.receipts:
+                self._newest = self._store.write_index(play.iteration, self._newest, play.receipts)
             if play.directory:
                 self._reporter.phase(play.iteration, "commit", 0, 1)
                 with play.timed("commit"):
@@ -117,8 +124,6 @@ class Transaction:
             now = time.perf_counter()
             total, self._last_end = now - self._last_end, now
             append_timings(self._run.timings_file, play.iteration, {"total": total, **play.seconds})
-        sealed = self._workers.store.call("seal", min(self._checkpoints.iterations(), default=0))
-        await self._workers.arrival(sealed, "small files to be joined")
         if self._gauges:
             self._gauges.committed(metrics, total, play.seconds)
         self._reporter.line(_summary(self._config.iterations, metrics, total))
@@ -144,11 +149,10 @@ class Transaction:
             count = f"that was loss {self._losses} since the last commit: giving up"
             raise RunFailedError(f"{loss}; {count}; {self.where_it_stands}") from loss
         self._reporter.line(f"{loss}; going back to iteration {self._committed}, the last commit")
-        if isinstance(loss, DamagedSegmentError):
-            repaired = self._workers.store.call("repair")
-            for damage in await self._workers.arrival(repaired, "the replay store to be repaired"):
-                self._reporter.line(f"put into quarantine: {damage}")
-            return
+        if isinstance(loss, DamagedExperienceError):
+            self._quarantine_damaged(loss)
+            if self._committed:
+                return
         # Without a commit there is nothing that those who have learnt or played already could go back to.
         replaced = self._workers.replace_lost() if self._committed else self._workers.replace_all()
         self._reporter.line(f"started again: {', '.join(replaced) or 'nothing, all answer'}")
@@ -158,7 +162,7 @@ class Transaction:
 
         Raises: UsageError, in one line, if so much is damaged that no commit can be gone back to.
         """
-        checkpoint = await self._reload_experience()
+        checkpoint, history = await self._reload_experience()
         states: list[bytes] = []
         weights: dict[int, Any] = {}
         if checkpoint:
@@ -171,6 +175,8 @@ class Transaction:
             if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
                 words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
                 self._reporter.line(words)
+        # Everybody has answered: who could still have written of what did not happen is done with it.
+        self._store.clear(history)
         weights[self._committed] = await self._workers.publish()
         await self._workers.join_ranks()
         metrics = checkpoint.read(METRICS_FILE) if checkpoint else b""
@@ -199,7 +205,8 @@ class Transaction:
             iteration=play.iteration,
             iterations=self._config.iterations,
             steps=self._config.planned_steps(play.iteration),
-            lost=self._lost_steps,
+            experience=self._newest,
+            lost=self._lost,
             identity=self._config.identity_hash(),
             evaluation=[(episode.score, episode.length) for episode in play.evaluation],
             machine=self._machine(),
@@ -227,29 +234,29 @@ class Transaction:
         except ValueError as error:
             raise UsageError(f"{checkpoint.path}: {error}") from error
 
-    async def _reload_experience(self) -> Checkpoint | None:
-        """The newest checkpoint whose steps are all stored; later ones are dropped, the learners mirror the rest."""
+    async def _reload_experience(self) -> tuple[Checkpoint | None, list[Index]]:
+        """The newest checkpoint whose steps are all stored, and where those are; the learners mirror them."""
         workers = self._workers
-        stored = await workers.arrival(workers.store.call("steps"), "the replay store to open")
-        checkpoint, lost = self._choose_checkpoint(stored)
+        checkpoint, history, lost = self._choose_checkpoint()
         self._committed = checkpoint.iteration if checkpoint else 0
+        self._newest = checkpoint.state.experience if checkpoint else None
         # What is lost from the store goes from the mirror, too, as it would in a resume.
-        kept = self._committed if lost == self._lost_steps else 0
-        self._lost_steps = lost
+        kept = self._committed if lost == self._lost else 0
+        self._lost = lost
         self._checkpoints.clean()
-        await workers.arrival(workers.store.call("truncate", self._committed), "the replay store to go back")
         learners = workers.every_learner
         backs = await workers.arrival([each.call("truncate", kept) for each in learners], "the learner to go back")
         for mirrored in sorted(set(backs)):
             behind = [each for each, back in zip(learners, backs, strict=True) if back == mirrored]
-            for first in range(mirrored + 1, self._committed + 1, READ_ITERATIONS):
-                self._reporter.phase(self._committed, "resume", first - 1, self._committed)
-                chunks = workers.store.call("read", first, min(first + READ_ITERATIONS - 1, self._committed))
-                await workers.mirror([chunks], behind, gaps=self.has_gaps)
-        return checkpoint
+            ahead = [[each for each in index.receipts if each not in lost] for index in history]
+            ahead = [receipts for receipts in ahead if receipts and receipts[0].iteration > mirrored]
+            for first in range(0, len(ahead), MIRROR_ITERATIONS):
+                self._reporter.phase(self._committed, "resume", first, len(ahead))
+                await workers.mirror(ahead[first : first + MIRROR_ITERATIONS], behind, gaps=self.has_gaps)
+        return checkpoint, history
 
-    def _choose_checkpoint(self, stored: Mapping[int, int]) -> tuple[Checkpoint | None, dict[int, int]]:
-        """What to go back to, and how many steps of which iterations are to be done without.
+    def _choose_checkpoint(self) -> tuple[Checkpoint | None, list[Index], list[Receipt]]:
+        """What to go back to, the indices that lead there, and which files are to be done without.
 
         Raises: UsageError if no checkpoint is intact, all are gone, or each counts on steps that are lost and that is
             not accepted.
@@ -257,28 +264,54 @@ class Transaction:
         check_commits(self._run.path, self._config)
 
         def refusal(state: State) -> str | None:
-            for iteration in range(1, state.iteration + 1):
-                found, expected = stored.get(iteration, 0), self._config.collection.steps_in(iteration)
-                expected -= state.lost.get(iteration, 0)
-                if found != expected:
-                    return f"{self._run.replay}: found {found} steps of iteration {iteration}, expected {expected}"
-            return None
+            try:
+                history = self._store.history(state.experience)
+            except DamagedExperienceError as error:
+                return f"{self._run.replay}: {error}"
+            if (found := sum(index.steps for index in history)) != state.steps:
+                return f"{self._run.replay}: found {found} steps, expected {state.steps}"
+            missing = self._missing(history, state.lost)
+            return f"{self._run.replay}: {missing[0][1]}" if missing else None
 
+        lost: list[Receipt] = []
         try:
             checkpoint = self._checkpoints.newest(refusal)
-            return checkpoint, checkpoint.state.lost if checkpoint else {}
         except UsageError as error:
-            checkpoint = self._checkpoints.newest()
-            last = checkpoint.iteration if checkpoint else 0
-            missing = {i: self._config.collection.steps_in(i) - stored.get(i, 0) for i in range(1, last + 1)}
-            if min(missing.values(), default=-1) < 0:
-                raise  # more steps than were planned are no loss
+            if not (checkpoint := self._checkpoints.newest()):
+                raise
+            try:
+                missing = self._missing(self._store.history(checkpoint.state.experience), checkpoint.state.lost)
+            except DamagedExperienceError:
+                raise error from None
             if not self._accept_loss:
                 raise UsageError(f"{error}; --accept-loss goes on without those steps and records it") from error
-        lost = {iteration: count for iteration, count in missing.items() if count}
-        words = ", ".join(f"{count} of iteration {iteration}" for iteration, count in lost.items())
-        self._reporter.line(f"accepted that steps are lost: {words}")
-        return checkpoint, lost
+            for receipt, damage in missing:
+                self._store.quarantine(damage)
+                lost.append(receipt)
+            counts = lost_by_iteration(lost).items()
+            words = ", ".join(f"{count} of iteration {iteration}" for iteration, count in counts)
+            self._reporter.line(f"accepted that steps are lost: {words}")
+        if not checkpoint:
+            return None, [], []
+        for damage in self._store.restore_indices(checkpoint.state.experience):
+            self._reporter.line(f"put into quarantine, and made anew: {damage}")
+        return checkpoint, self._store.history(checkpoint.state.experience), [*checkpoint.state.lost, *lost]
+
+    def _missing(self, history: Sequence[Index], lost: Sequence[Receipt]) -> list[tuple[Receipt, Damage]]:
+        """Files that are not there as they were, and are not known to be."""
+        receipts = [each for index in history for each in index.receipts if each not in lost]
+        return [(each, damage) for each in receipts if (damage := self._store.missing(each))]
+
+    def _quarantine_damaged(self, loss: DamagedExperienceError) -> None:
+        """Whatever is damaged of what was committed, and what the loss names."""
+        found = [loss.damage] if loss.damage.file else []
+        if checkpoint := self._checkpoints.newest():
+            with suppress(DamagedExperienceError):  # said when a checkpoint is chosen
+                history = self._store.history(checkpoint.state.experience)
+                found += [each for each in audit(self._store, history, checkpoint.state.lost) if each.file]
+        for damage in {each.file: each for each in found}.values():
+            self._store.quarantine(damage)
+            self._reporter.line(f"put into quarantine: {damage}")
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.config import RunConfig
-from pipeline.errors import UsageError
-from pipeline.run_dir import METRICS_FILE, RunDirectory, run_name
+from pipeline.run_dir import METRICS_FILE, RunDirectory
 
 if TYPE_CHECKING:
+    from actors.store_index import Index
     from pipeline.checkpoint import Checkpoint
 
 
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verify(run: RunDirectory, digest: bool) -> int:
-    from actors.replay.store import ReplayStore
+    from actors.audit import audit
+    from actors.damage import DamagedExperienceError
+    from actors.store_index import lost_by_iteration
     from pipeline.checkpoint import Checkpoints, load
     from pipeline.commit_mark import check_commits
     from pipeline.finish import scores_bytes
@@ -63,23 +65,31 @@ def verify(run: RunDirectory, digest: bool) -> int:
         faults += _differs(run.metrics_file, newest.read(METRICS_FILE), newest)
         if newest.iteration == config.iterations and run.scores_file.exists():
             faults += _differs(run.scores_file, scores_bytes(config, newest), newest)
+    store = run.store(config)
+    link, lost = (newest.state.experience, newest.state.lost) if newest else (None, [])
+    history: list[Index] = []
     try:
-        store = ReplayStore(run.replay, run_name(config), read_only=True)
-    except ValueError as error:  # of another run, or another version
-        raise UsageError(str(error)) from error
-    lost = newest.state.lost if newest else {}
-    faults += [f"replay store: {damage}" for damage in store.verify(incomplete=lost)]
-    found = sum(store.steps_of(index) for index in range(1, iteration + 1))
-    planned, accepted = config.planned_steps(iteration), sum(lost.values())
-    if found != planned - accepted:
-        faults.append(f"replay store: found {found} steps, expected {planned - accepted}")
+        history = store.history(link)
+        damaged = [*store.damaged_indices(link), *audit(store, history, lost)]
+    except DamagedExperienceError as error:
+        damaged = [error.damage]
+    faults += [f"replay store: {damage}" for damage in damaged]
+    known, accepted = sum(index.steps for index in history), sum(each.steps for each in lost)
+    if known != (planned := config.planned_steps(iteration)):
+        faults.append(f"replay store: found {known} steps, expected {planned}")
     print(f"{run.path}: {config.preset} on {config.game}, seed {config.seed}")
     print(f"  last commit    iteration {iteration} of {config.iterations}, {len(checkpoints.paths())} checkpoints kept")
-    print(f"  steps          {found} found, {planned} planned, in {store.num_episodes} episodes")
+    episodes = sum(index.episodes for index in history)
+    print(f"  steps          {known - accepted} stored, {planned} planned, in {episodes} episodes")
     if lost:
-        print(f"  lost           {accepted} steps of iterations {', '.join(map(str, lost))}, which was accepted")
-    if beyond := store.num_steps - found:
-        print(f"  beyond         {beyond} steps of an iteration that was not committed; a resume drops them")
+        iterations = ", ".join(map(str, lost_by_iteration(lost)))
+        print(f"  lost           {accepted} steps of iterations {iterations}, which was accepted")
+    strays = store.strays(history) if history or not link else []
+    beyond = [path.name for path in strays if path.name.isdecimal() and int(path.name) > iteration]
+    if beyond:
+        print(f"  beyond         iteration {', '.join(beyond)}, which was not committed; a resume plays it again")
+    if leftovers := len(strays) - len(beyond):
+        print(f"  left over      {leftovers} files that no commit names; the next start removes them")
     for fault in faults:
         print(f"  DAMAGED        {fault}")
     if faults:
@@ -101,16 +111,13 @@ def _differs(path: Path, expected: bytes, checkpoint: Checkpoint) -> list[str]:
 
 def logical_digest(run: RunDirectory, config: RunConfig) -> str:
     """sha256 over what the run is: its transitions, weights, optimisers, environment states, metrics and scores."""
-    from actors.replay.rows import step_bytes
-    from actors.replay.store import ReplayStore
     from pipeline.checkpoint import Checkpoints
 
     newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
     hashed = sha256()
     if newest:
-        store = ReplayStore(run.replay, run_name(config), read_only=True)
-        for chunk in store.chunks(1, newest.iteration):
-            hashed.update(step_bytes(chunk))
+        for chunk in run.store(config).all_chunks(newest.state.experience, newest.state.lost):
+            hashed.update(chunk.logical_bytes())
         for name, file_hash in sorted(newest.files.items()):
             hashed.update(f"{name} {file_hash}\n".encode())
         hashed.update(repr(newest.state.evaluation).encode())

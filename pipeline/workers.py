@@ -1,4 +1,4 @@
-"""The processes of a run: replay store, learners, collectors, evaluators."""
+"""The processes of a run: learners, collectors, evaluators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from actors.collector import Collector
 from actors.config import EnvironmentConfig, EvaluationConfig
 from actors.evaluator import Evaluator
-from actors.replay.service import ReplayService
+from actors.experience_reader import ExperienceReader
+from actors.store import ReplayStore
+from actors.store_index import Receipt
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.process import Placement, Process, Processes
@@ -17,7 +19,6 @@ from learners.algorithm import AgentConfig
 from learners.learner import Learner
 from pipeline.config import RunConfig
 from pipeline.placement import Layout, evaluator_shares, learner_groups
-from pipeline.run_dir import RunDirectory, run_name
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Workers:
 
     processes: Processes
     layout: Layout
-    store: Process
     learners: Sequence[LearnerGroup]
     """In the order in which their parts train."""
     collectors: Sequence[Process]
@@ -71,9 +71,9 @@ class Workers:
         # What a learner has put would be lost with it; what this process puts outlives any other.
         return self.processes.put(weights)
 
-    async def mirror(self, chunks: Sequence[Any], learners: Sequence[Process], *, gaps: bool) -> None:
-        """Gives learners what the references `chunks` are to; with `gaps`, steps may be missing."""
-        calls = [each.call("extend", some, gaps=gaps) for some in chunks for each in learners]
+    async def mirror(self, iterations: Sequence[Sequence[Receipt]], learners: Sequence[Process], *, gaps: bool) -> None:
+        """Lets learners take up what the receipts of some iterations vouch for; with `gaps`, steps may be missing."""
+        calls = [each.call("mirror", iterations, gaps=gaps) for each in learners]
         await self.arrival(calls, "the learner to mirror new steps")
 
     async def join_ranks(self) -> None:
@@ -100,7 +100,7 @@ class Workers:
         return self._replace(self._every())
 
     def _every(self) -> list[Process]:
-        return [self.store, *self.every_learner, *self.collectors, *self.evaluators]
+        return [*self.every_learner, *self.collectors, *self.evaluators]
 
     def _replace(self, lost: Sequence[Process]) -> list[str]:
         # Where a node died, first another one has to be found with as much to give.
@@ -111,7 +111,7 @@ class Workers:
 
 
 def start_workers(
-    config: RunConfig, run: RunDirectory, agent: AgentConfig, layout: Layout, processes: Processes
+    config: RunConfig, store: ReplayStore, agent: AgentConfig, layout: Layout, processes: Processes
 ) -> Workers:
     """Starts all processes on what is reserved for them, without waiting for them."""
     seed, placements = config.seed, iter(layout.learners)
@@ -123,18 +123,16 @@ def start_workers(
     def learners(parts: Sequence[str]) -> LearnerGroup:
         name = f"learner of the {parts[0].replace('_', ' ')}" if config.cluster.learners == "split" else "learner"
         names = [name] + [f"{name}, rank {rank}" for rank in range(1, config.cluster.data_parallel)]
-        arguments, how = (Learner, agent, config.dataset, config.learner), {"seed": seed, "device": layout.device}
+        arguments = Learner, agent, config.dataset, config.learner
+        how = {"seed": seed, "device": layout.device, "experience": ExperienceReader(store)}
         return LearnerGroup(
             parts, [processes.start(each, *arguments, placement=next(placements), **how) for each in names]
         )
 
-    played, env_processes = (config.env, config.collection, agent), layout.env_processes
+    played, env_processes = (config.env, config.collection, agent, store), layout.env_processes
     return Workers(
         processes=processes,
         layout=layout,
-        store=processes.start(
-            "replay store", ReplayService, str(run.replay), run_name(config), placement=Placement(threads=1)
-        ),
         learners=[learners(parts) for parts in learner_groups(config)],
         collectors=[
             processes.start(f"collector {i}", Collector, *played, index=i, env_processes=env_processes, **acting(i))

@@ -13,6 +13,7 @@ from torch import Tensor
 from actors.collector import Collector
 from actors.config import CatchConfig, CollectionConfig, EvaluationConfig
 from actors.evaluator import Evaluator
+from benchmarks.sink import MemorySink
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dreaming import imagination
@@ -39,8 +40,10 @@ AGENT = AgentConfig(IRIS.model_copy(update=SMALLER), num_actions=3)
 def fresh() -> Learner:
     """A learner that has seen random play."""
     learner = Learner(AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
-    collector = Collector(ENV, CollectionConfig(epsilon=1.0), AGENT, seed=0, index=0)
-    learner.extend(collector.collect(1, RANDOM_STEPS, learner.weights(), 0)[0])
+    sink = MemorySink()
+    collector = Collector(ENV, CollectionConfig(epsilon=1.0), AGENT, sink, seed=0, index=0)
+    collector.collect(1, RANDOM_STEPS, learner.weights(), 0)
+    learner.extend(sink.take())
     return learner
 
 

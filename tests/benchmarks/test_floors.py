@@ -8,7 +8,7 @@ import pytest
 from benchmarks.floors import main
 from benchmarks.operations import KERNEL_SECONDS, count, step_operations
 from benchmarks.synthetic import fill, synthetic_learner
-from learners.dataset import DERIVE_BATCH
+from learners.columns import DERIVE_BATCH
 from tests.benchmarks.workloads import parse_workload
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from threading import Event
 
-from actors.replay.damage import Damage, DamagedSegmentError, Span
+from actors.damage import Damage, DamagedExperienceError
 
-DAMAGE = Damage("chunk-1.arrow", "row 3 fails its CRC32", (Span(2, 0, 0, 20),))
+DAMAGE = Damage("000002/0000-0000-00.safetensors", "frames fail their CRC32", "20 steps of iteration 2")
 
 
 class Worker:
@@ -26,7 +26,7 @@ class Worker:
         raise ValueError(f"found {found}, expected 4")
 
     def find_damage(self) -> None:
-        raise DamagedSegmentError(DAMAGE)
+        raise DamagedExperienceError(DAMAGE)
 
     def hang(self) -> None:
         Event().wait()

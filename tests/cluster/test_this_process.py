@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from actors.replay.damage import DamagedSegmentError
+from actors.damage import DamagedExperienceError
 from cluster import this_process
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
@@ -65,7 +65,7 @@ def test_what_a_call_raises_is_raised_where_somebody_waits_and_where_its_value_i
     failed = worker.call("find_damage")
     used = worker.call("reject", failed)
     for reference in (failed, used, [worker.call("name"), used]):
-        with pytest.raises(DamagedSegmentError) as raised:
+        with pytest.raises(DamagedExperienceError) as raised:
             come(reference)
         assert raised.value.damage == DAMAGE
     assert all(part.error for part in worker.call("reject", 3, num_returns=2))

@@ -25,7 +25,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from actors.replay.damage import DamagedSegmentError
+from actors.damage import DamagedExperienceError
 from cluster.errors import ClusterError, LostError
 from cluster.process import Placement
 from cluster.ray_processes import RayProcess, RayProcesses, wait
@@ -141,7 +141,7 @@ def test_whatever_ray_may_lose_is_a_loss_in_one_line(
 
 
 def test_what_a_call_raised_reaches_whoever_waits_for_one_that_was_to_use_its_value(worker: RayProcess):
-    with pytest.raises(DamagedSegmentError) as raised:
+    with pytest.raises(DamagedExperienceError) as raised:
         wait(worker.call("reject", worker.call("find_damage")), "a refusal", PATIENCE_S)
     assert raised.value.damage == DAMAGE
 
@@ -186,7 +186,7 @@ def test_what_a_call_raises_is_raised_as_it_was(worker: RayProcess):
 
 
 def test_what_a_call_raises_keeps_its_attributes(worker: RayProcess):
-    with pytest.raises(DamagedSegmentError) as raised:
+    with pytest.raises(DamagedExperienceError) as raised:
         wait([worker.call("name"), worker.call("find_damage")], "experience", PATIENCE_S)
     assert raised.value.damage == DAMAGE
     assert str(raised.value) == str(DAMAGE)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.reports import CollectionReport, EpisodeScore
+from actors.store import ReplayStore
+from actors.store_index import Receipt
 from learners.durable import write_durably
 from learners.experience import Chunk
 
@@ -36,7 +38,8 @@ def _work() -> None:
 
 
 class FakeLearner:
-    def __init__(self) -> None:
+    def __init__(self, store: ReplayStore) -> None:
+        self._store = store
         self._weights = {part: _hash("initial", part) for part in PARTS}
         self._mirror: list[tuple[int, bytes]] = []  # iteration and content of every chunk, in order
 
@@ -47,9 +50,9 @@ class FakeLearner:
         self._mirror = [(iteration, content) for iteration, content in self._mirror if iteration <= last_iteration]
         return self._mirror[-1][0] if self._mirror else 0
 
-    def extend(self, chunks: Sequence[Chunk], *, gaps: bool = False) -> int:
+    def mirror(self, iterations: Sequence[Sequence[Receipt]], *, gaps: bool = False) -> int:
         _work()
-        for chunk in chunks:
+        for chunk in (chunk for receipts in iterations for chunk in self._store.chunks(receipts)):
             place = chunk.iteration, chunk.environment, chunk.start, chunk.policy_version
             content = [array.tobytes() for array in (chunk.frames, chunk.actions, chunk.rewards, chunk.episode_steps)]
             self._mirror.append((chunk.iteration, _hash(place, content)))
@@ -87,13 +90,14 @@ class FakeLearner:
 class FakeCollector:
     """One environment; its state is how many steps it has taken."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, store: ReplayStore) -> None:
         self._index = index
+        self._store = store
         self._taken = 0
 
     def collect(
         self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
-    ) -> tuple[list[Chunk], CollectionReport, bytes]:
+    ) -> tuple[list[Receipt], CollectionReport, bytes]:
         _work()
         taken = np.arange(self._taken, self._taken + num_steps)
         self._taken += num_steps
@@ -114,7 +118,8 @@ class FakeCollector:
             episodes=(self._index << 32) + taken // EPISODE_STEPS,
             episode_steps=(taken % EPISODE_STEPS).astype(np.int32),
         )
-        return [chunk], CollectionReport((1.0,), (EPISODE_STEPS,), ({},)), json.dumps(self._taken).encode()
+        report = CollectionReport((1.0,), (EPISODE_STEPS,), ({},))
+        return [self._store.write(self._index, 0, [chunk])], report, json.dumps(self._taken).encode()
 
     def set_state(self, state: bytes) -> None:
         self._taken = json.loads(state)

@@ -152,7 +152,6 @@ def play(
         run.begin(config)
         workers = start_fakes(config, run, processes)
         by_kind = {
-            "store": lambda: [workers.store],
             "learner": lambda: workers.every_learner,
             "collector": lambda: workers.collectors,
             "evaluator": lambda: workers.evaluators,
@@ -162,7 +161,7 @@ def play(
             with without_pictures(), StopSignals() as stop:
                 Driver(config, run, workers, injector, stop).run()
         finally:
-            for process in (workers.store, *workers.every_learner, *workers.collectors, *workers.evaluators):
+            for process in (*workers.every_learner, *workers.collectors, *workers.evaluators):
                 ray.kill(_actor(process))
         return outcome(run, config, injector.lines)
     finally:

@@ -8,8 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from actors.replay.service import ReplayService
-from actors.replay.store import ReplayStore
+from actors.experience_reader import ExperienceReader
 from cluster.process import Placement, Process, Processes
 from learners.algorithm import AgentConfig
 from learners.learner import Learner
@@ -19,14 +18,14 @@ from pipeline.config import RunConfig
 from pipeline.placement import Layout, learner_groups
 from pipeline.presets import preset
 from pipeline.progress import Reporter
-from pipeline.run_dir import RunDirectory, run_name
+from pipeline.run_dir import RunDirectory
 from pipeline.verify import logical_digest, verify
 from pipeline.workers import LearnerGroup, Workers
 from tests.faults.fakes import FakeCollector, FakeEvaluator, FakeLearner
 
 DEBUG = preset("debug")
 
-KINDS = ("store", "learner", "collector", "evaluator")
+KINDS = ("learner", "collector", "evaluator")
 PHASES = ("collect", "tokenizer", "world model", "actor critic", "evaluate", "commit")
 DISK_CALLS = ("write", "fsync", "rename", "unlink")
 CALL_TIMEOUT_S = 120
@@ -47,26 +46,26 @@ def config_of(
 
 
 def start_fakes(config: RunConfig, run: RunDirectory, processes: Processes) -> Workers:
-    """What `start_workers` starts, with a real replay store, real learners where they have to talk to each other, and
-    nothing else that is real. One CPU is reserved for all: none of them computes."""
-    place = Placement(threads=1)
+    """What `start_workers` starts, with real files of experience, real learners where they have to talk to each other,
+    and nothing else that is real. One CPU is reserved for all: none of them computes."""
+    place, store = Placement(threads=1), run.store(config)
 
     def start(name: str, cls: type, *args: object, **kwargs: object) -> Process:
         return processes.start(name, cls, *args, placement=place, **kwargs)
 
     def learners(name: str) -> list[Process]:
         if (size := config.cluster.data_parallel) == 1:
-            return [start(name, FakeLearner)]
+            return [start(name, FakeLearner, store)]
         agent = AgentConfig(config.algorithm, num_actions=3)
         arguments = agent, config.dataset, config.learner
-        return [start(f"{name}.{rank}", Learner, *arguments, seed=0, device="cpu") for rank in range(size)]
+        how = {"seed": 0, "device": "cpu", "experience": ExperienceReader(store)}
+        return [start(f"{name}.{rank}", Learner, *arguments, **how) for rank in range(size)]
 
     return Workers(
         processes=processes,
         layout=Layout([{"CPU": 1}], [{}], learners=[place] * 3, acting=[place], env_processes=0),
-        store=start("replay store", ReplayService, str(run.replay), run_name(config)),
         learners=[LearnerGroup(parts, learners(f"learner {i}")) for i, parts in enumerate(learner_groups(config))],
-        collectors=[start(f"collector {i}", FakeCollector, i) for i in range(2)],
+        collectors=[start(f"collector {i}", FakeCollector, i, store) for i in range(2)],
         evaluators=[start(f"evaluator {i}", FakeEvaluator) for i in range(2)],
         config=config.cluster,
     )
@@ -112,10 +111,12 @@ def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
     """Raises AssertionError if a byte is damaged, a step is missing or doubled, or was taken with other weights than
     those of the iteration before, or in an overlapped schedule of the one before that."""
     assert verifies(run)
-    store = ReplayStore(run.replay, run_name(config))
     newest = Checkpoints(run.checkpoints, config.checkpoint.keep).newest()
-    lost = sum(newest.state.lost.values()) if newest else 0  # none, where no test accepted it
-    assert store.num_steps == config.planned_steps(config.iterations) - lost
+    link, lost = (newest.state.experience, newest.state.lost) if newest else (None, [])
+    chunks = list(run.store(config).all_chunks(link, lost))
+    steps = sum(map(len, chunks))
+    assert steps == config.planned_steps(config.iterations) - sum(each.steps for each in lost)
     at_once = config.iterations_at_once
-    assert all(chunk.policy_version == max(0, chunk.iteration - at_once) for chunk in store.chunks())
-    return Outcome(logical_digest(run, config), store.num_steps, lines)
+    assert all(chunk.policy_version == max(0, chunk.iteration - at_once) for chunk in chunks)
+    assert not run.store(config).strays(run.store(config).history(link))
+    return Outcome(logical_digest(run, config), steps, lines)

@@ -28,13 +28,10 @@ AT_DISK_CALLS = [
     Fault(kind, 2 + len(IN_PHASES) + index, phase, disk_call=call, count=count)
     for index, (kind, phase, call, count) in enumerate(
         [
-            ("store", "collect", "write", 1),  # of a chunk's file
-            ("store", "collect", "fsync", 1),
-            ("store", "collect", "rename", 1),
-            ("store", "collect", "fsync", 2),  # of the directory
-            ("store", "collect", "write", 2),  # of the manifest's line
-            ("store", "collect", "fsync", 3),
-            ("store", "collect", "rename", 2),  # the second chunk, the first one is stored
+            ("collector", "collect", "write", 1),
+            ("collector", "collect", "fsync", 1),
+            ("collector", "collect", "rename", 1),
+            ("collector", "collect", "fsync", 2),  # of the directory
             ("learner", "actor critic", "write", 1),
             ("learner", "actor critic", "fsync", 1),
             ("learner", "actor critic", "rename", 2),  # the second file

@@ -79,7 +79,7 @@ def test_a_killed_process_in_an_overlapped_schedule_loses_nothing(tmp_path: Path
     faults = [
         Fault("learner", 2, "tokenizer"),
         Fault("collector", 4, "collect", delay_s=0.01),
-        Fault("store", 6, "world model"),
+        Fault("evaluator", 6, "world model"),
     ]
     config = config_of(8, "overlapped", "split")
     undisturbed = play(tmp_path / "undisturbed", config, processes)

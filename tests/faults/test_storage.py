@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from actors.replay.damage import Damage, DamagedSegmentError
+from actors.damage import Damage, DamagedExperienceError
 from pipeline.errors import RunFailedError, UsageError
 from tests.faults import fakes
 from tests.faults.local import (
@@ -112,9 +112,9 @@ def test_damage_is_found_and_survived_or_stops_the_run_in_one_line(tmp_path: Pat
     ("name", "resumes_at", "words"),
     [
         ("checkpoints/000004/world_model.safetensors", 3, "passed over: checkpoint 000004: world_model.safetensors is"),
-        ("replay/chunk-debug-catch-seed0-000004-0001-000000-0010.arrow", 3, "passed over: checkpoint 000004: "),
-        ("replay/chunk-debug-catch-seed0-000003-0000-000000-0010.arrow", 2, "put into quarantine: chunk-"),
-        ("replay/manifest.jsonl", 4, "put into quarantine: manifest.jsonl: "),
+        ("replay/000004/0001-0000-*", 3, "passed over: checkpoint 000004: "),
+        ("replay/000003/0000-0000-*", 2, "put into quarantine: 000003/0000-0000-"),
+        ("replay/000002/index-*", 4, "put into quarantine, and made anew: 000002/index-"),
         ("metrics.jsonl", 4, "resuming after iteration 4"),
     ],
 )
@@ -122,28 +122,30 @@ def test_a_run_goes_back_no_further_than_damage_makes_it(tmp_path: Path, name: s
     whole, longer = tmp_path / "whole", local_config(ITERATIONS + 3)
     play_locally(whole, local_config(ITERATIONS))
     expected = play_locally(Path(shutil.copytree(whole, tmp_path / "longer")), longer)
-    data = bytearray((whole / name).read_bytes())
+    (file,) = whole.glob(name)
+    data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    (whole / name).write_bytes(data)
+    file.write_bytes(data)
     found = play_locally(whole, longer)
     assert found == expected
     assert resumed_at(found.lines) == resumes_at
     assert any(line.startswith(words) for line in found.lines), found.lines
     quarantined = sorted(path.name for path in whole.glob("replay/quarantine/*"))
-    file = Path(name).name
-    assert quarantined == ([file, f"{file}.txt"] if name.startswith("replay") else [])
+    shelter = f"{file.parent.name}-{file.name}"
+    assert quarantined == ([shelter, f"{shelter}.txt"] if name.startswith("replay") else [])
 
 
 def test_damage_that_every_checkpoint_counts_on_stops_the_run_unless_the_loss_is_accepted(tmp_path: Path):
     play_locally(tmp_path, local_config(ITERATIONS))
-    (tmp_path / "replay" / "chunk-debug-catch-seed0-000002-0000-000000-0010.arrow").unlink()
+    (file,) = tmp_path.glob("replay/000002/0000-0000-*")
+    file.unlink()
     longer = local_config(ITERATIONS + 1)
     with pytest.raises(UsageError) as refused:
         play_locally(tmp_path, longer)
     message = one_line(refused.value)
     assert message.startswith("no intact checkpoint among 3: checkpoint 000004: ")
-    found = "found 10 steps of iteration 2, expected 20; --accept-loss goes on without those steps and records it"
-    assert message.endswith(found)
+    words = "No such file or directory; missing: 10 steps of iteration 2, collector 0"
+    assert message.endswith(f"{words}; --accept-loss goes on without those steps and records it")
 
     accepted = play_locally(tmp_path, longer, accept_loss=True)  # which verifies
     assert resumed_at(accepted.lines) == ITERATIONS
@@ -162,7 +164,8 @@ def test_a_loss_accepted_in_the_middle_of_a_run_leaves_what_a_resume_would(tmp_p
     longer = local_config(ITERATIONS + 2)
 
     def lose(path: Path) -> None:
-        (path / "replay" / "chunk-debug-catch-seed0-000001-0000-000000-0010.arrow").write_bytes(b"")
+        (file,) = path.glob("replay/000001/0000-0000-*")
+        file.write_bytes(b"")
 
     lose(resumed)
     expected = play_locally(resumed, longer, accept_loss=True)
@@ -172,7 +175,7 @@ def test_a_loss_accepted_in_the_middle_of_a_run_leaves_what_a_resume_would(tmp_p
     def lose_first(learner: fakes.FakeLearner, iteration: int) -> SimpleNamespace:
         patched.stop()
         lose(lived)
-        raise DamagedSegmentError(Damage(None, "as a read would find", ()))
+        raise DamagedExperienceError(Damage(None, "as a read would find", ()))
 
     patched = patch.object(fakes.FakeLearner, "inspect", lose_first)
     patched.start()

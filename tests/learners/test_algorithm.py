@@ -101,7 +101,7 @@ def test_a_loss_of_another_form_is_named_with_its_part(returned: Any, words: str
 def test_derived_columns_are_computed_without_gradient():
     learner = Learner(AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     weight = torch.ones((), requires_grad=True)
-    learner.dataset._derived = {"x": Derived("model", lambda steps: steps.rewards * weight)}
+    learner.dataset.columns._derived = {"x": Derived("model", lambda steps: steps.rewards * weight)}
     learner.extend([make_chunk([3])])
     segments = learner.dataset.gather(learner.dataset.newest(3), ("x",))
     assert not segments.columns["x"].requires_grad

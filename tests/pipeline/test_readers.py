@@ -6,20 +6,17 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
 import pytest
 
-from actors.replay.service import ReplayService
-from learners import durable
 from pipeline import sweep, verify
-from pipeline.errors import RunFailedError, UsageError
+from pipeline.errors import RunFailedError
 from pipeline.media import save_curves
 from pipeline.report.__main__ import main as report
-from pipeline.run_dir import run_name
 from tests.faults.fakes import FakeLearner
 from tests.faults.local import Crash, failing_disk, local_config, play_locally
 
@@ -82,59 +79,48 @@ def test_the_status_of_a_sweep_is_told_from_read_only_media(run: Path, capsys: p
     assert "4/3 iterations done" in capsys.readouterr().out
 
 
-def torn(replay: Path) -> None:
-    """A crash while the last line of the manifest was written: its file is there."""
-    manifest = replay / "manifest.jsonl"
-    manifest.write_bytes(manifest.read_bytes()[:-10])
-
-
 def left_over(replay: Path) -> None:
-    """A crash before a file was named by the manifest, and one before a file was whole."""
-    name = "chunk-debug-catch-seed0-{}-0000-000000-0010.arrow"
-    shutil.copy(replay / name.format("000001"), replay / name.format("000009"))
-    (replay / f"manifest.jsonl.{'0' * 16}.tmp").write_bytes(b"half")
+    """A crash before a file was named by an index, before one was whole, and an iteration that never committed."""
+    (file,) = replay.glob("000001/0000-0000-*")
+    shutil.copy(file, file.with_name(f"0000-0001-{'0' * 16}.safetensors"))
+    (replay / "000002" / f"{file.name}.{'0' * 16}.tmp").write_bytes(b"half")
+    shutil.copytree(replay / "000004", replay / "000005")
 
 
-@pytest.mark.parametrize("happened", [torn, left_over])
+def unnamed(replay: Path) -> None:
+    """An index that is told from the files it named."""
+    (index,) = replay.glob("000002/index-*")
+    index.unlink()
+
+
 def test_what_a_crash_left_in_the_replay_store_stays_for_the_next_start(
-    read_only: Path, happened: Callable[[Path], None]
+    read_only: Path, capsys: pytest.CaptureFixture[str]
 ):
     _read_only.clear()
-    happened(read_only / "replay")
+    left_over(read_only / "replay")
     before = content(read_only)
     _read_only.append(str(read_only))
     assert verify.main([str(read_only)]) == 0
+    shown = capsys.readouterr().out
+    assert "beyond         iteration 000005, which was not committed" in shown
+    assert "left over      2 files that no commit names" in shown
     _read_only.clear()
     assert content(read_only) == before
-    play_locally(read_only, CONFIG)  # and that finds nothing wrong, either
+    play_locally(read_only, local_config(5))  # and that finds nothing wrong, either
+    assert not list((read_only / "replay").glob("**/*.tmp"))
+    assert len(list((read_only / "replay").glob("*/0000-*"))) == 5
 
 
-def test_a_store_process_stopped_in_mid_change_loses_nothing_to_who_verifies_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """It outlives its driver and joins files: the new one is written, the manifest does not name it yet."""
-    path = tmp_path / "run"
-    play_locally(path, local_config(9))
-    said: list[str] = []
-    service = ReplayService(str(path / "replay"), run_name(CONFIG))
-    service._store._seal_steps = 1
-    rename = durable.rename
-
-    def stop_and_verify(source: Path, target: Path) -> None:
-        if target.name == "manifest.jsonl":
-            before = content(path)
-            with pytest.raises(UsageError) as refused:
-                verify.main([str(path)])
-            said.append(str(refused.value))
-            assert content(path) == before
-        rename(source, target)
-
-    monkeypatch.setattr(durable, "rename", stop_and_verify)
-    service.seal(6)
-    service.close()
-    assert said == [f"run directory {path / 'replay'} is in use by another process"]
-    assert list((path / "replay").glob("segment-*"))
-    assert verify.main([str(path)]) == 0
+def test_a_damaged_index_is_told_from_its_files_without_writing(read_only: Path, capsys: pytest.CaptureFixture[str]):
+    _read_only.clear()
+    unnamed(read_only / "replay")
+    before = content(read_only)
+    _read_only.append(str(read_only))
+    assert verify.main([str(read_only)]) == 1
+    (fault,) = (line for line in capsys.readouterr().out.splitlines() if "DAMAGED" in line)
+    assert "replay store: 000002/index-" in fault
+    _read_only.clear()
+    assert content(read_only) == before
 
 
 def test_a_run_whose_lock_file_another_writer_holds_stops_before_it_commits(

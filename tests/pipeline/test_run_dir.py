@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from actors.config import CatchConfig, GymConfig
-from actors.replay.store import ReplayStore
 from cluster.config import PROBE
 from learners.directory_lock import DirectoryLock
 from pipeline.config import CheckpointConfig, RunConfig
@@ -332,10 +331,9 @@ def _content(directory: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
-def test_a_long_run_name_is_cut_and_stays_its_own(tmp_path: Path):
+def test_a_long_run_name_is_cut_and_stays_its_own():
     first, second = (
         run_name(RunConfig(preset="gym", algorithm=DEBUG.algorithm, env=GymConfig(id="g" * 200 + end))) for end in "ab"
     )
     assert len(first) == len(second) == 100
     assert first != second
-    ReplayStore(tmp_path / "replay", first)
