@@ -5,12 +5,18 @@ Measured in the run that uses it, since a shared machine is not the same an hour
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import median_seconds
+from benchmarks.timing import median_seconds, seconds_of
+
+CHANNELS = SIDE = 64
+SLOW_S = 0.1
+Work = tuple[int, Callable[[], object]]
+"""Operations, and the call that does them."""
 
 
 class Ceiling(NamedTuple):
@@ -33,12 +39,25 @@ def measure_ceilings(device: torch.device) -> Ceilings:
 
 @torch.no_grad()
 def _measure(device: torch.device, dtype: torch.dtype) -> Ceiling:
-    size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    product = median_seconds(lambda: a @ b, device)
-    batch, channels, side = 256 if device.type == "cuda" else 32, 64, 64
-    images = torch.randn(batch, channels, side, side, device=device, dtype=dtype)
-    images = images.to(memory_format=torch.channels_last)
-    kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    convolution = median_seconds(lambda: F.conv2d(images, kernel, padding=1), device)
-    return Ceiling(2 * size**3 / product, 2 * batch * side**2 * channels**2 * 9 / convolution)
+    def product(size: int) -> Work:
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+        return 2 * size**3, lambda: a @ b
+
+    def convolution(batch: int) -> Work:
+        images = torch.randn(batch, CHANNELS, SIDE, SIDE, device=device, dtype=dtype)
+        images = images.to(memory_format=torch.channels_last)
+        kernel = torch.randn(CHANNELS, CHANNELS, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        return 2 * batch * SIDE**2 * CHANNELS**2 * 9, lambda: F.conv2d(images, kernel, padding=1)
+
+    is_gpu = device.type == "cuda"
+    return Ceiling(
+        _fastest(product, [8192] if is_gpu else [256, 512, 1024, 2048], device),
+        _fastest(convolution, [256] if is_gpu else [1, 4, 32], device),
+    )
+
+
+def _fastest(work_of: Callable[[int], Work], sizes: Sequence[int], device: torch.device) -> float:
+    """FLOP/s at the largest size; at a smaller one, where a CPU has no instructions for a format and takes its time."""
+    size = next((each for each in sizes if seconds_of(work_of(each)[1], device) > SLOW_S), sizes[-1])
+    operations, call = work_of(size)
+    return operations / median_seconds(call, device)

@@ -157,11 +157,12 @@ class Columns:
         tensor = torch.from_numpy(array)
         return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def step_bytes(self) -> list[int]:
+    def step_bytes(self) -> dict[str, int]:
         """That a step takes in every column there is."""
-        frames = [] if self._read_frames else [self._frames[0].nbytes]
-        own = [each[0].nbytes for each in (self._actions, self._rewards, self._ends)]
-        return frames + own + [column.step_bytes for column in self._columns.values()]
+        frames = {} if self._read_frames else {"frames": self._frames}
+        own = {**frames, "actions": self._actions, "rewards": self._rewards, "ends": self._ends}
+        of_derived = {name: column.step_bytes for name, column in self._columns.items()}
+        return {name: column[0].nbytes for name, column in own.items()} | of_derived
 
     @contextmanager
     def _making_room(self) -> Iterator[None]:
@@ -169,7 +170,7 @@ class Columns:
             yield
         except RuntimeError as error:
             if has_run_out(error):
-                raise experience_too_large(self._num_rows - 1, sum(self.step_bytes()), self.device) from error
+                raise experience_too_large(self._num_rows - 1, sum(self.step_bytes().values()), self.device) from error
             raise
 
     def _reserve(self, num_rows: int) -> None:

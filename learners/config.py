@@ -168,8 +168,15 @@ class AlgorithmConfig(KindConfig):
         """Raises ValueError, in one line, if a file is missing that so many iterations will need."""
 
 
+Residence = Literal["auto", "resident", "read"]
+
+
 class DatasetConfig(Config):
     """How stored experience becomes training segments."""
+
+    frames: Annotated[Residence, MAY_CHANGE] = "auto"
+    """Whether a learner keeps all frames on its device, or reads those that it draws from the run directory: slower,
+    and for as much experience as the disk holds; `auto` keeps them where there is memory for it. Changes no result."""
 
     truncation_is_end: bool = True
     """Count running into a time limit as an end for the world model and the returns, as the authors do."""

@@ -67,6 +67,6 @@ class Dataset(Episodes):
         """As `Columns.forget_derived`."""
         self.columns.forget_derived()
 
-    def step_bytes(self) -> list[int]:
+    def step_bytes(self) -> dict[str, int]:
         """As `Columns.step_bytes`."""
         return self.columns.step_bytes()

@@ -25,13 +25,16 @@ from learners.dataset import Dataset
 from learners.durable import write_durably
 from learners.experience import Chunk
 from learners.inspection import Inspection
-from learners.memory import batch_too_large, has_run_out
+from learners.memory import batch_too_large, device_memory, has_run_out
 from learners.nn.precision import autocast
 from learners.part import Part
 from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
 from learners.streams import Streams
 from learners.weights import flat_weights, load_flat_weights
+
+GPU_SHARE = 0.7
+"""Of a GPU's memory that experience may take; networks and batches take the rest."""
 
 
 class PartCopy(NamedTuple):
@@ -56,20 +59,23 @@ class Learner:
         cache: bool = True,
         ranks: Ranks = ALONE,
         experience: Experience | None = None,
-        resident: bool = True,
+        planned_bytes: int = 0,
     ) -> None:
         """
         Args:
             cache: without it, derived columns are computed anew for every batch.
             experience: where `mirror` finds what receipts vouch for.
-            resident: whether frames are kept on the device, or read whenever they are drawn.
+            planned_bytes: of all experience in the end, if frames are kept; with `dataset.frames` auto, a GPU that is
+                too small for them reads them.
         """
         self.config = config
         self._experience = experience
-        self._resident = resident
+        self._device = torch.device(device)
+        self.keeps_frames = dataset.frames != "read"
+        if dataset.frames == "auto" and self._device.type == "cuda":
+            self.keeps_frames = planned_bytes < GPU_SHARE * device_memory(self._device)
         self._ranks = ranks
         self._streams = Streams(seed)
-        self._device = torch.device(device)
         torch.use_deterministic_algorithms(config.deterministic)
         torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.manual_seed(self._streams.key("initialisation"))
@@ -87,7 +93,7 @@ class Learner:
             self.algorithm.derived,
             lambda part: self._trainers[part].updates,
             cache=cache,
-            read_frames=None if resident or experience is None else experience.frames,
+            read_frames=None if self.keeps_frames or experience is None else experience.frames,
         )
 
     def meet(self, host: str) -> str:
@@ -98,6 +104,10 @@ class Learner:
     def join(self, address: str, index: int, count: int, timeout_s: float) -> None:
         """From now on takes gradient steps together with other ranks. Raises: RankLostError if not all of them come."""
         self._ranks = ProcessRanks(address, index, count, self._device, timeout_s)
+
+    def residence(self) -> str:
+        """Where frames are, in words."""
+        return "kept in memory" if self.keeps_frames else "read from replay/ whenever they are drawn"
 
     def parameter_counts(self) -> dict[str, int]:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
@@ -110,7 +120,7 @@ class Learner:
         """
         assert self._experience
         for receipts in iterations:
-            self.extend(self._experience.steps(receipts, with_frames=self._resident), gaps=gaps)
+            self.extend(self._experience.steps(receipts, with_frames=self.keeps_frames), gaps=gaps)
         return self.dataset.num_steps
 
     def extend(self, chunks: Iterable[Chunk], *, gaps: bool = False) -> None:

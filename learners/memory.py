@@ -48,9 +48,12 @@ def peak_bytes(num_steps: int, columns: Sequence[int]) -> int:
     return rows * sum(columns) + rows // 2 * max(columns)
 
 
-def _does_not_fit(device: torch.device) -> str:
+def device_memory(device: torch.device) -> int:
+    """Bytes that it has."""
     if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"does not fit into the {memory / 2**30:.0f} GiB of {device}"
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _does_not_fit(device: torch.device) -> str:
+    return f"does not fit into the {device_memory(device) / 2**30:.0f} GiB of {device}"

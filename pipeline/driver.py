@@ -78,7 +78,9 @@ class Driver:
             except RecoverableError as error:
                 loss = error
             except ExperienceTooLargeError as error:
-                raise UsageError(f"--collection.steps-per-iteration or --iterations: {error}") from error
+                raise UsageError(
+                    f"--collection.steps-per-iteration, --iterations or --dataset.frames: {error}"
+                ) from error
             except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self._transaction.where_it_stands}") from error
 
@@ -87,6 +89,8 @@ class Driver:
         counts, layout = await self._workers.parameter_counts(), self._workers.layout
         words = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
         self._reporter.line(f"learner on {layout.device} with {layout.threads} threads; parameters: {words}")
+        residence = await self._workers.arrival(self._workers.learners[0].lead.call("residence"), "the learner")
+        self._reporter.line(f"frames are {residence}")
 
 
 class Attempt:

@@ -1,6 +1,6 @@
 """What a run will take of its machines, known before it starts, and whether that is there.
 
-Of memory: the experience that each learner mirrors, when it takes most. Of disk: what is still to be written, if no
+Of memory: the experience that each learner keeps, when it takes most. Of disk: what is still to be written, if no
 frame could be compressed. Left out is what is small and does not grow with the run: processes, batches, weights in use,
 metrics, pictures.
 """
@@ -8,7 +8,7 @@ metrics, pictures.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from actors.collector import PIECE_STEPS
 from cluster.process import Resources
 from learners.algorithm import AgentConfig
-from learners.config import FRAME_SIZE
+from learners.columns import CACHE_BYTES
+from learners.config import FRAME_SIZE, Residence
 from learners.dataset import Dataset
 from learners.learner import count_parameters
 from learners.memory import peak_bytes
@@ -27,8 +29,10 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.placement import learner_groups
 
-STORED_BYTES = 3 * FRAME_SIZE**2 + 300
-"""Of a step in the replay store, at most: noise, in episodes of one step (measured: 290 bytes beside the frame)."""
+STORED_BYTES = 3 * FRAME_SIZE**2 + 100
+"""Of a step in the replay store, at most: noise, in episodes of one step (measured: 60 bytes beside the frame)."""
+PIECE_BYTES = 8192
+"""Of a file and its entry in an index, beside its steps: what a header and whole blocks of the disk take."""
 _LESS = "fewer --iterations or --collection.steps-per-iteration need less"
 
 
@@ -37,14 +41,16 @@ class Needs:
     """In bytes."""
 
     memory: Sequence[int]
-    """For experience, of every learner."""
+    """For experience, of every learner that keeps frames."""
+    memory_without_frames: Sequence[int]
+    """The same, where frames are read whenever they are drawn."""
     disk: int
     """At most, from now on."""
 
     def __str__(self) -> str:
-        memory, disk = _gb(sum(self.memory)), _gb(self.disk)
+        memory, without, disk = _gb(sum(self.memory)), _gb(sum(self.memory_without_frames)), _gb(self.disk)
         learners = f" in {len(self.memory)} learners" if len(self.memory) > 1 else ""
-        return f"{memory} of memory for experience{learners} and at most {disk} of disk"
+        return f"{memory} of memory for experience{learners} ({without} if frames are read) and at most {disk} of disk"
 
     def check_disk(self, path: Path) -> None:
         """Raises UsageError, in one line, if the file system has less room."""
@@ -52,16 +58,27 @@ class Needs:
             words = f"found {_gb(free, floor)} of free disk, expected {_gb(self.disk)} for what is still to come"
             raise UsageError(f"{path}: {words}; {_LESS}")
 
-    def check_memory(self, nodes: Sequence[Resources]) -> None:
-        """Raises UsageError, in one line, if these machines cannot hold the experience of all learners."""
-        memory = [node["memory"] for node in nodes if "memory" in node] or [float("inf")]
-        for found, expected, where in (
-            (max(memory), max(self.memory), "on the largest machine"),
-            (sum(memory), sum(self.memory), "on all machines"),
-        ):
-            if found < expected:
-                words = f"found {_gb(found, floor)} {where}, expected {_gb(expected)} for experience"
-                raise UsageError(f"memory: {words}; {_LESS}")
+    def place_frames(self, asked: Residence, nodes: Sequence[Resources]) -> Residence:
+        """Where frames will be on these machines; raises UsageError, in one line, if experience fits neither way."""
+        if asked == "read" or (asked == "auto" and _shortage(self.memory, nodes)):
+            if shortage := _shortage(self.memory_without_frames, nodes):
+                raise UsageError(f"memory: {shortage}, frames left out; {_LESS}")
+            return "read"
+        if shortage := _shortage(self.memory, nodes):
+            raise UsageError(f"memory: {shortage}; {_LESS}, --dataset.frames read needs little")
+        return "resident"
+
+
+def _shortage(needed: Sequence[int], nodes: Sequence[Resources]) -> str | None:
+    """What is missing on these machines to hold the experience of all learners."""
+    memory = [node["memory"] for node in nodes if "memory" in node] or [float("inf")]
+    for found, expected, where in (
+        (max(memory), max(needed), "on the largest machine"),
+        (sum(memory), sum(needed), "on all machines"),
+    ):
+        if found < expected:
+            return f"found {_gb(found, floor)} {where}, expected {_gb(expected)} for experience"
+    return None
 
 
 def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) -> Needs:
@@ -87,7 +104,7 @@ def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) ->
 
 
 def planned_needs(
-    config: RunConfig, columns: Sequence[Sequence[int]], weights: int, num_parameters: int, committed: Sequence[int]
+    config: RunConfig, columns: Sequence[Mapping[str, int]], weights: int, num_parameters: int, committed: Sequence[int]
 ) -> Needs:
     """The arithmetic of `needs_of`.
 
@@ -97,12 +114,23 @@ def planned_needs(
         num_parameters: that are trained.
     """
     steps = config.planned_steps(config.iterations)
-    memory = [peak_bytes(steps, each) for each in columns for _ in range(config.cluster.data_parallel)]
+    ranks = range(config.cluster.data_parallel)
+    memory = [peak_bytes(steps, list(each.values())) for each in columns for _ in ranks]
+    without_frames = [_peak_without_frames(steps, each) for each in columns for _ in ranks]
     to_come = steps - config.planned_steps(max(committed, default=0))
     # Weights, in an overlapped schedule those of the iteration before, too, and two averages of Adam's in float32.
     commit = config.iterations_at_once * weights + 2 * 4 * num_parameters
     commits = max(0, config.checkpoint.keep + 1 - len(committed))
-    return Needs(memory, to_come * STORED_BYTES + commits * commit)
+    left = [config.collection.steps_in(i) for i in range(1 + max(committed, default=0), config.iterations + 1)]
+    pieces = sum(config.collection.num_collectors + steps // PIECE_STEPS for steps in left if steps)
+    return Needs(memory, without_frames, to_come * STORED_BYTES + pieces * PIECE_BYTES + commits * commit)
+
+
+def _peak_without_frames(num_steps: int, columns: Mapping[str, int]) -> int:
+    """As `peak_bytes`; of derived columns as much is kept as there is room for in their cache."""
+    own = [columns[name] for name in ("actions", "rewards", "ends")]
+    derived = [size for name, size in columns.items() if name not in ("frames", "actions", "rewards", "ends")]
+    return peak_bytes(num_steps, own) + sum(min(peak_bytes(num_steps, [size]), 2 * CACHE_BYTES) for size in derived)
 
 
 def _gb(amount: float, rounded: Callable[[float], int] = ceil) -> str:

@@ -103,13 +103,16 @@ def _train(launch: Launch, run: RunDirectory, agent: AgentConfig) -> int:
         needs.check_disk(run.path)
         with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
             layout = layout_of(config, nodes := processes.nodes())
+            dataset = config.dataset
             if layout.device == "cpu":  # how much a GPU has, only its own process learns
-                needs.check_memory(nodes)
+                dataset = dataset.model_copy(update={"frames": needs.place_frames(dataset.frames, nodes)})
             processes.reserve(layout.bundles, layout.labels)
             forget_what_was_not_committed(run, config)
             for change in run.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            workers = start_workers(config, run.store(config), agent, layout, processes)
+            workers = start_workers(
+                config, run.store(config), agent, layout, processes, dataset=dataset, planned_bytes=max(needs.memory)
+            )
             Driver(
                 config, run, workers, reporter, stop, accept_loss=launch.accept_loss, gauges=_gauges(launch, run)
             ).run()

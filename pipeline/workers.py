@@ -16,6 +16,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.process import Placement, Process, Processes
 from learners.algorithm import AgentConfig
+from learners.config import DatasetConfig
 from learners.learner import Learner
 from pipeline.config import RunConfig
 from pipeline.placement import Layout, evaluator_shares, learner_groups
@@ -111,9 +112,21 @@ class Workers:
 
 
 def start_workers(
-    config: RunConfig, store: ReplayStore, agent: AgentConfig, layout: Layout, processes: Processes
+    config: RunConfig,
+    store: ReplayStore,
+    agent: AgentConfig,
+    layout: Layout,
+    processes: Processes,
+    *,
+    dataset: DatasetConfig,
+    planned_bytes: int,
 ) -> Workers:
-    """Starts all processes on what is reserved for them, without waiting for them."""
+    """Starts all processes on what is reserved for them, without waiting for them.
+
+    Args:
+        dataset: the run's, with what was decided about its frames.
+        planned_bytes: of all experience of a learner that keeps frames.
+    """
     seed, placements = config.seed, iter(layout.learners)
 
     def acting(index: int) -> dict[str, Any]:
@@ -123,8 +136,8 @@ def start_workers(
     def learners(parts: Sequence[str]) -> LearnerGroup:
         name = f"learner of the {parts[0].replace('_', ' ')}" if config.cluster.learners == "split" else "learner"
         names = [name] + [f"{name}, rank {rank}" for rank in range(1, config.cluster.data_parallel)]
-        arguments = Learner, agent, config.dataset, config.learner
-        how = {"seed": seed, "device": layout.device, "experience": ExperienceReader(store)}
+        arguments, reader = (Learner, agent, dataset, config.learner), ExperienceReader(store)
+        how = {"seed": seed, "device": layout.device, "experience": reader, "planned_bytes": planned_bytes}
         return LearnerGroup(
             parts, [processes.start(each, *arguments, placement=next(placements), **how) for each in names]
         )

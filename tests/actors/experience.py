@@ -53,9 +53,7 @@ def play(
 
 def part(chunk: Chunk, first: int, end: int) -> Chunk:
     """The steps `first` to `end` of a chunk."""
-    return replace(
-        chunk, start=chunk.start + first, **{name: getattr(chunk, name)[first:end] for name in COLUMNS}
-    )
+    return replace(chunk, start=chunk.start + first, **{name: getattr(chunk, name)[first:end] for name in COLUMNS})
 
 
 def store_of(directory: Path) -> ReplayStore:

@@ -20,6 +20,7 @@ from safetensors.numpy import load
 from actors.damage import DamagedExperienceError
 from actors.store_file import GROUP_STEPS, MALFORMED, Head, head_size_of, pack
 from learners.experience import Chunk
+from pipeline.needs import PIECE_BYTES, STORED_BYTES
 from tests.actors.experience import contents, fill, play, receipts_of, store_of
 
 few = settings(max_examples=10, deadline=None)
@@ -141,7 +142,7 @@ def with_text(data: bytes, text: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + int.from_bytes(data[:8], "little") :]
 
 
-def with_tensor(data: bytes, name: str, value: int) -> bytes:
+def with_tensor(data: bytes, name: str, value: float) -> bytes:
     """The first entry of a tensor is another."""
     entry = header_of(data)[name]
     place = 8 + int.from_bytes(data[:8], "little") + entry["data_offsets"][0]
@@ -247,3 +248,15 @@ def test_frames_of_another_size_than_they_should_be_are_damage(tmp_path, raw):
         piece.frames(0)
 
 
+def test_a_step_takes_no_more_of_the_disk_than_a_run_counts_on(tmp_path):
+    """Noise, in episodes of one step."""
+    rng = np.random.default_rng(0)
+    (chunk,) = play(iterations=1, length=50)
+    ends = {"terminated": np.ones(50, np.bool_), "truncated": np.zeros(50, np.bool_)}
+    steps = {"episodes": np.arange(50), "episode_steps": np.zeros(50, np.int32)}
+    chunk = replace(chunk, frames=rng.integers(0, 256, (50, 3, 64, 64), np.uint8), **ends, **steps)
+    store = store_of(tmp_path)
+    link = fill(store, [chunk])
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert len(receipts_of(store, link)) == 1
+    assert size < 50 * STORED_BYTES + PIECE_BYTES - 4096

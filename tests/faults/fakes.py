@@ -46,6 +46,9 @@ class FakeLearner:
     def parameter_counts(self) -> dict[str, int]:
         return dict.fromkeys(PARTS, 32)
 
+    def residence(self) -> str:
+        return "hashed"
+
     def truncate(self, last_iteration: int) -> int:
         self._mirror = [(iteration, content) for iteration, content in self._mirror if iteration <= last_iteration]
         return self._mirror[-1][0] if self._mirror else 0

@@ -175,7 +175,7 @@ def test_a_loss_accepted_in_the_middle_of_a_run_leaves_what_a_resume_would(tmp_p
     def lose_first(learner: fakes.FakeLearner, iteration: int) -> SimpleNamespace:
         patched.stop()
         lose(lived)
-        raise DamagedExperienceError(Damage(None, "as a read would find", ()))
+        raise DamagedExperienceError(Damage(None, "as a read would find"))
 
     patched = patch.object(fakes.FakeLearner, "inspect", lose_first)
     patched.start()

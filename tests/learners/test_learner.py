@@ -327,8 +327,8 @@ def test_a_dataset_has_allocated_what_is_said_of_it():
     for start in range(0, 1200, 200):
         trained.extend([make_chunk([200], start=start, first_episode=start, iteration=1 + start)])
     trained.dataset.gather(np.array([[1]]), ["tokens", "reconstructions"])
-    assert sum(trained.dataset.step_bytes()) == 12_301 + (4 * 8 + 8) + (4 * 12_288 + 8)
-    on_device = sum(trained.dataset.step_bytes()) - 2 * 8
+    assert sum(trained.dataset.step_bytes().values()) == 12_301 + (4 * 8 + 8) + (4 * 12_288 + 8)
+    on_device = sum(trained.dataset.step_bytes().values()) - 2 * 8
     assert abs(_allocated() - before - 2048 * on_device) < on_device
 
 

@@ -183,7 +183,7 @@ def test_commits_that_vanish_while_the_run_works_stop_it(tmp_path: Path, monkeyp
     def lose(learner: FakeLearner, part: str, iteration: int, steps: range) -> dict[str, float]:
         if iteration == 3:
             shutil.rmtree(tmp_path / "run" / "checkpoints")
-            raise DamagedExperienceError(Damage(None, "as an excuse to go back", ()))
+            raise DamagedExperienceError(Damage(None, "as an excuse to go back"))
         return train_as_ever(learner, part, iteration, steps)
 
     monkeypatch.setattr(FakeLearner, "train", lose)

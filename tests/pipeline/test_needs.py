@@ -17,15 +17,16 @@ from learners.memory import ExperienceTooLargeError
 from pipeline.cli import command
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.needs import STORED_BYTES, Needs, needs_of, planned_needs
+from pipeline.needs import PIECE_BYTES, STORED_BYTES, Needs, needs_of, planned_needs
 from pipeline.presets import PRESETS, preset
 from pipeline.train import main
 from tests.faults.fakes import FakeLearner
 from tests.faults.local import local_config, play_locally
 
 DEBUG = preset("debug")  # 3 iterations of 20 steps, 3 kept commits
-FRAMES = [12_288, 8, 4, 1]
+FRAMES = {"frames": 12_288, "actions": 8, "rewards": 4, "ends": 1}
 DEBUG_MEMORY = 1024 * 12_301 + 512 * 12_288
+WITHOUT = 1024 * 13 + 512 * 8
 
 
 def with_cluster(**changes: object) -> RunConfig:
@@ -34,13 +35,13 @@ def with_cluster(**changes: object) -> RunConfig:
 
 def test_a_run_needs_room_for_its_steps_uncompressed_and_one_commit_more_than_are_kept():
     found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[])
-    assert found == Needs([DEBUG_MEMORY], 60 * STORED_BYTES + 4 * 12_000)
-    assert STORED_BYTES == 12_588
+    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 60 * STORED_BYTES + 3 * PIECE_BYTES + 4 * 12_000)
+    assert (STORED_BYTES, PIECE_BYTES) == (12_388, 8192)
 
 
 def test_a_resumed_run_needs_the_disk_for_what_is_still_to_come_and_the_memory_for_all():
     found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2])
-    assert found == Needs([DEBUG_MEMORY], 20 * STORED_BYTES + 2 * 12_000)
+    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 20 * STORED_BYTES + PIECE_BYTES + 2 * 12_000)
     finished = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2, 3])
     assert finished.disk == 12_000
 
@@ -70,7 +71,8 @@ def test_every_learner_mirrors_what_its_parts_read():
     assert (together.memory, split.memory) == ([last], [DEBUG_MEMORY, DEBUG_MEMORY + 1024 * 136, last])
     ranks = needs_of(with_cluster(learners="split", data_parallel=2), agent, [])
     assert ranks.memory == [each for each in split.memory for _ in range(2)]
-    assert str(ranks) == "0.3 GB of memory for experience in 6 learners and at most 0.1 GB of disk"
+    words = "0.3 GB of memory for experience in 6 learners (0.2 GB if frames are read) and at most 0.1 GB of disk"
+    assert str(ranks) == words
 
 
 def test_the_last_learner_inspects_all_parts_and_so_mirrors_what_they_read():
@@ -83,30 +85,34 @@ def test_the_last_learner_inspects_all_parts_and_so_mirrors_what_they_read():
 
 
 def test_memory_must_do_for_the_largest_learner_on_one_machine_and_for_all_on_all():
-    needs = Needs([30 * 10**9, 30 * 10**9], disk=0)
-    needs.check_memory([{"memory": 30e9}, {"memory": 30e9}])
-    needs.check_memory([{"CPU": 1.0}])  # whoever does not tell is believed
-    with pytest.raises(
-        UsageError, match=r"^memory: found 29\.9 GB on the largest machine, expected 30\.0 GB for exper"
-    ):
-        needs.check_memory([{"memory": 29.99e9}] * 9)
-    with pytest.raises(
-        UsageError, match=r"^memory: found 59\.0 GB on all machines, expected 60\.0 GB for experience; "
-    ):
-        needs.check_memory([{"memory": 59e9}])
+    needs = Needs([30 * 10**9, 30 * 10**9], [10**9, 10**9], disk=0)
+    assert needs.place_frames("auto", [{"memory": 30e9}, {"memory": 30e9}]) == "resident"
+    assert needs.place_frames("auto", [{"CPU": 1.0}]) == "resident"  # whoever does not tell is believed
+    assert needs.place_frames("read", [{"memory": 60e9}] * 2) == "read"
+    assert needs.place_frames("auto", [{"memory": 29e9}] * 9) == "read"
+    assert needs.place_frames("auto", [{"memory": 59e9}]) == "read"
+    words = r"^memory: found 29\.9 GB on the largest machine, expected 30\.0 GB for exper.*; .*--dataset.frames read"
+    with pytest.raises(UsageError, match=words):
+        needs.place_frames("resident", [{"memory": 29.99e9}] * 9)
+    with pytest.raises(UsageError, match=r"^memory: found 59\.0 GB on all machines, expected 60\.0 GB for experience;"):
+        needs.place_frames("resident", [{"memory": 59e9}])
+    for asked in ("auto", "read"):
+        with pytest.raises(UsageError, match=r"^memory: found 0\.9 GB on the largest machine, .*, frames left out; "):
+            needs.place_frames(asked, [{"memory": 0.99e9}] * 9)
 
 
-def test_ten_million_steps_do_not_fit_on_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ten_million_steps_fit_on_a_laptop_that_reads_their_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = preset("iris-crafter")
     collection = config.collection.model_copy(update={"steps_per_iteration": 20_000})
     config = config.model_copy(update={"collection": collection})
-    needs = planned_needs(config, [FRAMES], weights=4 * 10**7, num_parameters=10**7, committed=[])
+    columns = FRAMES | {"tokens": 136, "reconstructions": 49_160}
+    needs = planned_needs(config, [columns], weights=4 * 10**7, num_parameters=10**7, committed=[])
     assert min(*needs.memory, needs.disk) > 123 * 10**9
-    with pytest.raises(UsageError, match=r"found 32.0 GB on the largest machine, expected 309.5 GB"):
-        needs.check_memory([{"memory": 32e9}])
+    assert max(needs.memory_without_frames) < 5 * 10**9
+    assert needs.place_frames("auto", [{"memory": 8e9}]) == "read"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * 10**9))
     with pytest.raises(
-        UsageError, match=r": found 100.0 GB of free disk, expected 126.4 GB for what is still to come; "
+        UsageError, match=r": found 100.0 GB of free disk, expected 124.5 GB for what is still to come; "
     ):
         needs.check_disk(tmp_path)
 
@@ -115,11 +121,8 @@ def test_ten_million_steps_do_not_fit_on_a_laptop(tmp_path: Path, monkeypatch: p
 def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
     config = PRESETS[name][1]
     needs = needs_of(config, AgentConfig(config.algorithm, num_actions=18), [])
-    if name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter"):
-        with pytest.raises(UsageError, match=r"found 8.0 GB"):
-            needs.check_memory([{"memory": 8e9}])
-    else:
-        needs.check_memory([{"memory": 8e9}])
+    large = name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter")
+    assert needs.place_frames("auto", [{"memory": 8e9}]) == ("read" if large else "resident")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +131,18 @@ def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
         (
             ["--collection.steps-per-iteration", "1000000000"],
             "max",
-            "{run}: found {} of free disk, expected 37764.1 GB",
+            "{run}: found {} of free disk, expected 37",
         ),
-        (["--in-process"], "80000000", "memory: found 0.0 GB on the largest machine, expected 0.1 GB for experience;"),
+        (
+            ["--in-process", "--dataset.frames", "resident"],
+            "80000000",
+            "memory: found 0.0 GB on the largest machine, expected 0.1 GB for experience;",
+        ),
+        (
+            ["--in-process"],
+            "1000000",
+            "memory: found 0.0 GB on the largest machine, expected 0.1 GB for experience, fr",
+        ),
     ],
 )
 def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
@@ -155,10 +167,10 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
 
 
 def test_experience_that_outgrows_a_device_ends_a_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def extend(self: FakeLearner, chunks: object, *, gaps: bool) -> int:
+    def mirror(self: FakeLearner, iterations: object, *, gaps: bool) -> int:
         raise ExperienceTooLargeError("experience of 18 steps does not fit")
 
-    monkeypatch.setattr(FakeLearner, "extend", extend)
-    words = r"^--collection.steps-per-iteration or --iterations: experience of 18 steps does not fit$"
+    monkeypatch.setattr(FakeLearner, "mirror", mirror)
+    words = r"^--collection.steps-per-iteration, --iterations or --dataset.frames: experience of 18 steps does not fit$"
     with pytest.raises(UsageError, match=words):
         play_locally(tmp_path / "run", local_config(2))
