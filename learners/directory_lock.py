@@ -13,13 +13,11 @@ import errno
 import fcntl
 import os
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 LOCK_FILE = ".lock"
-POLL_S = 0.05
 
 
 class InUseError(OSError):
@@ -34,26 +32,20 @@ class DirectoryLock:
         self._descriptors = descriptors  # of what is locked
 
     @classmethod
-    def to_write(cls, directory: Path, timeout_s: float = 0.0) -> Self:
+    def to_write(cls, directory: Path) -> Self:
         """The only lock there is on an existing directory; the file is made where it is missing.
 
-        Raises: InUseError if others hold one all the time; OSError if neither directory nor file can be locked, or
+        Raises: InUseError if others hold one; OSError if neither directory nor file can be locked, or
             what has the file's name is no plain file.
         """
-        lock, deadline = cls(directory, {}), time.monotonic() + timeout_s
-        while True:
-            try:
-                lock._lock(directory, fcntl.LOCK_EX, is_needed=False)
-                lock._lock_file()
-                return lock
-            except InUseError:
-                lock.release()
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(POLL_S)
-            except OSError:
-                lock.release()
-                raise
+        lock = cls(directory, {})
+        try:
+            lock._lock(directory, fcntl.LOCK_EX, is_needed=False)
+            lock._lock_file()
+        except OSError:
+            lock.release()
+            raise
+        return lock
 
     @classmethod
     def to_read(cls, directory: Path) -> Self:

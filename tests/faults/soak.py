@@ -133,7 +133,7 @@ def kill_actors(
     for iteration in range(2, times + 2):
         kind, phase = KINDS[iteration % len(KINDS)], str(rng.choice(PHASES))
         fault = Fault(kind, iteration, phase, delay_s=float(rng.choice([0.0, rng.uniform(0.0, 0.05)])))
-        if kind == "store" and rng.random() < 0.5:
+        if kind == "collector" and rng.random() < 0.5:
             fault = Fault(kind, iteration, "collect", disk_call=str(rng.choice(DISK_CALLS[:3])), count=1)
         faults.append(fault)
     undisturbed = play(folder / "quiet", config, processes)

@@ -89,6 +89,8 @@ class Outcome:
     digest: str
     steps: int
     lines: list[str] = field(compare=False)
+    leftovers: int = field(compare=False)
+    """Files of experience that no commit names."""
 
 
 @contextmanager
@@ -118,5 +120,5 @@ def outcome(run: RunDirectory, config: RunConfig, lines: list[str]) -> Outcome:
     assert steps == config.planned_steps(config.iterations) - sum(each.steps for each in lost)
     at_once = config.iterations_at_once
     assert all(chunk.policy_version == max(0, chunk.iteration - at_once) for chunk in chunks)
-    assert not run.store(config).strays(run.store(config).history(link))
-    return Outcome(logical_digest(run, config), steps, lines)
+    leftovers = run.store(config).strays(run.store(config).history(link))
+    return Outcome(logical_digest(run, config), steps, lines, len(leftovers))

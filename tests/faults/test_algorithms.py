@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from actors import collector
 from actors.envs.together import InProcesses
+from learners import columns
 from pipeline.run_dir import RunDirectory
 from pipeline.train import main
 from pipeline.verify import logical_digest
@@ -44,6 +46,20 @@ def test_a_run_that_crashed_ends_like_one_that_did_not(preset: str, tmp_path: Pa
             play(path, preset)
         play(path, preset)
         assert digest(path) == expected, calls[int(place * len(calls))]
+
+
+@pytest.mark.parametrize("preset", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_a_run_that_reads_its_frames_ends_like_one_that_keeps_them(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flags = ["--collection.envs-per-collector", "2"]
+    play(tmp_path / "keeps", preset, *flags)
+    monkeypatch.setattr(columns, "CACHE_BYTES", 100_000)  # so that derived columns are forgotten now and then
+    monkeypatch.setattr(collector, "PIECE_STEPS", 7)
+    play(tmp_path / "reads", preset, *flags, "--dataset.frames", "read")
+    said = capsys.readouterr().out
+    assert said.index("frames are kept in memory") < said.index("frames are read from replay/ whenever they are drawn")
+    assert digest(tmp_path / "reads") == digest(tmp_path / "keeps")
 
 
 def test_a_run_that_lost_a_process_of_its_environments_ends_like_one_that_steps_them_itself(

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from actors.damage import Damage, DamagedExperienceError
+from learners import durable
+from pipeline.checkpoint import Checkpoints, load
+from pipeline.config import CheckpointConfig
 from pipeline.errors import RunFailedError, UsageError
+from pipeline.run_dir import RunDirectory
 from tests.faults import fakes
 from tests.faults.local import (
     Crash,
@@ -55,7 +60,9 @@ def test_a_crash_at_any_call_of_the_disk_loses_nothing(undisturbed: Outcome, tmp
             break  # the run makes no more calls than that
         except Crash:
             names[calls[-1].split()[0]] += 1
-        assert play_locally(path, local_config(ITERATIONS)) == undisturbed, calls[-1]
+        found = play_locally(path, local_config(ITERATIONS))
+        assert found == undisturbed, calls[-1]
+        assert found.leftovers == 0, calls[-1]
         shutil.rmtree(path)
     assert sum(names.values()) >= 200, names
     assert names.keys() >= {"write", "fsync", "rename"}
@@ -183,3 +190,91 @@ def test_a_loss_accepted_in_the_middle_of_a_run_leaves_what_a_resume_would(tmp_p
     assert fakes.FakeLearner.inspect is inspect
     assert found == expected
     assert "accepted that steps are lost: 10 of iteration 1" in found.lines
+
+
+def test_a_replay_that_comes_to_other_steps_counts_them_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On another machine, say: what the first attempt wrote of an iteration is neither read nor kept."""
+    train = fakes.FakeLearner.train
+
+    def crash(learner: fakes.FakeLearner, part: str, iteration: int, steps: range) -> dict[str, float]:
+        if iteration == 3:
+            raise Crash
+        return train(learner, part, iteration, steps)
+
+    with patch.object(fakes.FakeLearner, "train", crash), pytest.raises(Crash):
+        play_locally(tmp_path, local_config(ITERATIONS))
+    before = {path.name for path in tmp_path.glob("replay/000003/*")}
+    collect = fakes.FakeCollector.collect
+
+    def collects_otherwise(
+        self: fakes.FakeCollector, iteration: int, num_steps: int, weights: Any, version: int
+    ) -> object:
+        return collect(self, iteration, num_steps, weights[::-1], version)
+
+    monkeypatch.setattr(fakes.FakeCollector, "collect", collects_otherwise)
+    found = play_locally(tmp_path, local_config(ITERATIONS))  # which verifies and counts
+    after = {path.name for path in tmp_path.glob("replay/000003/0*")}
+    assert (len(before), len(after), found.leftovers) == (2, 2, 0)
+    assert not before & after
+
+
+def test_a_process_that_outlives_its_run_changes_nothing_that_a_commit_names(
+    undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Stopped in the middle of a piece, it goes on when the replay has committed; and then writes other steps."""
+    rename, stopped = durable.rename, []
+
+    def stops(source: Path, target: Path) -> None:
+        if target.match("replay/000003/0001-*"):
+            stopped.append((source, target, source.read_bytes()))
+            raise Crash
+        rename(source, target)
+
+    with patch.object(durable, "rename", stops), pytest.raises(Crash):
+        play_locally(tmp_path, local_config(ITERATIONS))
+    (source, target, data), train = stopped[0], fakes.FakeLearner.train
+
+    def goes_on(learner: fakes.FakeLearner, part: str, iteration: int, steps: range) -> dict[str, float]:
+        if iteration == 4 and not list(target.parent.glob(f"*{'f' * 16}*")):
+            assert not source.exists()  # cleared away before the replay
+            assert target.exists()  # written by the replay
+            source.write_bytes(data)
+            rename(source, target)
+            target.with_name(f"0001-0000-{'f' * 16}.safetensors").write_bytes(data[:-1])
+        return train(learner, part, iteration, steps)
+
+    monkeypatch.setattr(fakes.FakeLearner, "train", goes_on)
+    found = play_locally(tmp_path, local_config(ITERATIONS))
+    assert (found, found.leftovers) == (undisturbed, 1)
+    assert play_locally(tmp_path, local_config(ITERATIONS + 1)).leftovers == 0
+
+
+@pytest.mark.parametrize(("schedule", "every"), [("synchronous", 1), ("synchronous", 3), ("overlapped", 1)])
+def test_a_commit_leads_to_all_iterations_up_to_it_and_to_none_after(tmp_path: Path, schedule: str, every: int):
+    config = local_config(7, schedule).model_copy(update={"checkpoint": CheckpointConfig(every=every)})
+    play_locally(tmp_path, config)
+    run = RunDirectory(tmp_path)
+    for path in Checkpoints(run.checkpoints, 3).paths():
+        state = load(path).state
+        history = run.store(config).history(state.experience)
+        assert [index.iteration for index in history] == list(range(1, state.iteration + 1))
+        assert sum(index.steps for index in history) == state.steps
+        assert "replay" not in str(load(path).files)
+        assert (path / "state.json").stat().st_size < 4096
+
+
+def test_damage_before_any_commit_starts_everything_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who has learnt from what is damaged cannot go on with that."""
+    config = local_config(3).model_copy(update={"checkpoint": CheckpointConfig(every=3)})
+    expected = play_locally(tmp_path / "undisturbed", config)
+    inspect, struck = fakes.FakeLearner.inspect, []
+
+    def damages_once(learner: fakes.FakeLearner, iteration: int) -> SimpleNamespace:
+        if iteration == 2 and not struck:
+            struck.append(iteration)
+            raise DamagedExperienceError(Damage("000001/0000-0000-0.safetensors", "as a read would find"))
+        return inspect(learner, iteration)
+
+    monkeypatch.setattr(fakes.FakeLearner, "inspect", damages_once)
+    assert play_locally(tmp_path / "run", config) == expected
+    assert struck

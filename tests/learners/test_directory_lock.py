@@ -74,19 +74,6 @@ def test_without_locks_on_directories_the_file_keeps_others_out(tmp_path: Path, 
     second.release()
 
 
-def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    writer, waits = DirectoryLock.to_write(tmp_path), []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 3:
-            writer.release()
-
-    monkeypatch.setattr("learners.directory_lock.time.sleep", sleep)
-    DirectoryLock.to_write(tmp_path, timeout_s=600).release()
-    assert len(waits) == 3
-
-
 def test_a_reader_creates_nothing_and_reads_where_nothing_can_be_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -132,6 +132,7 @@ NOT_OF_THE_PAPER: Any = {
     "log_every": True,
     "inspect_every": True,
     "collection": {"env_processes"},
+    "dataset": {"frames"},
     "evaluation": {"num_evaluators"},
     "algorithm": {"tokenizer": {"perceptual_weights"}},
 }
@@ -240,6 +241,7 @@ def test_identity_is_everything_but_placement_logging_and_length(preset: RunConf
         "cluster.call_timeout_s",
         "cluster.max_losses",
         "collection.env_processes",
+        "dataset.frames",
         "evaluation.num_evaluators",
     }
 
