@@ -236,7 +236,7 @@ PRESETS = {
         is_published=True,
     ),
     "delta-iris-crafter": Preset(
-        "The paper: Δ-IRIS on Crafter, 10 000 000 steps. Needs a GPU and 310 GB.",
+        "The paper: Δ-IRIS on Crafter, 10 000 000 steps. Needs a GPU, 125 GB of disk.",
         {
             "iterations": 1_000,
             "algorithm": CRAFTER,
