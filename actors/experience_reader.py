@@ -49,21 +49,30 @@ class ExperienceReader:
         del self._pieces[1 + int(groups[kept, 0].max(initial=-1)) :]
 
     def frames(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        found = np.zeros((len(rows), *FRAME_SHAPE), dtype=np.uint8)
-        real = np.flatnonzero(rows)
-        if len(real) == 0:
-            return found
+        found = np.empty((len(rows), *FRAME_SHAPE), dtype=np.uint8)
+        found[rows == 0] = 0
         firsts, groups = self._table()
+        real = np.flatnonzero(rows)
         which = np.searchsorted(firsts, rows[real], side="right") - 1
-        within = rows[real] - firsts[which]
         order = np.argsort(which, kind="stable")
-        needed, begins = np.unique(which[order], return_index=True)
+        needed, begins = np.unique(which[order], return_index=True)  # groups, in their order
+        asked = np.split(order, begins[1:])  # of each, where in `real` the rows are that it has
 
-        def read(index: int, asked: NDArray[np.int64]) -> None:
-            piece, group = groups[index]
-            found[real[asked]] = self._pieces[piece].frames(int(group))[within[asked]]
+        def read(first: int, stop: int) -> None:
+            """Some groups of one piece."""
+            piece = self._pieces[groups[needed[first], 0]]
+            with piece.opened() as descriptor:
+                for index in range(first, stop):
+                    frames = piece.frames(int(groups[needed[index], 1]), descriptor)
+                    where = real[asked[index]]
+                    within = rows[where] - firsts[needed[index]]
+                    if where[-1] - where[0] == len(where) - 1:  # a stretch, which takes one pass
+                        np.take(frames, within, axis=0, out=found[where[0] : where[-1] + 1], mode="clip")
+                    else:
+                        found[where] = frames[within]
 
-        list(self._pool.map(read, needed, np.split(order, begins[1:])))
+        changes = (np.flatnonzero(np.diff(groups[needed, 0])) + 1).tolist()
+        list(self._pool.map(read, [0, *changes], [*changes, len(needed)]) if len(needed) else ())
         return found
 
     @cached_property

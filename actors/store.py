@@ -16,7 +16,7 @@ import shutil
 import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice, product
@@ -226,7 +226,11 @@ class Piece:
     def __init__(self, store: ReplayStore, receipt: Receipt, *, whole: bool) -> None:
         self.receipt = receipt
         self._store = store
-        data = self._read(0, receipt.size if whole else receipt.head)
+        with self.opened() as descriptor:
+            try:
+                data = _pread(descriptor, 0, receipt.size if whole else receipt.head)
+            except (OSError, ValueError) as error:
+                raise DamagedExperienceError(_damage(receipt, error)) from error
         expected, found = receipt.sha256 if whole else receipt.head_sha256, sha256(data).hexdigest()
         if found != expected:
             raise DamagedExperienceError(_damage(receipt, ValueError("its sha256 is not its receipt's")))
@@ -238,17 +242,21 @@ class Piece:
             raise DamagedExperienceError(_damage(receipt, error)) from error
         self._frames = memoryview(data)[receipt.head :] if whole else None
 
-    def frames(self, group: int) -> NDArray[np.uint8]:
-        """(count, 3, 64, 64) of a group, read-only."""
+    def frames(self, group: int, descriptor: int | None = None) -> NDArray[np.uint8]:
+        """(count, 3, 64, 64) of a group, read-only; from the file as it was `opened`, if it is."""
+        if self._frames is None and descriptor is None:
+            with self.opened() as opened:
+                return self.frames(group, opened)
         ends = self.head.groups["end"]
         begin, end = int(ends[group - 1]) if group else 0, int(ends[group])
-        if self._frames is not None:
-            blob = bytes(self._frames[begin:end])
-        else:
-            blob = self._read(self.receipt.head + begin, end - begin)
         try:
+            if descriptor is not None:
+                blob = _pread(descriptor, self.receipt.head + begin, end - begin)
+            else:
+                assert self._frames is not None
+                blob = bytes(self._frames[begin:end])
             return frames_of(blob, self.head.groups[group])
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise DamagedExperienceError(_damage(self.receipt, error)) from error
 
     def chunk(self, first: int, stop: int) -> Chunk:
@@ -263,20 +271,17 @@ class Piece:
         """Keeps no more of the head than frames need."""
         self.head = replace(self.head, steps={})
 
-    def _read(self, begin: int, length: int) -> bytes:
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The file, to read several groups."""
         try:
             descriptor = self._store._open(self.receipt)
-            try:
-                data = b""
-                while len(data) < length and (more := os.pread(descriptor, length - len(data), begin + len(data))):
-                    data += more
-            finally:
-                os.close(descriptor)
-            if len(data) != length:
-                raise ValueError("it has become shorter")
-            return data
         except (OSError, ValueError) as error:
             raise DamagedExperienceError(_damage(self.receipt, error)) from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
 
 def in_order(pieces: Sequence[Piece]) -> list[tuple[Piece, int, int]]:
@@ -295,6 +300,16 @@ def _damage(receipt: Receipt, error: Exception) -> Damage:
     reason = " ".join((words or type(error).__name__).split())[:300]
     missing = f"{receipt.steps} steps of iteration {receipt.iteration}, collector {receipt.collector}"
     return Damage(receipt.file, reason, missing)
+
+
+def _pread(descriptor: int, begin: int, length: int) -> bytes:
+    """Exactly so many bytes. Raises: OSError, ValueError if the file ends before."""
+    data = os.pread(descriptor, length, begin)
+    while len(data) < length and (more := os.pread(descriptor, length - len(data), begin + len(data))):
+        data += more
+    if len(data) < length:
+        raise ValueError("it has become shorter")
+    return data
 
 
 def _open_regular(path: Path) -> int:
