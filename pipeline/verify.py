@@ -80,7 +80,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
     print(f"{run.path}: {config.preset} on {config.game}, seed {config.seed}")
     print(f"  last commit    iteration {iteration} of {config.iterations}, {len(checkpoints.paths())} checkpoints kept")
     episodes = sum(index.episodes for index in history)
-    print(f"  steps          {known - accepted} stored, {planned} planned, in {episodes} episodes")
+    print(f"  steps          {known - accepted} found, {planned} planned, in {episodes} episodes")
     if lost:
         iterations = ", ".join(map(str, lost_by_iteration(lost)))
         print(f"  lost           {accepted} steps of iterations {iterations}, which was accepted")
