@@ -42,7 +42,7 @@ GROUP = np.dtype(
 of."""
 STEP_COLUMNS = tuple(name for name in COLUMNS if name not in ("frames", "episodes", "episode_steps"))
 FORMAT = "iris-ray experience 1"
-MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 """All that a head of any content makes `Head.of` raise."""
 _CODEC = pa.Codec("zstd", compression_level=1)
 _NAMES = {"BOOL": "?", "U8": "|u1", "I32": "<i4", "I64": "<i8", "U32": "<u4", "F32": "<f4"}

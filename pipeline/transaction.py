@@ -303,13 +303,17 @@ class Transaction:
         return [(each, damage) for each in receipts if (damage := self._store.missing(each))]
 
     def _quarantine_damaged(self, loss: DamagedExperienceError) -> None:
-        """Whatever is damaged of what was committed, and what the loss names."""
+        """Whatever is damaged of what was committed, and what the loss names unless that was committed and is whole:
+        a disk, or the way to it, may have failed whoever read it."""
         found = [loss.damage] if loss.damage.file else []
+        whole: set[str | None] = set()
         if checkpoint := self._checkpoints.newest():
             with suppress(DamagedExperienceError):  # said when a checkpoint is chosen
                 history = self._store.history(checkpoint.state.experience)
-                found += [each for each in audit(self._store, history, checkpoint.state.lost) if each.file]
-        for damage in {each.file: each for each in found}.values():
+                committed = [each for each in audit(self._store, history, checkpoint.state.lost) if each.file]
+                whole = {each.file for index in history for each in index.receipts} - {each.file for each in committed}
+                found += committed
+        for damage in {each.file: each for each in found if each.file not in whole}.values():
             self._store.quarantine(damage)
             self._reporter.line(f"put into quarantine: {damage}")
 

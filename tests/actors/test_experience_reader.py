@@ -59,6 +59,15 @@ def test_what_was_forgotten_is_read_anew(stored):
     assert not reader.frames(np.zeros(2, np.int64)).any()
 
 
+def test_a_group_of_one_step_that_is_the_last_kept_can_be_read(tmp_path):
+    store, chunks = store_of(tmp_path), play(iterations=2, length=21, end_probability=0.0)
+    reader = ExperienceReader(store)
+    for index in store.history(fill(store, chunks)):
+        list(reader.steps(index.receipts, with_frames=False))
+    reader.truncate(21)
+    assert np.array_equal(reader.frames(np.arange(22)), frames_of(chunks[:1]))
+
+
 def test_damage_under_a_group_is_found_when_it_is_read_and_no_other_group_is_hurt(stored):
     store, chunks, iterations = stored
     reader = ExperienceReader(store)

@@ -189,6 +189,7 @@ def test_a_file_that_is_no_longer_what_it_was_is_damage(tmp_path, change, reason
     piece = store.piece(receipt, whole=False)
     assert store.missing(receipt) is None
     change(tmp_path / receipt.file)
+    held = len(os.listdir("/proc/self/fd"))
     damage = store.missing(receipt)
     assert damage
     assert (damage.file, damage.missing) == (receipt.file, "8 steps of iteration 1, collector 0")
@@ -198,6 +199,7 @@ def test_a_file_that_is_no_longer_what_it_was_is_damage(tmp_path, change, reason
             read()
         assert str(error.value).startswith(f"{receipt.file}: ")
         assert reason in str(error.value)
+    assert len(os.listdir("/proc/self/fd")) == held
 
 
 def test_a_quarantined_file_lies_beside_its_reason(tmp_path):

@@ -169,6 +169,10 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda data: with_header(data, lambda header: header["steps.rewards"].update(shape=[-8])),
         "impossible shape",
     ),
+    "nowhere": (
+        lambda data: with_header(data, lambda header: header["frames"].update(data_offsets=[])),
+        "frames do not",
+    ),
     "shape of words": (
         lambda data: with_header(data, lambda header: header["steps.rewards"].update(shape=["8"])),
         "impossible shape",

@@ -263,6 +263,24 @@ def test_a_commit_leads_to_all_iterations_up_to_it_and_to_none_after(tmp_path: P
         assert (path / "state.json").stat().st_size < 4096
 
 
+def test_a_read_that_fails_where_the_file_is_whole_puts_nothing_aside(
+    undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every commit counts on that file: without it the run could not go on."""
+    inspect, struck = fakes.FakeLearner.inspect, []
+
+    def fails_once(learner: fakes.FakeLearner, iteration: int) -> SimpleNamespace:
+        if iteration == 4 and not struck:
+            struck.extend(tmp_path.glob("replay/000001/0000-0000-*"))
+            raise DamagedExperienceError(Damage(f"000001/{struck[0].name}", "Input/output error"))
+        return inspect(learner, iteration)
+
+    monkeypatch.setattr(fakes.FakeLearner, "inspect", fails_once)
+    assert play_locally(tmp_path, local_config(ITERATIONS)) == undisturbed
+    assert len(struck) == 1
+    assert not list(tmp_path.glob("replay/quarantine/*"))
+
+
 def test_damage_before_any_commit_starts_everything_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Who has learnt from what is damaged cannot go on with that."""
     config = local_config(3).model_copy(update={"checkpoint": CheckpointConfig(every=3)})

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from learners import columns as columns_module
 from learners.config import DatasetConfig
 from learners.dataset import Dataset
+from learners.drawing import UniformDrawing
 from learners.experience import Chunk
 from learners.part import Derived, Segments
 from tests.learners.fakes import drawn_from, make_chunk
@@ -365,3 +367,35 @@ def test_truncating_keeps_whole_iterations(last_iteration: int, left: int):
     dataset.truncate(last_iteration)
     assert dataset.num_steps == left
     assert dataset.newest_iteration == (1 if left else 0)
+
+
+@pytest.mark.parametrize("at_padding", [True, False])
+@pytest.mark.parametrize("room", [1, 3, 7, 1000])
+def test_a_column_with_little_room_has_the_values_of_one_with_all_it_needs(
+    monkeypatch: pytest.MonkeyPatch, room: int, at_padding: bool
+):
+    """Also of a column of that column, in a growing dataset, and where one batch asks for more than there is room."""
+    monkeypatch.setattr(columns_module, "CACHE_BYTES", 8 * room)
+    version, rng, steps = 0, np.random.default_rng(room), make_chunk([4, 1, 7, 9, 2, 6], first_episode=1)
+
+    def of_columns(found: Segments) -> torch.Tensor:
+        return found.columns["shades"].sum(dim=1) * 3 + found.mask.sum(dim=1)
+
+    derived = {
+        "shades": Derived("part", lambda found: shades(found) + version, window=3, at_padding=at_padding),
+        "second": Derived("part", of_columns, sources=("shades",), window=2),
+    }
+    frames = np.concatenate([np.zeros((1, 3, 64, 64), np.uint8), steps.frames])
+    little = Dataset(DatasetConfig(), CPU, derived, lambda part: version, read_frames=lambda rows: frames[rows])
+    plenty = Dataset(DatasetConfig(), CPU, derived, lambda part: version, cache=False)
+    for iteration in (1, 2, 3):
+        chunk = _steps(steps, [*range(10 * iteration - 10, min(10 * iteration, len(steps)))], iteration)
+        plenty.extend(chunk)
+        little.extend(replace(chunk, frames=chunk.frames[:0]))
+        for gradient_steps in (0, 1, 0):
+            version += gradient_steps
+            for drawing in (UniformDrawing(4, "start"), UniformDrawing(1, "end"), UniformDrawing(6, "end")):
+                rows = plenty.draw(drawing, 3, rng, iteration=iteration)
+                expected, found = (each.gather(rows, ("second", "shades", "frames")) for each in (plenty, little))
+                for name, column in expected.columns.items():
+                    assert torch.equal(found.columns[name], column), (name, rows)
