@@ -82,5 +82,6 @@ class ExperienceReader:
 
     def _table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First row (G,), and piece and group (G, 2), of every group."""
-        self._firsts, self._groups = [np.concatenate(self._firsts)], [np.concatenate(self._groups)]
+        if len(self._firsts) > 1:
+            self._firsts, self._groups = [np.concatenate(self._firsts)], [np.concatenate(self._groups)]
         return self._firsts[0], self._groups[0]

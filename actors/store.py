@@ -12,6 +12,7 @@ the files are.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -35,6 +36,10 @@ QUARANTINE = "quarantine"
 MAX_INDEX_BYTES = 1 << 26
 MAX_CANDIDATES = 256
 """Ways to rebuild an index that are tried."""
+MAX_NEIGHBOURS = 8
+"""Damaged indices in a row that are rebuilt."""
+MAX_PIECE_BYTES = 1 << 28
+NUMBER = re.compile(r"[0-9]{6,15}")
 VISIBLE_WITHIN_S = 10.0
 """How long a file may take to be seen on another node, once it has a receipt."""
 
@@ -114,7 +119,7 @@ class ReplayStore:
             patience_s: how long a file that is not there may take to appear.
         """
         deadline = time.monotonic() + patience_s
-        while not (self.directory / receipt.file).exists() and time.monotonic() < deadline:
+        while not os.path.exists(self.directory / receipt.file) and time.monotonic() < deadline:
             time.sleep(0.05)
         return Piece(self, receipt, whole=whole)
 
@@ -162,7 +167,7 @@ class ReplayStore:
     def newest_iteration(self) -> int:
         """Of which something is stored, committed or not; 0 if there is nothing."""
         names = [entry.name for entry in _entries(self.directory) if _entries(entry)]
-        return max((int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 16), default=0)
+        return max((int(name) for name in names if NUMBER.fullmatch(name)), default=0)
 
     def _open(self, receipt: Receipt) -> int:
         descriptor = _open_regular(self.directory / receipt.file)
@@ -200,24 +205,29 @@ class ReplayStore:
         reason = f"{damage.reason}, and the files of its iteration do not tell what it held"
         raise DamagedExperienceError(Damage(link.file, reason))
 
-    def _candidates(self, iteration: int) -> Iterator[Index]:
-        """What an index can have been, from the files that are there."""
+    def _candidates(self, iteration: int, neighbours: int = MAX_NEIGHBOURS) -> Iterator[Index]:
+        """What an index can have been, from the files that are there; so many before it may be damaged as well."""
         by_place: dict[tuple[int, int], list[Receipt]] = {}
         for path in _entries(self.directory / f"{iteration:06d}"):
             if (match := PIECE_NAME.fullmatch(path.name)) and (receipt := _receipt_of(path, iteration)):
                 by_place.setdefault((int(match[1]), int(match[2])), []).append(receipt)
-        previous: list[Link | None] = []
-        for directory in sorted((each for each in _entries(self.directory) if each.name.isdecimal()), reverse=True):
-            if int(directory.name) < iteration:
-                names = [match[1] for each in _entries(directory) if (match := INDEX_NAME.fullmatch(each.name))]
-                previous += [link for name in names if (link := _link_of(directory, name))]
-                if previous:
-                    break
-        previous.append(None)
         places = [by_place[place] for place in sorted(by_place)]
-        for before in previous:
-            for receipts in product(*places):
+        for receipts in product(*places):
+            for before in self._previous(iteration, neighbours):
                 yield Index(run=self.run, iteration=iteration, previous=before, receipts=receipts)
+
+    def _previous(self, iteration: int, neighbours: int) -> Iterator[Link | None]:
+        """Which index can have come before that of an iteration."""
+        numbers = [int(each.name) for each in _entries(self.directory) if NUMBER.fullmatch(each.name)]
+        if not (earlier := [number for number in numbers if number < iteration]):
+            yield None
+            return
+        directory = self.directory / f"{max(earlier):06d}"
+        names = [match[1] for each in _entries(directory) if (match := INDEX_NAME.fullmatch(each.name))]
+        found = [link for name in names if (link := _link_of(directory, name))]
+        yield from found
+        if neighbours and not found:
+            yield from (index.link for index in self._candidates(max(earlier), neighbours - 1))
 
 
 class Piece:
@@ -329,7 +339,7 @@ def _receipt_of(path: Path, iteration: int) -> Receipt | None:
     assert match
     with suppress(OSError, *MALFORMED):
         with open(_open_regular(path), "rb") as file:
-            data = file.read()
+            data = file.read(MAX_PIECE_BYTES)
         head_size = head_size_of(data)
         head = Head.of(data[:head_size], len(data))
         return Receipt(

@@ -217,7 +217,7 @@ class _Column:
             self._places = np.concatenate([self._places, np.zeros(more, dtype=np.int32)])
         asked = np.unique(cells[cells > 0])
         new = asked[self._places[asked] == 0]
-        if self._taken + len(new) > self._most:
+        if len(new) and self._taken + len(new) > self._most:
             self._places[:], self._taken, new = 0, 1, asked
         self._places[new] = np.arange(self._taken, self._taken + len(new))
         self._grow(self._taken + len(new))

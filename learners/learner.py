@@ -23,6 +23,7 @@ from learners.columns import Experience
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
 from learners.durable import write_durably
+from learners.errors import RecoverableError
 from learners.experience import Chunk
 from learners.inspection import Inspection
 from learners.memory import batch_too_large, device_memory, has_run_out
@@ -120,7 +121,12 @@ class Learner:
         """
         assert self._experience
         for receipts in iterations:
-            self.extend(self._experience.steps(receipts, with_frames=self.keeps_frames), gaps=gaps)
+            before = self.dataset.newest_iteration
+            try:
+                self.extend(self._experience.steps(receipts, with_frames=self.keeps_frames), gaps=gaps)
+            except RecoverableError:
+                self.truncate(before)  # half an iteration would be taken for a whole one
+                raise
         return self.dataset.num_steps
 
     def extend(self, chunks: Iterable[Chunk], *, gaps: bool = False) -> None:

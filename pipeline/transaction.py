@@ -283,6 +283,8 @@ class Transaction:
                 missing = self._missing(self._store.history(checkpoint.state.experience), checkpoint.state.lost)
             except DamagedExperienceError:
                 raise error from None
+            if not missing:
+                raise
             if not self._accept_loss:
                 raise UsageError(f"{error}; --accept-loss goes on without those steps and records it") from error
             for receipt, damage in missing:
@@ -305,17 +307,18 @@ class Transaction:
     def _quarantine_damaged(self, loss: DamagedExperienceError) -> None:
         """Whatever is damaged of what was committed, and what the loss names unless that was committed and is whole:
         a disk, or the way to it, may have failed whoever read it."""
-        found = [loss.damage] if loss.damage.file else []
-        whole: set[str | None] = set()
+        found = {loss.damage.file: loss.damage}
         if checkpoint := self._checkpoints.newest():
             with suppress(DamagedExperienceError):  # said when a checkpoint is chosen
                 history = self._store.history(checkpoint.state.experience)
-                committed = [each for each in audit(self._store, history, checkpoint.state.lost) if each.file]
-                whole = {each.file for index in history for each in index.receipts} - {each.file for each in committed}
-                found += committed
-        for damage in {each.file: each for each in found if each.file not in whole}.values():
-            self._store.quarantine(damage)
-            self._reporter.line(f"put into quarantine: {damage}")
+                damaged = audit(self._store, history, checkpoint.state.lost)
+                for receipt in (receipt for index in history for receipt in index.receipts):
+                    found.pop(receipt.file, None)
+                found |= {each.file: each for each in damaged}
+        for file, damage in found.items():
+            if file:
+                self._store.quarantine(damage)
+                self._reporter.line(f"put into quarantine: {damage}")
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""

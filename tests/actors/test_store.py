@@ -152,6 +152,19 @@ def test_an_index_that_cannot_be_told_is_damage_and_those_before_it_are_as_good_
     assert contents(store.all_chunks(links[0])) == contents(chunks[:1])
 
 
+def test_indices_that_follow_each_other_are_told_from_their_files_too(tmp_path):
+    chunks = play(iterations=5)
+    store = store_of(tmp_path)
+    link = fill(store, chunks)
+    intact = files_of(tmp_path)
+    for iteration in (1, 2, 3, 5):
+        (path,) = tmp_path.glob(f"{iteration:06d}/index-*")
+        path.unlink()
+    assert contents(store.all_chunks(link)) == contents(chunks)
+    assert len(store.restore_indices(link)) == 4
+    assert [name for name in files_of(tmp_path) if QUARANTINE not in name] == intact
+
+
 def test_an_index_of_another_run_or_that_leads_nowhere_is_damage(tmp_path):
     store = store_of(tmp_path)
     link = fill(store, play(iterations=1))

@@ -90,7 +90,7 @@ def play_locally(path: Path, config: RunConfig, *, accept_loss: bool = False) ->
 def failing_disk(at_call: int, error: Callable[[str], BaseException] = Crash) -> Iterator[list[str]]:
     """The call number `at_call` (from 0) of `learners/durable.py` raises; half of what it was to write is written.
 
-    Yields: the calls so far, as "write chunk-….arrow"; the last one is the one that failed.
+    Yields: the calls so far, as "write config.json"; the last one is the one that failed.
     """
     calls: list[str] = []
 
@@ -186,8 +186,7 @@ def _same_run(file: Path, before: bytes, after: bytes) -> bool:
 
 
 def finds_or_repairs(path: Path, digest: str) -> bool:
-    """Whether `pipeline.verify` says that something is wrong. If not, opening the run must have put it right: a last
-    line that was cut off is what a crash leaves, and its chunk is there.
+    """Whether `pipeline.verify` says that something is wrong. If not, the run must be what it was.
 
     Raises: UsageError, if it cannot even begin to look.
     """

@@ -296,3 +296,17 @@ def test_damage_before_any_commit_starts_everything_afresh(tmp_path: Path, monke
     monkeypatch.setattr(fakes.FakeLearner, "inspect", damages_once)
     assert play_locally(tmp_path / "run", config) == expected
     assert struck
+
+
+def test_a_commit_that_counts_other_steps_than_its_indices_is_passed_over(tmp_path: Path):
+    play_locally(tmp_path, local_config(ITERATIONS))
+    run = RunDirectory(tmp_path)
+    for iteration in (3, 4):
+        newest = load(tmp_path / "checkpoints" / f"{iteration:06d}")
+        forged = newest.state.model_copy(update={"steps": newest.state.steps + 1})
+        shutil.copytree(newest.path, tmp_path / "forged")
+        shutil.rmtree(newest.path)
+        Checkpoints(run.checkpoints, 9).commit(tmp_path / "forged", forged, newest.files)
+    found = play_locally(tmp_path, local_config(ITERATIONS + 1))
+    assert resumed_at(found.lines) == 2
+    assert any(f"found {20 * 4} steps, expected {20 * 4 + 1}" in line for line in found.lines), found.lines
