@@ -310,3 +310,17 @@ def test_a_commit_that_counts_other_steps_than_its_indices_is_passed_over(tmp_pa
     found = play_locally(tmp_path, local_config(ITERATIONS + 1))
     assert resumed_at(found.lines) == 2
     assert any(f"found {20 * 4} steps, expected {20 * 4 + 1}" in line for line in found.lines), found.lines
+
+
+def test_no_loss_is_accepted_where_nothing_is_missing(tmp_path: Path):
+    play_locally(tmp_path, local_config(ITERATIONS))
+    run = RunDirectory(tmp_path)
+    for path in Checkpoints(run.checkpoints, 9).paths():
+        whole = load(path)
+        forged = whole.state.model_copy(update={"steps": whole.state.steps - 1})
+        path.rename(tmp_path / "forged")
+        Checkpoints(run.checkpoints, 9).commit(tmp_path / "forged", forged, whole.files)
+    with pytest.raises(UsageError) as refused:
+        play_locally(tmp_path, local_config(ITERATIONS + 1), accept_loss=True)
+    assert "no intact checkpoint among 3: " in one_line(refused.value)
+    assert one_line(refused.value).endswith("found 80 steps, expected 79")

@@ -3,7 +3,7 @@
 import gc
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 from learners.algorithm import Agent, AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
+from learners.errors import RecoverableError
+from learners.experience import Chunk
 from learners.learner import Learner
 from learners.memory import BatchTooLargeError, ExperienceTooLargeError, peak_bytes
 from learners.part import Losses, Mean, Segments, adam_w
@@ -380,3 +382,30 @@ def test_loading_forgets_what_other_weights_derived(agent: AgentConfig, tmp_path
 def test_matrix_products_of_a_gpu_may_round_to_tf32_where_the_setting_says_so(agent: AgentConfig, tf32: bool):
     Learner(agent, DatasetConfig(), LearnerConfig(tf32=tf32), seed=0, device="cpu")
     assert torch.backends.cuda.matmul.allow_tf32 == tf32
+
+
+def test_an_iteration_that_is_damaged_in_its_middle_is_not_taken_up_at_all():
+    first, second = make_chunk([4]), replace(make_chunk([3], environment=1, first_episode=1), iteration=2)
+
+    class Stored:
+        """Two iterations, of which the second breaks off."""
+
+        rows: int | None = None
+
+        def steps(self, receipts: Sequence[int], *, with_frames: bool) -> Iterator[Chunk]:
+            yield first if receipts == [1] else second
+            if receipts == [2]:
+                raise RecoverableError("damaged")
+
+        def frames(self, rows: np.ndarray) -> np.ndarray:
+            raise AssertionError
+
+        def truncate(self, num_rows: int) -> None:
+            self.rows = num_rows
+
+    stored = Stored()
+    made = Learner(TINY_AGENT, DatasetConfig(), LearnerConfig(), seed=0, device="cpu", experience=stored)
+    with pytest.raises(RecoverableError, match="damaged"):
+        made.mirror([[1], [2]])
+    assert (made.dataset.num_steps, made.dataset.newest_iteration, stored.rows) == (4, 1, 4)
+    assert made.truncate(1) == 1
