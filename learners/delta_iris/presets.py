@@ -236,7 +236,7 @@ PRESETS = {
         is_published=True,
     ),
     "delta-iris-crafter": Preset(
-        "The paper: Δ-IRIS on Crafter, 10 000 000 steps. Needs a GPU, 125 GB of disk.",
+        "The paper: Δ-IRIS on Crafter, 10 000 000 steps. Needs a GPU, 125 GB disk.",
         {
             "iterations": 1_000,
             "algorithm": CRAFTER,
