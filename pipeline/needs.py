@@ -95,7 +95,7 @@ def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) ->
     with autocast(cpu, config.learner.precision):
         columns = []
         for names in read:
-            dataset = Dataset(config.dataset, cpu, algorithm.derived, lambda part: 0)
+            dataset = Dataset(config.dataset, cpu, algorithm.derived, lambda part: 0, cache=False)  # row by row
             dataset.gather(np.zeros((1, 1), dtype=np.int64), names)  # of padding, to see what the columns are
             columns.append(dataset.step_bytes())
     modules = [part.module for part in algorithm.parts]
