@@ -112,7 +112,7 @@ class ReplayStore:
         return None
 
     def piece(self, receipt: Receipt, *, whole: bool, patience_s: float = 0.0) -> Piece:
-        """A file as its receipt vouches for it. Raises DamagedExperienceError, and OSError if the disk fails.
+        """A file as its receipt vouches for it. Raises DamagedExperienceError, also if the disk fails.
 
         Args:
             whole: reads all of it, once; otherwise its head alone, and frames whenever they are asked for.
@@ -149,7 +149,7 @@ class ReplayStore:
         named |= {self.directory / each.file for index in history for each in index.receipts}
         kept = {path.parent for path in named}
         found: list[Path] = []
-        for entry in _entries(self.directory):
+        for entry in _entries(self.directory, may_be_link=True):
             if entry in kept:
                 found += [each for each in _entries(entry) if each not in named]
             elif entry.name != QUARANTINE:
@@ -166,7 +166,7 @@ class ReplayStore:
 
     def newest_iteration(self) -> int:
         """Of which something is stored, committed or not; 0 if there is nothing."""
-        names = [entry.name for entry in _entries(self.directory) if _entries(entry)]
+        names = [entry.name for entry in _entries(self.directory, may_be_link=True) if _entries(entry)]
         return max((int(name) for name in names if NUMBER.fullmatch(name)), default=0)
 
     def _open(self, receipt: Receipt) -> int:
@@ -218,7 +218,7 @@ class ReplayStore:
 
     def _previous(self, iteration: int, neighbours: int) -> Iterator[Link | None]:
         """Which index can have come before that of an iteration."""
-        numbers = [int(each.name) for each in _entries(self.directory) if NUMBER.fullmatch(each.name)]
+        numbers = [int(each.name) for each in _entries(self.directory, may_be_link=True) if NUMBER.fullmatch(each.name)]
         if not (earlier := [number for number in numbers if number < iteration]):
             yield None
             return
@@ -366,7 +366,8 @@ def _link_of(directory: Path, name: str) -> Link | None:
     return None
 
 
-def _entries(directory: Path) -> list[Path]:
+def _entries(directory: Path, *, may_be_link: bool = False) -> list[Path]:
+    """What lies there, sorted; nothing where it cannot be read, or is a link that must not be followed."""
     with suppress(OSError):
-        return sorted(directory.iterdir()) if not directory.is_symlink() else []
+        return sorted(directory.iterdir()) if may_be_link or not directory.is_symlink() else []
     return []

@@ -95,6 +95,18 @@ def test_clearing_follows_no_links(tmp_path):
     assert sorted(each.name for each in (tmp_path / "replay").iterdir()) == ["000001", QUARANTINE]
 
 
+def test_a_store_may_itself_be_a_link_to_a_larger_disk(tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "replay").symlink_to(tmp_path / "large")
+    store = store_of(tmp_path / "replay")
+    link = fill(store, play(iterations=2))
+    (tmp_path / "large" / "000003").mkdir()
+    (tmp_path / "large" / "000003" / "file").write_bytes(b"of an abandoned attempt")
+    assert store.newest_iteration() == 3
+    store.clear(store.history(link))
+    assert sorted(each.name for each in (tmp_path / "large").iterdir()) == ["000001", "000002"]
+
+
 def index_file(store: ReplayStore, link: Link | None, iteration: int) -> Path:
     (found,) = (each for each in store.history(link) if each.iteration == iteration)
     return store.directory / found.link.file
