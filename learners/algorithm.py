@@ -157,9 +157,12 @@ class Agent:
         """Actions (B,) for frames (B, 3, 64, 64) and the next state.
 
         With probability epsilon, one coin for the whole batch, all actions are uniformly random instead of the actor's.
-        What is drawn from the generator does not depend on the outcome.
+        What is drawn from the generator does not depend on the outcome. With epsilon 1 the actor is not asked, and its
+        state stays as it was.
         """
         explores = generator.random() < epsilon
         random_actions = generator.integers(self._num_actions, size=len(frames))
+        if epsilon == 1:
+            return random_actions, state
         chosen, state = self.actor.act(frames, state, generator, temperature=temperature)
         return random_actions if explores else chosen, state

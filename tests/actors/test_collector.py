@@ -150,8 +150,10 @@ def test_without_exploration_actions_are_the_policys():
     assert set(chunks[0].actions.tolist()) == {2}
 
 
-def test_epsilon_one_is_uniform_whatever_the_policy():
-    chunks, _, _ = collect(catch_collector(5, epsilon=1.0), 1, 900, always(2), 0)
+def test_epsilon_one_is_uniform_and_the_policy_is_not_asked(monkeypatch: pytest.MonkeyPatch):
+    collector = catch_collector(5, epsilon=1.0)
+    monkeypatch.setattr(collector._agent.actor, "act", lambda *arguments, **settings: pytest.fail("it was asked"))
+    chunks, _, _ = collect(collector, 1, 900, always(2), 0)
     counts = np.bincount(np.concatenate([chunk.actions for chunk in chunks]), minlength=3)
     assert np.abs(counts - 300).max() < 4 * np.sqrt(900 * 2 / 9)
 
