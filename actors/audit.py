@@ -37,7 +37,7 @@ def audit(store: ReplayStore, history: Sequence[Index], lost: Collection[Receipt
             try:
                 piece = store.piece(receipt, whole=True)
                 for group in range(len(piece.head.groups)):
-                    piece.frames(group)
+                    piece.frames(group, group + 1)
                 stretches.append(_stretches(piece.head))
             except DamagedExperienceError as error:
                 damage.append(error.damage)

@@ -56,23 +56,21 @@ class ExperienceReader:
         which = np.searchsorted(firsts, rows[real], side="right") - 1
         order = np.argsort(which, kind="stable")
         needed, begins = np.unique(which[order], return_index=True)  # groups, in their order
-        asked = np.split(order, begins[1:])  # of each, where in `real` the rows are that it has
+        pieces, within = groups[needed].T  # (G,) each: the piece of a group, and its index there
+        breaks = np.flatnonzero((np.diff(needed) > 1) | (np.diff(pieces) != 0)) + 1
 
         def read(first: int, stop: int) -> None:
-            """Some groups of one piece."""
-            piece = self._pieces[groups[needed[first], 0]]
-            with piece.opened() as descriptor:
-                for index in range(first, stop):
-                    frames = piece.frames(int(groups[needed[index], 1]), descriptor)
-                    where = real[asked[index]]
-                    within = rows[where] - firsts[needed[index]]
-                    if where[-1] - where[0] == len(where) - 1:  # a stretch, which takes one pass
-                        np.take(frames, within, axis=0, out=found[where[0] : where[-1] + 1], mode="clip")
-                    else:
-                        found[where] = frames[within]
+            """Groups that follow each other in a piece."""
+            frames = self._pieces[pieces[first]].frames(int(within[first]), 1 + int(within[stop - 1]))
+            where = real[order[begins[first] : begins[stop] if stop < len(begins) else None]]
+            places = rows[where] - firsts[needed[first]]
+            if (np.diff(where) == 1).all() and (np.diff(places) == 1).all():  # a stretch, which takes one pass
+                found[where[0] : where[-1] + 1] = frames[places[0] : places[-1] + 1]
+            else:
+                found[where] = frames[places]
 
-        changes = (np.flatnonzero(np.diff(groups[needed, 0])) + 1).tolist()
-        list(self._pool.map(read, [0, *changes], [*changes, len(needed)]) if len(needed) else ())
+        stretches = [0, *breaks.tolist()], [*breaks.tolist(), len(needed)]
+        list(self._pool.map(read, *stretches) if len(needed) else ())
         return found
 
     @cached_property

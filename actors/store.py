@@ -17,7 +17,7 @@ import shutil
 import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice, product
@@ -236,11 +236,7 @@ class Piece:
     def __init__(self, store: ReplayStore, receipt: Receipt, *, whole: bool) -> None:
         self.receipt = receipt
         self._store = store
-        with self.opened() as descriptor:
-            try:
-                data = _pread(descriptor, 0, receipt.size if whole else receipt.head)
-            except (OSError, ValueError) as error:
-                raise DamagedExperienceError(_damage(receipt, error)) from error
+        data = self._read(0, receipt.size if whole else receipt.head)
         expected, found = receipt.sha256 if whole else receipt.head_sha256, sha256(data).hexdigest()
         if found != expected:
             raise DamagedExperienceError(_damage(receipt, ValueError("its sha256 is not its receipt's")))
@@ -252,26 +248,22 @@ class Piece:
             raise DamagedExperienceError(_damage(receipt, error)) from error
         self._frames = memoryview(data)[receipt.head :] if whole else None
 
-    def frames(self, group: int, descriptor: int | None = None) -> NDArray[np.uint8]:
-        """(count, 3, 64, 64) of a group, read-only; from the file as it was `opened`, if it is."""
-        if self._frames is None and descriptor is None:
-            with self.opened() as opened:
-                return self.frames(group, opened)
-        ends = self.head.groups["end"]
-        begin, end = int(ends[group - 1]) if group else 0, int(ends[group])
+    def frames(self, first: int, stop: int) -> NDArray[np.uint8]:
+        """(N, 3, 64, 64) of consecutive groups, read-only."""
+        groups = self.head.groups[first:stop]
+        begin, end = int(self.head.groups["end"][first - 1]) if first else 0, int(groups["end"][-1])
+        if self._frames is None:
+            blob = self._read(self.receipt.head + begin, end - begin)
+        else:
+            blob = bytes(self._frames[begin:end])
         try:
-            if descriptor is not None:
-                blob = _pread(descriptor, self.receipt.head + begin, end - begin)
-            else:
-                assert self._frames is not None
-                blob = bytes(self._frames[begin:end])
-            return frames_of(blob, self.head.groups[group])
-        except (OSError, ValueError) as error:
+            return frames_of(blob, groups)
+        except ValueError as error:
             raise DamagedExperienceError(_damage(self.receipt, error)) from error
 
     def chunk(self, first: int, stop: int) -> Chunk:
         """The steps of some groups of one environment, with their frames."""
-        return self.head.chunk(first, stop, np.concatenate([self.frames(group) for group in range(first, stop)]))
+        return self.head.chunk(first, stop, self.frames(first, stop))
 
     def chunk_without_frames(self, first: int, stop: int) -> Chunk:
         """The same; its frames stay where they are."""
@@ -281,17 +273,15 @@ class Piece:
         """Keeps no more of the head than frames need."""
         self.head = replace(self.head, steps={})
 
-    @contextmanager
-    def opened(self) -> Iterator[int]:
-        """The file, to read several groups."""
+    def _read(self, begin: int, length: int) -> bytes:
         try:
             descriptor = self._store._open(self.receipt)
+            try:
+                return _pread(descriptor, begin, length)
+            finally:
+                os.close(descriptor)
         except (OSError, ValueError) as error:
             raise DamagedExperienceError(_damage(self.receipt, error)) from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
 
 def in_order(pieces: Sequence[Piece]) -> list[tuple[Piece, int, int]]:

@@ -187,11 +187,17 @@ def head_size_of(data: bytes) -> int:
     return 8 + length + begin
 
 
-def frames_of(blob: bytes, group: np.void) -> NDArray[np.uint8]:
-    """(count, 3, 64, 64) of a group's bytes, read-only. Raises ValueError if they are not those that were written."""
-    if zlib.crc32(blob) != group["crc32"]:
-        raise ValueError("frames fail their CRC32")
-    count = int(group["count"])
+def frames_of(blob: bytes, groups: NDArray[np.void]) -> NDArray[np.uint8]:
+    """(N, 3, 64, 64) of the bytes of consecutive groups, read-only. Raises ValueError unless they are as written.
+
+    Frames of zstd that follow each other decompress in one call.
+    """
+    view, begin = memoryview(blob), 0
+    for end, crc32 in zip((groups["end"] - groups["end"][-1] + len(blob)).tolist(), groups["crc32"], strict=True):
+        if zlib.crc32(view[begin:end]) != crc32:
+            raise ValueError("frames fail their CRC32")
+        begin = end
+    count = int(groups["count"].sum())
     try:
         frames = _CODEC.decompress(blob, decompressed_size=count * prod(FRAME_SHAPE))
     except OSError as error:

@@ -219,7 +219,7 @@ def test_a_file_that_is_no_longer_what_it_was_is_damage(tmp_path, change, reason
     assert damage
     assert (damage.file, damage.missing) == (receipt.file, "8 steps of iteration 1, collector 0")
     assert reason in damage.reason
-    for read in (lambda: piece.frames(0), lambda: store.piece(receipt, whole=True)):
+    for read in (lambda: piece.frames(0, 1), lambda: store.piece(receipt, whole=True)):
         with pytest.raises(DamagedExperienceError) as error:
             read()
         assert str(error.value).startswith(f"{receipt.file}: ")

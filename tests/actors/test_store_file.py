@@ -123,9 +123,9 @@ def test_every_flipped_byte_is_noticed_by_who_reads_it(tmp_path, whole):
         flipped[place] ^= int(rng.integers(1, 256))
         path.write_bytes(flipped)
         with pytest.raises(DamagedExperienceError, match=receipt.file):
-            store.piece(receipt, whole=whole).frames(0)
+            store.piece(receipt, whole=whole).frames(0, 1)
     path.write_bytes(intact)
-    assert store.piece(receipt, whole=whole).frames(0).tobytes() == chunk.frames.tobytes()
+    assert store.piece(receipt, whole=whole).frames(0, 1).tobytes() == chunk.frames.tobytes()
 
 
 def header_of(data: bytes) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def test_frames_of_another_size_than_they_should_be_are_damage(tmp_path, raw):
     (tmp_path / receipt.file).write_bytes(data)
     piece = store.piece(receipt, whole=True)
     with pytest.raises(DamagedExperienceError, match="frames cannot be decompressed"):
-        piece.frames(0)
+        piece.frames(0, 1)
 
 
 def test_a_step_takes_no_more_of_the_disk_than_a_run_counts_on(tmp_path):
