@@ -2,7 +2,7 @@
 
 It is the floor under whoever has learnt: uniform play, and play that leans to one action.
 
-Legend: A actions.
+Legend: N actions.
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from learners.action_space import Actions, ActionSpace, Discrete
 from learners.config import AlgorithmConfig, PartTraining
 from learners.dataset import Dataset
 from learners.inspection import Inspection
 from learners.part import Derived, Part
 
 
-def uniform(num_actions: int) -> NDArray[np.uint8]:
-    """Weights under which all actions are equally likely."""
-    return np.full(num_actions, 1 / num_actions).view(np.uint8)
+def uniform(action_space: ActionSpace) -> NDArray[np.uint8]:
+    """Weights under which all actions are equally likely: none, in a box."""
+    count = num_odds(action_space)
+    return np.full(count, 1 / max(1, count)).view(np.uint8)
 
 
 def leaning(num_actions: int, action: int) -> NDArray[np.uint8]:
     """Weights under which `action` is taken half of the time, and a uniformly random one (it, too) otherwise."""
     return ((np.full(num_actions, 1 / num_actions) + np.eye(num_actions)[action]) / 2).view(np.uint8)
+
+
+def num_odds(action_space: ActionSpace) -> int:
+    """As many as there are actions; none in a box, which is played uniformly."""
+    return action_space.count if isinstance(action_space, Discrete) else 0
 
 
 class BlindConfig(AlgorithmConfig):
@@ -41,8 +48,8 @@ class BlindConfig(AlgorithmConfig):
     def trainings(self) -> dict[str, PartTraining]:
         return {}
 
-    def build(self, num_actions: int, *, record: bool = False) -> Blind:
-        return Blind(num_actions)
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> Blind:
+        return Blind(action_space)
 
 
 class Blind(nn.Module):
@@ -52,9 +59,10 @@ class Blind(nn.Module):
     derived: Mapping[str, Derived] = MappingProxyType({})
     history = 0
 
-    def __init__(self, num_actions: int) -> None:
+    def __init__(self, action_space: ActionSpace) -> None:
         super().__init__()
-        self.odds = nn.Buffer(torch.zeros(num_actions, dtype=torch.float64))  # (A,)
+        self._action_space = action_space
+        self.odds = nn.Buffer(torch.zeros(num_odds(action_space), dtype=torch.float64))  # (N,)
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
         return {"odds": self}
@@ -67,10 +75,12 @@ class Blind(nn.Module):
 
     def initial_state(self, batch_size: int) -> None: ...
 
-    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> None: ...
+    def burn_in(self, frames: NDArray[np.uint8], actions: Actions, mask: NDArray[np.bool_]) -> None: ...
 
     def act(
         self, frames: NDArray[np.uint8], state: Any, generator: np.random.Generator, *, temperature: float
-    ) -> tuple[NDArray[np.int64], Any]:
+    ) -> tuple[Actions, Any]:
         odds = self.odds.numpy(force=True)
+        if not len(odds):
+            return self._action_space.sample(generator, len(frames)), state
         return generator.choice(len(odds), size=len(frames), p=odds), state

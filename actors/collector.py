@@ -21,6 +21,7 @@ from actors.envs.together import InProcesses, InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import CollectionReport
 from actors.store_index import Receipt
+from learners.action_space import Action, ActionSpace
 from learners.algorithm import Agent, AgentConfig
 from learners.experience import Chunk
 from learners.streams import Streams
@@ -56,10 +57,13 @@ class Collector:
         self._index = index
         self._first = index * size  # index of its first environment within the run
         self._agent = Agent(agent, torch.device(device))
+        self._action_space = agent.action_space
         self._returns = np.zeros(size)  # (B,) of the running episodes
         keys = [self._streams.key("environment", self._first + i) for i in range(size)]
         apart = InProcesses(env, keys, env_processes) if env_processes else None
-        self._lockstep = Lockstep(apart or InThisProcess(map(env.build, keys)), self._agent.actor.history)
+        self._lockstep = Lockstep(
+            apart or InThisProcess(map(env.build, keys)), agent.action_space, self._agent.actor.history
+        )
 
     def collect(
         self, iteration: int, num_steps: int, weights: NDArray[np.uint8], policy_version: int
@@ -89,7 +93,8 @@ class Collector:
             actions, state = self._agent.act(
                 lockstep.frames, state, rng, epsilon=epsilon, temperature=self._config.temperature
             )
-            acting = {i: int(actions[i]) for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken])}
+            chosen = self._action_space.unstack(actions)
+            acting = {i: chosen[i] for i in map(int, np.flatnonzero(lockstep.running)[: num_steps - taken])}
             frames, episode_steps = lockstep.frames.copy(), lockstep.episode_steps.tolist()
             for i, step in lockstep.step(acting).items():
                 episode, episode_step = (self._first + i) << 32 | lockstep.round, episode_steps[i]
@@ -103,7 +108,7 @@ class Collector:
                     achievements.append(step.achievements)
                 if taken == num_steps or taken % PIECE_STEPS == 0:
                     chunks = [
-                        _chunk(rows, iteration, self._first + env, starts[env], policy_version)
+                        _chunk(rows, self._action_space, iteration, self._first + env, starts[env], policy_version)
                         for env, rows in enumerate(records)
                         if rows
                     ]
@@ -127,11 +132,13 @@ class Collector:
         self._returns[:] = np.frombuffer(state[:size], dtype="<f8")
 
 
-_Row = tuple[NDArray[np.uint8], int, float, bool, bool, int, int]
+_Row = tuple[NDArray[np.uint8], Action, float, bool, bool, int, int]
 """One step: frame, action, reward, terminated, truncated, episode, step within it."""
 
 
-def _chunk(rows: list[_Row], iteration: int, environment: int, start: int, policy_version: int) -> Chunk:
+def _chunk(
+    rows: list[_Row], action_space: ActionSpace, iteration: int, environment: int, start: int, policy_version: int
+) -> Chunk:
     frames, actions, rewards, terminated, truncated, episodes, episode_steps = zip(*rows, strict=True)
     return Chunk(
         iteration=iteration,
@@ -139,7 +146,7 @@ def _chunk(rows: list[_Row], iteration: int, environment: int, start: int, polic
         start=start,
         policy_version=policy_version,
         frames=np.stack(frames),
-        actions=np.array(actions, dtype=np.int32),
+        actions=action_space.stack(actions),
         rewards=np.array(rewards, dtype=np.float32),
         terminated=np.array(terminated, dtype=np.bool_),
         truncated=np.array(truncated, dtype=np.bool_),

@@ -34,6 +34,7 @@ class Evaluator:
         self._config = evaluation
         self._seed = seed
         self._agent = Agent(agent, torch.device(device))
+        self._action_space = agent.action_space
 
     def play(
         self,
@@ -58,7 +59,7 @@ class Evaluator:
         episodes = range(batch * size, batch * size + num_episodes)
         keys = [streams.key("evaluation environment", iteration, episode) for episode in episodes]
         environments = InThisProcess([self._env.build(key, evaluation=True) for key in keys])
-        lockstep = Lockstep(environments, history=0)
+        lockstep = Lockstep(environments, self._action_space, history=0)
         lockstep.reset()
         state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
@@ -71,7 +72,8 @@ class Evaluator:
             actions, state = self._agent.act(
                 frames, state, rng, epsilon=self._config.epsilon, temperature=self._config.temperature
             )
-            steps = lockstep.step({i: int(actions[i]) for i in map(int, np.flatnonzero(lockstep.running))})
+            chosen = self._action_space.unstack(actions)
+            steps = lockstep.step({i: chosen[i] for i in map(int, np.flatnonzero(lockstep.running))})
             for i, step in steps.items():
                 scores[i] += step.reward
         results = [

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from actors.envs.environment import Step
 from actors.envs.state import pack, unpack
 from actors.envs.together import Environments
+from learners.action_space import Action, Actions, ActionSpace
 from learners.config import FRAME_SIZE
 
 _KIND = "lockstep"
@@ -32,9 +33,10 @@ _FIELDS = {
 class Lockstep:
     """The environments, which of them are within an episode, and the last steps of each."""
 
-    def __init__(self, environments: Environments, history: int) -> None:
+    def __init__(self, environments: Environments, action_space: ActionSpace, history: int) -> None:
         """`history`: how many steps before the current frame are remembered, for a burn-in."""
         self._environments = environments
+        self._action_space = action_space
         size = len(environments)
         self.round = -1
         """Index of the running episode; all environments are in the same one."""
@@ -42,7 +44,7 @@ class Lockstep:
         self.frames = np.zeros((size, 3, FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)  # (B, ...), the current ones
         self.episode_steps = np.zeros(size, dtype=np.int32)  # (B,) steps taken in the running episode
         self._history = history
-        self._recent: list[deque[tuple[NDArray[np.uint8], int]]] = [deque(maxlen=history) for _ in range(size)]
+        self._recent: list[deque[tuple[NDArray[np.uint8], Action]]] = [deque(maxlen=history) for _ in range(size)]
 
     def reset(self) -> None:
         """Starts the next episode everywhere."""
@@ -53,7 +55,7 @@ class Lockstep:
         self.running[:] = True
         self.episode_steps[:] = 0
 
-    def step(self, actions: Mapping[int, int]) -> dict[int, Step]:
+    def step(self, actions: Mapping[int, Action]) -> dict[int, Step]:
         """One step of some running environments: what each of them, by its index, comes to under its action."""
         steps: dict[int, Step] = self._environments.call("step", {i: (action,) for i, action in actions.items()})
         for index, step in steps.items():
@@ -63,14 +65,15 @@ class Lockstep:
             self.running[index] = not step.ended
         return steps
 
-    def recent(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+    def recent(self) -> tuple[NDArray[np.uint8], Actions, NDArray[np.bool_]]:
         """Up to T = `history` steps before the current frame in each running episode, padded on the left.
 
-        Returns: frames (B, T, 3, 64, 64), actions (B, T), and mask (B, T), True where a step is real.
+        Returns: frames (B, T, 3, 64, 64), actions (B, T) or (B, T, A), and mask (B, T), True where real.
         """
         shape = (len(self._environments), self._history)
         frames = np.zeros((*shape, *self.frames.shape[1:]), dtype=np.uint8)
-        actions, mask = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.bool_)
+        actions = np.zeros((*shape, *self._action_space.shape), dtype=self._action_space.dtype)
+        mask = np.zeros(shape, dtype=np.bool_)
         for index, recent in enumerate(self._recent):
             for offset, (frame, action) in enumerate(reversed(recent if self.running[index] else ()), start=1):
                 frames[index, -offset], actions[index, -offset], mask[index, -offset] = frame, action, True
@@ -82,7 +85,7 @@ class Lockstep:
             "round": self.round,
             "running": self.running,
             "frames": np.stack([*self.frames, *(frame for frame, _ in recent)]),
-            "actions": np.array([action for _, action in recent], dtype=np.int32),
+            "actions": self._action_space.stack([action for _, action in recent]),
             "episode_steps": self.episode_steps,
             "lengths": [len(steps) for steps in self._recent],
         }
@@ -97,12 +100,14 @@ class Lockstep:
         steps = sum(fields["lengths"])
         if (len(fields["frames"]), len(fields["actions"]), len(fields["lengths"])) != (size + steps, steps, size):
             raise ValueError(f"malformed {_KIND} state: frames, actions and lengths disagree")
+        for action in (actions := self._action_space.unstack(fields["actions"])):
+            self._action_space.check(action)
         self._environments.call("set_state", {i: (fields[name],) for i, name in enumerate(names)})
         self.round = fields["round"]
         self.running[:] = fields["running"]
         self.episode_steps[:] = fields["episode_steps"]
         self.frames[:] = fields["frames"][:size]
-        remaining = zip(fields["frames"][size:], fields["actions"].tolist(), strict=True)
+        remaining = zip(fields["frames"][size:], actions, strict=True)
         for recent, length in zip(self._recent, fields["lengths"], strict=True):
             recent.clear()
             recent.extend(next(remaining) for _ in range(length))

@@ -38,7 +38,7 @@ def measure(environment: Environment, steps: int, repeats: int) -> dict[str, Any
     rng = np.random.default_rng(0)
     rates = []
     for _ in range(repeats):
-        actions = rng.integers(environment.num_actions, size=steps).tolist()
+        actions = environment.action_space.unstack(environment.action_space.sample(rng, steps))
         rates.append(steps / seconds_of(lambda actions=actions: play(environment, actions), torch.device("cpu")))
     return {"steps_per_second": statistics.median(rates), "slowest": min(rates), "fastest": max(rates)}
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = workload.config
     ceilings = measure_ceilings(workload.device)
     env, environment = playable(config)
-    learner = synthetic_learner(workload, num_steps=flags.frames, num_actions=env.build(seed=0).num_actions)
+    learner = synthetic_learner(workload, num_steps=flags.frames, action_space=env.build(seed=0).action_space)
     phases: dict[str, Any] = {"collect": measure_collecting(workload, env, learner)}
     for part, training in config.trainings.items():
         settle(workload, learner, part)
@@ -78,7 +78,7 @@ def playable(config: RunConfig) -> tuple[Any, str]:
 def measure_collecting(workload: Workload, env: Any, learner: Learner) -> dict[str, Any]:
     """With one thread, as collectors play; after some steps that warm up."""
     config = workload.config
-    agent = AgentConfig(config.algorithm, env.build(seed=0).num_actions)
+    agent = AgentConfig(config.algorithm, env.build(seed=0).action_space)
     sink = MemorySink()
     collector = Collector(env, config.collection, agent, sink, seed=0, index=0, device=str(workload.device))
     per_iteration = config.collection.steps_per_iteration

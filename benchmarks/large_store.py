@@ -102,7 +102,7 @@ def played(config: RunConfig) -> NDArray[np.uint8]:
     env, rng = config.env.build(seed=0), np.random.default_rng(0)
     frames = [env.reset()]
     while len(frames) < 4 * PIECE_STEPS:
-        step = env.step(int(rng.integers(env.num_actions)))
+        step = env.step(int(env.action_space.sample(rng, 1)[0]))
         frames.append(env.reset() if step.ended else step.frame)
     return np.stack(frames)
 
@@ -129,7 +129,8 @@ def chunk(frames: NDArray[np.uint8], iteration: int, env: int, start: int, lived
 
 def read(store: ReplayStore, config: RunConfig, receipts: Sequence[Sequence[Receipt]], batches: int) -> dict[str, Any]:
     """What a learner comes to that takes all of it up."""
-    agent, dataset = AgentConfig(config.algorithm, 17), config.dataset.model_copy(update={"frames": "read"})
+    agent = AgentConfig(config.algorithm, config.env.build(seed=0).action_space)
+    dataset = config.dataset.model_copy(update={"frames": "read"})
     learner = Learner(agent, dataset, config.learner, seed=0, device="cpu", experience=ExperienceReader(store))
     before, start = anonymous_bytes(), time.perf_counter()
     for first in range(0, len(receipts), MIRROR_ITERATIONS):

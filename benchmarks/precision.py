@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = question.ask(argv)
     workload = Workload.of(flags)
     config = workload.config
-    agent = AgentConfig(config.algorithm, config.env.build(seed=0).num_actions)
+    agent = AgentConfig(config.algorithm, config.env.build(seed=0).action_space)
     chunks = random_play(workload, agent, flags.frames)
     curves: dict[str, dict[str, list[float]]] = {part: {} for part in config.trainings}
     for name, (learner_config, seed) in CURVES.items():

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.workload import Workload
+from learners.action_space import ActionSpace, Discrete
 from learners.algorithm import AgentConfig
 from learners.experience import Chunk
 from learners.iris.iris import Iris
@@ -16,17 +17,17 @@ from learners.iris.perceptual import Perceptual
 from learners.learner import Learner
 from learners.nn.precision import autocast
 
-NUM_ACTIONS = 6
+ACTION_SPACE = Discrete(6)
 EPISODE_STEPS = 100
 
 
-def synthetic_learner(workload: Workload, *, num_steps: int, num_actions: int = NUM_ACTIONS) -> Learner:
+def synthetic_learner(workload: Workload, *, num_steps: int, action_space: ActionSpace = ACTION_SPACE) -> Learner:
     """A learner whose dataset holds `num_steps` made-up steps, in episodes of 100.
 
     If the tokenizer's loss has a perceptual term, its network gets random weights: same cost, meaningless distances.
     """
     config, device = workload.config, workload.device
-    agent = AgentConfig(config.algorithm, num_actions)
+    agent = AgentConfig(config.algorithm, action_space)
     keep = not workload.as_published
     learner = Learner(agent, config.dataset, config.learner, seed=0, device=str(device), cache=keep)
     if workload.as_published:
@@ -38,7 +39,7 @@ def synthetic_learner(workload: Workload, *, num_steps: int, num_actions: int = 
     rng = np.random.default_rng(0)
     for first in range(0, num_steps, EPISODE_STEPS):
         length = min(EPISODE_STEPS, num_steps - first)
-        learner.extend([_episode(rng, length, first // EPISODE_STEPS, num_actions)])
+        learner.extend([_episode(rng, length, first // EPISODE_STEPS, action_space)])
     return learner
 
 
@@ -55,7 +56,7 @@ def fill(learner: Learner, columns: Sequence[str]) -> None:
         learner.dataset.fill(columns)
 
 
-def _episode(rng: np.random.Generator, length: int, episode: int, num_actions: int) -> Chunk:
+def _episode(rng: np.random.Generator, length: int, episode: int, action_space: ActionSpace) -> Chunk:
     terminated = np.zeros(length, dtype=np.bool_)
     terminated[-1] = True
     return Chunk(
@@ -64,7 +65,7 @@ def _episode(rng: np.random.Generator, length: int, episode: int, num_actions: i
         start=episode * EPISODE_STEPS,
         policy_version=0,
         frames=_frames(rng, length),
-        actions=rng.integers(num_actions, size=length).astype(np.int32),
+        actions=action_space.sample(rng, length).astype(action_space.dtype),
         rewards=rng.integers(-1, 2, size=length).astype(np.float32),
         terminated=terminated,
         truncated=np.zeros(length, dtype=np.bool_),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from actors.envs.environment import Step, check_step
 from actors.envs.state import pack, restore_generator, unpack
-from benchmarks.synthetic import EPISODE_STEPS, NUM_ACTIONS
+from benchmarks.synthetic import ACTION_SPACE, EPISODE_STEPS
 from learners.config import FRAME_SIZE, Config
 
 _FIELDS = {"steps": int, "running": bool, "drawn": dict}
@@ -21,8 +21,8 @@ class SyntheticConfig(Config):
 class SyntheticEnvironment:
     """Episodes of 100 steps, uniformly random frames, reward 0; actions change nothing."""
 
-    num_actions = NUM_ACTIONS
-    action_names = tuple(f"ACTION_{index}" for index in range(NUM_ACTIONS))
+    action_space = ACTION_SPACE
+    action_names = tuple(f"ACTION_{index}" for index in range(ACTION_SPACE.count))
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.Generator(np.random.PCG64(seed))
@@ -35,7 +35,7 @@ class SyntheticEnvironment:
         return self._draw()
 
     def step(self, action: int) -> Step:
-        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+        """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
         self._steps += 1
         self._running = self._steps < EPISODE_STEPS

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from learners.action_space import Actions, ActionSpace
 from learners.config import AlgorithmConfig
 from learners.dataset import Dataset
 from learners.errors import AlgorithmError
@@ -41,7 +42,7 @@ class Actor(Protocol):
         """Of B episodes before their first step."""
         ...
 
-    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> Any:
+    def burn_in(self, frames: NDArray[np.uint8], actions: Actions, mask: NDArray[np.bool_]) -> Any:
         """State after the last steps of running episodes: frames (B, T, 3, 64, 64), actions (B, T), T = `history`.
 
         Where mask (B, T) is False, on the left, the episode had not begun.
@@ -50,8 +51,8 @@ class Actor(Protocol):
 
     def act(
         self, frames: NDArray[np.uint8], state: Any, generator: np.random.Generator, *, temperature: float
-    ) -> tuple[NDArray[np.int64], Any]:
-        """Actions (B,) for frames (B, 3, 64, 64), and the next state.
+    ) -> tuple[Actions, Any]:
+        """Actions (B,), in a box (B, A), for frames (B, 3, 64, 64), and the next state.
 
         Of every random decision the temperature says how far it strays from the best: 1 is as trained. How much is
         drawn from the generator must not depend on what is drawn.
@@ -88,11 +89,11 @@ class AgentConfig:
     """All that determines an agent's networks."""
 
     algorithm: AlgorithmConfig
-    num_actions: int
+    action_space: ActionSpace
 
     def build(self, *, record: bool = False) -> Algorithm:
         """Freshly initialised from torch's global generator. Raises AlgorithmError if it is not what it says."""
-        algorithm = self.algorithm.build(self.num_actions, record=record)
+        algorithm = self.algorithm.build(self.action_space, record=record)
         check_algorithm(algorithm, self.algorithm)
         return algorithm
 
@@ -136,7 +137,7 @@ class Agent:
 
     def __init__(self, config: AgentConfig, device: torch.device) -> None:
         algorithm = config.build()
-        self._num_actions = config.num_actions
+        self._action_space = config.action_space
         self._modules = algorithm.acting_modules()
         for module in self._modules.values():
             module.to(device).eval()
@@ -153,15 +154,15 @@ class Agent:
         *,
         epsilon: float,
         temperature: float,
-    ) -> tuple[NDArray[np.int64], Any]:
-        """Actions (B,) for frames (B, 3, 64, 64) and the next state.
+    ) -> tuple[Actions, Any]:
+        """Actions (B,), in a box (B, A), for frames (B, 3, 64, 64) and the next state.
 
         With probability epsilon, one coin for the whole batch, all actions are uniformly random instead of the actor's.
         What is drawn from the generator does not depend on the outcome. With epsilon 1 the actor is not asked, and its
         state stays as it was.
         """
         explores = generator.random() < epsilon
-        random_actions = generator.integers(self._num_actions, size=len(frames))
+        random_actions = self._action_space.sample(generator, len(frames))
         if epsilon == 1:
             return random_actions, state
         chosen, state = self.actor.act(frames, state, generator, temperature=temperature)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learners.action_space import ActionSpace, Discrete
 from learners.experience import FRAME_SHAPE, Chunk
 from learners.memory import experience_too_large, has_run_out, next_capacity
 from learners.part import Derived, Segments
@@ -56,6 +57,7 @@ class Columns:
     def __init__(
         self,
         device: torch.device,
+        actions: ActionSpace,
         derived: Mapping[str, Derived],
         part_version: Callable[[str], int],
         *,
@@ -75,7 +77,8 @@ class Columns:
         self._read_frames = read_frames
         self._num_rows = 1
         self._frames = torch.zeros((1, *FRAME_SHAPE), dtype=torch.uint8, device=device)
-        self._actions = torch.zeros(1, dtype=torch.int64, device=device)
+        kind = torch.int64 if isinstance(actions, Discrete) else torch.float32
+        self._actions = torch.zeros((1, *actions.shape), dtype=kind, device=device)
         self._rewards = torch.zeros(1, dtype=torch.float32, device=device)
         self._ends = torch.zeros(1, dtype=torch.bool, device=device)
         self._columns: dict[str, _Column] = {}

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 if TYPE_CHECKING:
+    from learners.action_space import ActionSpace
     from learners.algorithm import Algorithm
 
 Kind = TypeVar("Kind", bound="KindConfig")
@@ -155,8 +156,8 @@ class AlgorithmConfig(KindConfig):
         return ()
 
     @abstractmethod
-    def build(self, num_actions: int, *, record: bool = False) -> Algorithm:
-        """The algorithm for a game with so many actions, freshly initialised from torch's global generator.
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> Algorithm:
+        """The algorithm for games with such actions, freshly initialised from torch's global generator.
 
         With `record`, what is called often with tensors of one shape may be recorded as a CUDA graph.
         """

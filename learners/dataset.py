@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learners.action_space import ActionSpace
 from learners.columns import Columns
 from learners.config import DatasetConfig
 from learners.episodes import Episodes
@@ -25,6 +26,7 @@ class Dataset(Episodes):
         self,
         config: DatasetConfig,
         device: torch.device,
+        actions: ActionSpace,
         derived: Mapping[str, Derived],
         part_version: Callable[[str], int],
         *,
@@ -35,7 +37,7 @@ class Dataset(Episodes):
         super().__init__(truncation_is_end=config.truncation_is_end)
         self.config = config
         self.device = device
-        self.columns = Columns(device, derived, part_version, cache=cache, read_frames=read_frames)
+        self.columns = Columns(device, actions, derived, part_version, cache=cache, read_frames=read_frames)
 
     def extend(self, chunk: Chunk, *, gaps: bool = False) -> None:
         """As `Episodes.extend`."""

@@ -7,38 +7,26 @@ it; the frame after an episode's last action is not kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from learners.action_space import Actions, Discrete
 from learners.config import FRAME_SIZE
 
 FRAME_SHAPE: Final = (3, FRAME_SIZE, FRAME_SIZE)
 COLUMNS: Final[dict[str, tuple[DTypeLike, tuple[int, ...]]]] = {
     "frames": (np.uint8, FRAME_SHAPE),
-    "actions": (np.int32, ()),
+    "actions": (Discrete.dtype, Discrete.shape),
     "rewards": (np.float32, ()),
     "terminated": (np.bool_, ()),
     "truncated": (np.bool_, ()),
     "episodes": (np.int64, ()),
     "episode_steps": (np.int32, ()),
 }
-"""Type and shape of what a chunk holds of every step."""
-_LOGICAL = np.dtype(
-    [
-        ("iteration", "<i8"),
-        ("environment", "<i8"),
-        ("step", "<i8"),
-        ("episodes", "<i8"),
-        ("episode_steps", "<i4"),
-        ("actions", "<i4"),
-        ("rewards", "<f4"),
-        ("terminated", "u1"),
-        ("truncated", "u1"),
-        ("frames", "u1", FRAME_SHAPE),
-    ]
-)
+"""Type and shape of what a chunk holds of every step; actions in a box are float32 (A,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +45,7 @@ class Chunk:
     policy_version: int
     """Iteration whose weights acted (0: initial weights)."""
     frames: NDArray[np.uint8]  # (N, 3, 64, 64)
-    actions: NDArray[np.int32]  # (N,)
+    actions: Actions  # (N,) int32, or (N, A) float32
     rewards: NDArray[np.float32]  # (N,), in the game's own units
     terminated: NDArray[np.bool_]  # (N,) a real end: death, game over, life loss
     truncated: NDArray[np.bool_]  # (N,) ran into a limit
@@ -77,7 +65,7 @@ class Chunk:
 
     def logical_bytes(self) -> bytes:
         """The content, a fixed number of bytes per step: those of two chunks in a row are those of their union."""
-        steps = np.zeros(len(self), _LOGICAL)
+        steps = np.zeros(len(self), _logical(self.actions.dtype, self.actions.shape[1:]))
         steps["iteration"], steps["environment"] = self.iteration, self.environment
         steps["step"] = self.start + np.arange(len(self))
         for name in COLUMNS:
@@ -87,7 +75,7 @@ class Chunk:
     def check(self, *, without_frames: bool = False) -> None:
         """Raises ValueError, in one line with found and expected, unless the chunk is well formed.
 
-        Well formed: exact types and shapes, at least one step, finite rewards; within an episode steps count up by one
+        Well formed: exact types and shapes, at least one step, finite numbers; within an episode steps count up by one
         and nothing follows its end; a later episode has a greater id and begins at step 0.
         """
         if self.iteration < 1 or min(self.environment, self.start, self.policy_version) < 0:
@@ -96,13 +84,16 @@ class Chunk:
             raise ValueError(f"{self}: found 0 steps, expected at least 1")
         for name, (dtype, shape) in COLUMNS.items():
             found = getattr(self, name)
+            if name == "actions" and found.dtype == np.float32 and found.ndim == 2:
+                dtype, shape = np.float32, found.shape[1:]
             expected = (0 if name == "frames" and without_frames else len(self), *shape)
             if found.dtype != dtype or found.shape != expected:
                 words = f"{found.dtype} {found.shape}, expected {np.dtype(dtype)} {expected}"
                 raise ValueError(f"{self}: {name} is {words}")
-        if not np.isfinite(self.rewards).all():
-            step = int(np.argmin(np.isfinite(self.rewards)))
-            raise ValueError(f"{self}: reward {step} is {self.rewards[step]}, expected a finite number")
+        for name, column in (("reward", self.rewards), ("action", self.actions)):
+            if not np.isfinite(column).all():
+                step = int(np.argwhere(~np.isfinite(column))[0, 0])
+                raise ValueError(f"{self}: {name} {step} is {column[step]}, expected finite numbers")
         self._check_episodes()
 
     def _check_episodes(self) -> None:
@@ -118,3 +109,22 @@ class Chunk:
             before, after = (f"episode {self.episodes[i]} step {self.episode_steps[i]}" for i in (step, step + 1))
             end = ", where it ended," if ended[step] else ""
             raise ValueError(f"{self}: {before}{end} is followed by {after}")
+
+
+@cache
+def _logical(actions: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any]:
+    """Of one step with actions of this type and shape."""
+    return np.dtype(
+        [
+            ("iteration", "<i8"),
+            ("environment", "<i8"),
+            ("step", "<i8"),
+            ("episodes", "<i8"),
+            ("episode_steps", "<i4"),
+            ("actions", actions.newbyteorder("<"), shape),
+            ("rewards", "<f4"),
+            ("terminated", "u1"),
+            ("truncated", "u1"),
+            ("frames", "u1", FRAME_SHAPE),
+        ]
+    )

@@ -91,6 +91,7 @@ class Learner:
         self.dataset = Dataset(
             dataset,
             self._device,
+            agent.action_space,
             self.algorithm.derived,
             lambda part: self._trainers[part].updates,
             cache=cache,

@@ -25,7 +25,7 @@ class Segments:
     the step after it is padding (or the segment's last step), nothing is known of what came next.
     """
 
-    actions: Tensor  # (B, T) int64
+    actions: Tensor  # (B, T) int64; in a box (B, T, A) float32
     rewards: Tensor  # (B, T) float32, in the game's own units
     ends: Tensor  # (B, T) bool
     mask: Tensor  # (B, T) bool, False where padded

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 def flat_weights(modules: Mapping[str, nn.Module]) -> NDArray[np.uint8]:
     """All parameters and buffers of the modules, in the order of their names: (total,) bytes."""
-    return torch.cat([tensor.detach().cpu().reshape(-1).view(torch.uint8) for tensor in _tensors(modules)]).numpy()
+    flat = [tensor.detach().cpu().reshape(-1).view(torch.uint8) for tensor in _tensors(modules)]
+    return torch.cat([torch.empty(0, dtype=torch.uint8), *flat]).numpy()
 
 
 @torch.no_grad()
@@ -30,5 +31,6 @@ def load_flat_weights(modules: Mapping[str, nn.Module], flat: NDArray[np.uint8])
 
 
 def _tensors(modules: Mapping[str, nn.Module]) -> Iterator[Tensor]:
+    """Those that have values: bytes of nothing cannot be viewed as another type."""
     for name in sorted(modules):
-        yield from modules[name].state_dict().values()
+        yield from (tensor for tensor in modules[name].state_dict().values() if tensor.numel())

@@ -9,6 +9,7 @@ from typing import Literal
 
 from actors.blind import BlindConfig, leaning, uniform
 from actors.config import EvaluationProtocol
+from learners.action_space import num_actions_of
 from learners.algorithm import AgentConfig
 from learners.streams import Streams
 from pipeline.config import RunConfig
@@ -42,16 +43,17 @@ def play_floor(
     Raises: UsageError if there is no such game; ClusterError; RunFailedError.
     """
     game = game_of(config)
-    num_actions = game.num_actions
+    space = game.action_space
+    num_actions = num_actions_of(space, "--agent leaning") if agent == "leaning" else 0
     evaluation = config.evaluation.model_copy(update={"epsilon": 0.0, "temperature": 1.0})
     plan = Plan(config.env, evaluation, seeds or (config.seed,), episodes or evaluation.final_episodes)
     others = [Streams(seed).key("choosing") for seed in plan.seeds]
     choosing = replace(plan, seeds=others, episodes=CHOOSING_EPISODES)
-    candidates = [leaning(num_actions, action) for action in range(num_actions) if agent == "leaning"]
-    weights, played = uniform(num_actions), EvaluationProtocol(agent=agent)
+    candidates = [leaning(num_actions, action) for action in range(num_actions)]
+    weights, played = uniform(space), EvaluationProtocol(agent=agent)
     most = max(len(plan.batches), len(choosing.batches) * len(candidates))
     how = {"most": most, "evaluators": evaluators, "device": "cpu", "in_process": in_process}
-    with open_players(AgentConfig(BlindConfig(), num_actions), plan, config.cluster, iteration=0, **how) as players:
+    with open_players(AgentConfig(BlindConfig(), space), plan, config.cluster, iteration=0, **how) as players:
         if candidates:
             found = players.play(choosing, candidates)
             means = [fmean(episode.score for episode in episodes) for episodes in found]

@@ -29,8 +29,9 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.placement import learner_groups
 
-STORED_BYTES = 3 * FRAME_SIZE**2 + 100
-"""Of a step in the replay store, at most: noise, in episodes of one step (measured: 60 bytes beside the frame)."""
+STORED_BYTES = 3 * FRAME_SIZE**2 + 92
+"""Of a step in the replay store, its action left out, at most: noise, in episodes of one step (measured: 56 bytes
+beside the frame)."""
 PIECE_BYTES = 8192
 """Of a file and its entry in an index, beside its steps: what a header and whole blocks of the disk take."""
 _LESS = "fewer --iterations or --collection.steps-per-iteration need less"
@@ -95,7 +96,9 @@ def needs_of(config: RunConfig, agent: AgentConfig, committed: Sequence[int]) ->
     with autocast(cpu, config.learner.precision):
         columns = []
         for names in read:
-            dataset = Dataset(config.dataset, cpu, algorithm.derived, lambda part: 0, cache=False)  # row by row
+            dataset = Dataset(  # row by row
+                config.dataset, cpu, agent.action_space, algorithm.derived, lambda part: 0, cache=False
+            )
             dataset.gather(np.zeros((1, 1), dtype=np.int64), names)  # of padding, to see what the columns are
             columns.append(dataset.step_bytes())
     modules = [part.module for part in algorithm.parts]
@@ -123,7 +126,8 @@ def planned_needs(
     commits = max(0, config.checkpoint.keep + 1 - len(committed))
     left = [config.collection.steps_in(i) for i in range(1 + max(committed, default=0), config.iterations + 1)]
     pieces = sum(config.collection.num_collectors + steps // PIECE_STEPS for steps in left if steps)
-    return Needs(memory, without_frames, to_come * STORED_BYTES + pieces * PIECE_BYTES + commits * commit)
+    step = STORED_BYTES + columns[0]["actions"]
+    return Needs(memory, without_frames, to_come * step + pieces * PIECE_BYTES + commits * commit)
 
 
 def _peak_without_frames(num_steps: int, columns: Mapping[str, int]) -> int:

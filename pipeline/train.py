@@ -57,7 +57,7 @@ def agent_config(config: RunConfig) -> AgentConfig:
     """The agent for the environment of `config`. Raises UsageError if there is no such environment."""
     from learners.algorithm import AgentConfig
 
-    return AgentConfig(config.algorithm, game_of(config).num_actions)
+    return AgentConfig(config.algorithm, game_of(config).action_space)
 
 
 def game_of(config: RunConfig) -> Environment:

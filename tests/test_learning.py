@@ -14,6 +14,7 @@ from actors.collector import Collector
 from actors.config import CatchConfig, CollectionConfig, EvaluationConfig
 from actors.evaluator import Evaluator
 from benchmarks.sink import MemorySink
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dreaming import imagination
@@ -34,7 +35,7 @@ SMALLER = {
     "world_model": IRIS.world_model.model_copy(update={"max_blocks": 4}),
     "actor_critic": IRIS.actor_critic.model_copy(update={"horizon": 2}),
 }
-AGENT = AgentConfig(IRIS.model_copy(update=SMALLER), num_actions=3)
+AGENT = AgentConfig(IRIS.model_copy(update=SMALLER), Discrete(3))
 
 
 def fresh() -> Learner:

@@ -21,6 +21,7 @@ from PIL import Image
 from actors.config import ALE_MAX_FRAMES, AtariConfig
 from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, restore_generator, unpack
+from learners.action_space import Discrete
 from learners.config import FRAME_SIZE
 
 _FIELDS = {"console": bytes, "noops": dict, "lives": int, "running": bool, "game_goes_on": bool}
@@ -51,8 +52,8 @@ class Atari:
         self._game_goes_on = False  # the last episode ended with a lost life, and the game is neither over nor cut
 
     @property
-    def num_actions(self) -> int:
-        return len(self._console.actions)
+    def action_space(self) -> Discrete:
+        return Discrete(len(self._console.actions))
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Atari:
         return channels_first(frame)
 
     def step(self, action: int) -> Step:
-        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+        """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
         frame, reward = self._console.repeat(self._console.actions[action])
         lives = self._console.lives

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from actors.config import CatchConfig
 from actors.envs.environment import Step, check_step
 from actors.envs.state import pack, restore_generator, unpack
+from learners.action_space import Discrete
 from learners.config import FRAME_SIZE
 
 BALL = (255, 255, 0)
@@ -26,7 +27,7 @@ class Catch:
     episode is terminated, after rows − 1 steps: reward 1 if the paddle is there, −1 if not; 0 before.
     """
 
-    num_actions = 3
+    action_space = Discrete(3)
     action_names = ("LEFT", "STAY", "RIGHT")
 
     def __init__(self, config: CatchConfig, seed: int) -> None:

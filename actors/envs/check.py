@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 from zlib import crc32
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from actors.config import EnvironmentConfig
 from actors.envs.environment import Environment, Step
+from learners.action_space import Action, ActionSpace, Discrete
 from learners.config import FRAME_SIZE
 
 NUM_STEPS = 8
@@ -27,9 +28,11 @@ def check_environment(config: EnvironmentConfig) -> None:
     first, again, restored = config.build(0), config.build(0), config.build(1)
     if missing := [name for name in _METHODS if not hasattr(first, name)]:
         raise ValueError(f"found no {' and no '.join(missing)}, expected the methods {', '.join(_METHODS)}")
-    count = getattr(first, "num_actions", None)
-    if not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"num_actions: found {count!r}, expected an int of at least 1")
+    space = getattr(first, "action_space", None)
+    if not isinstance(space, ActionSpace):
+        raise ValueError(f"action_space: found {space!r}, expected Discrete or Box of learners/action_space.py")
+    for action in _outside(space):
+        _check_refusal(config.build(0), action)
     _play(config.build(0, evaluation=True), is_running=False)
     played = _play(first, is_running=False)
     _compare(_play(again, is_running=False), played, "the same seed again")
@@ -41,12 +44,13 @@ def check_environment(config: EnvironmentConfig) -> None:
 
 
 def _play(environment: Environment, is_running: bool) -> list[Step]:
-    """What steps with every action in turn show, each checked; the first frame of an episode is a step, too."""
+    """What steps with random actions show, each checked; the first frame of an episode is a step, too."""
     shown: list[Step] = []
-    for index in range(NUM_STEPS):
+    space = environment.action_space
+    for action in space.unstack(space.sample(np.random.default_rng(0), NUM_STEPS)):
         if not is_running:
             shown.append(Step(_checked_frame(environment.reset(), "reset()"), 0.0, False, False))
-        step = environment.step(index % environment.num_actions)
+        step = environment.step(action)
         if not isinstance(step, Step):
             raise ValueError(f"step(): found {type(step).__name__}, expected Step")
         _checked_frame(step.frame, "step()")
@@ -55,6 +59,23 @@ def _play(environment: Environment, is_running: bool) -> list[Step]:
         shown.append(step)
         is_running = not step.ended
     return shown
+
+
+def _outside(space: ActionSpace) -> list[Action]:
+    """Actions that are none of the space."""
+    if isinstance(space, Discrete):
+        return [-1, space.count]
+    inside = np.array(space.low, space.dtype)
+    return [np.full_like(inside, np.nan), np.nextafter(inside, -np.inf, dtype=space.dtype), inside[:-1]]
+
+
+def _check_refusal(environment: Environment, action: Action) -> None:
+    environment.reset()
+    try:
+        environment.step(action)
+    except ValueError:
+        return
+    raise ValueError(f"step(): took the action {action}, expected a ValueError: it is not {environment.action_space}")
 
 
 def _checked_frame(frame: Any, method: str) -> Any:

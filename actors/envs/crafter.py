@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from actors.config import CrafterConfig
 from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, unpack
+from learners.action_space import Discrete
 
 _FIELDS = {"seed": int, "episode": int, "running": bool, "world": bytes}
 _WORLD_FIELDS = {
@@ -61,8 +62,8 @@ class Crafter:
         self._running = False
 
     @property
-    def num_actions(self) -> int:
-        return len(self._env.action_names)
+    def action_space(self) -> Discrete:
+        return Discrete(len(self._env.action_names))
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Crafter:
         return channels_first(frame)
 
     def step(self, action: int) -> Step:
-        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+        """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
         frame, reward, done, info = self._env.step(action)
         dead = info["discount"] == 0

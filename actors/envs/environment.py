@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.action_space import Action, ActionSpace
+
 
 @dataclass(frozen=True)
 class Step:
@@ -30,17 +32,19 @@ class Environment(Protocol):
     """One game. Deterministic: (seed, actions) fix every frame; all randomness is part of the state."""
 
     @property
-    def num_actions(self) -> int: ...
+    def action_space(self) -> ActionSpace: ...
 
     @property
-    def action_names(self) -> tuple[str, ...]: ...
+    def action_names(self) -> tuple[str, ...]:
+        """Of each action; in a box, of each number of one."""
+        ...
 
     def reset(self) -> NDArray[np.uint8]:
         """Starts the next episode; its first frame (3, 64, 64)."""
         ...
 
-    def step(self, action: int) -> Step:
-        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+    def step(self, action: Action) -> Step:
+        """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         ...
 
     def get_state(self) -> bytes:
@@ -52,12 +56,11 @@ class Environment(Protocol):
         ...
 
 
-def check_step(env: Environment, action: int, running: bool) -> None:
-    """Raises RuntimeError if no episode is running, ValueError for an action outside 0..num_actions-1."""
+def check_step(env: Environment, action: Action, running: bool) -> None:
+    """Raises RuntimeError if no episode is running, ValueError for an action outside `action_space`."""
     if not running:
         raise RuntimeError("step() after the episode's end: call reset() first")
-    if not 0 <= action < env.num_actions:
-        raise ValueError(f"unknown action: found {action}, expected 0..{env.num_actions - 1}")
+    env.action_space.check(action)
 
 
 def channels_first(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,20 +1,22 @@
-"""Any Gymnasium environment with image observations and Discrete actions."""
+"""Any Gymnasium environment with image observations, and actions Discrete or in a bounded Box of floats."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image
 
 from actors.config import GymConfig
 from actors.envs.environment import Step, channels_first, check_step
 from actors.envs.state import pack, unpack
+from learners.action_space import Action, ActionSpace, Box, Discrete
 from learners.config import FRAME_SIZE
 
 _FIELDS = {
@@ -41,13 +43,11 @@ class Gym:
     """
 
     def __init__(self, config: GymConfig, seed: int) -> None:
-        """Raises ValueError in one line for an unknown id and for spaces other than image and Discrete."""
+        """Raises ValueError in one line for an unknown id and for other spaces than those."""
         self._id = config.id
         self._env, self._max_steps = _make(config.id)
-        actions = self._env.action_space
-        if not isinstance(actions, Discrete):
-            raise ValueError(f"{config.id}: found actions {actions}, expected Discrete")
-        self._first_action, self._num_actions = int(actions.start), int(actions.n)
+        self._native_space: Any = self._env.action_space
+        self.action_space = _action_space(config.id, self._native_space)
         _check_image(config.id, self._env)
         own = self._env.unwrapped
         wrapped = self._env.spec is not None and self._env.spec.additional_wrappers
@@ -55,17 +55,15 @@ class Gym:
         self._seed = seed
         self._episode = 0
         self._running = False
-        self._actions: list[int] = []  # of the running or just ended episode
+        self._actions: list[Action] = []  # of the running or just ended episode
         self._checksum = ""
 
     @property
-    def num_actions(self) -> int:
-        return self._num_actions
-
-    @property
     def action_names(self) -> tuple[str, ...]:
-        """The environment's own numbers: they need not start at 0."""
-        return tuple(str(self._first_action + action) for action in range(self._num_actions))
+        """The environment's own numbers of its actions, which need not start at 0; in a box, of their places."""
+        if isinstance(self.action_space, Box):
+            return tuple(map(str, range(len(self.action_space.low))))
+        return tuple(str(self._native(action)) for action in range(self.action_space.count))
 
     def reset(self) -> NDArray[np.uint8]:
         """Starts the next episode; its first frame (3, 64, 64)."""
@@ -75,11 +73,11 @@ class Gym:
         self._running = True
         return self._see(observation)
 
-    def step(self, action: int) -> Step:
-        """Raises ValueError for an action outside 0..num_actions-1, RuntimeError after the episode's end."""
+    def step(self, action: Action) -> Step:
+        """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
-        self._actions.append(int(action))
-        observation, reward, terminated, truncated, _ = self._env.step(self._first_action + int(action))
+        self._actions.append(action)
+        observation, reward, terminated, truncated, _ = self._env.step(self._native(action))
         truncated = bool(truncated) or len(self._actions) == self._max_steps
         self._running = not (terminated or truncated)
         return Step(self._see(observation), float(reward), bool(terminated), truncated and not terminated)
@@ -98,7 +96,7 @@ class Gym:
                 "seed": self._seed,
                 "episode": self._episode,
                 "running": self._running,
-                "actions": np.array(self._actions, np.int64),
+                "actions": self.action_space.stack(self._actions),
                 "checksum": self._checksum,
                 "native": native,
             },
@@ -117,7 +115,9 @@ class Gym:
         self._running = False
         self._seed = fields["seed"]
         self._episode = fields["episode"]
-        self._actions = fields["actions"].tolist()
+        self._actions = self.action_space.unstack(fields["actions"])
+        for action in self._actions:
+            self.action_space.check(action)
         self._checksum = fields["checksum"]
         if not fields["running"]:
             return  # the next reset() starts afresh
@@ -128,6 +128,13 @@ class Gym:
             self._replay(observation)
         self._running = True
 
+    def _native(self, action: Action) -> Any:
+        """As the environment takes it."""
+        space = self._native_space
+        if isinstance(space, spaces.Discrete):
+            return int(space.start) + int(action)
+        return np.asarray(action, space.dtype).reshape(space.shape).clip(space.low, space.high)
+
     def _begin(self) -> NDArray[np.uint8]:
         """The episode of this number; its first observation."""
         digest = blake2b(repr((int(self._seed), self._episode)).encode(), digest_size=4).digest()
@@ -137,7 +144,7 @@ class Gym:
     def _replay(self, observation: NDArray[np.uint8]) -> None:
         """Takes the recorded actions after `observation`; raises ValueError unless they lead to the recorded one."""
         for number, action in enumerate(self._actions, start=1):
-            observation, _, terminated, truncated, _ = self._env.step(self._first_action + action)
+            observation, _, terminated, truncated, _ = self._env.step(self._native(action))
             if terminated or truncated:
                 raise ValueError(
                     f"{self._id} is not deterministic: the replayed episode {self._episode} ended at step {number}, "
@@ -170,9 +177,18 @@ def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
     return env, gymnasium.spec(env.spec.id).max_episode_steps
 
 
+def _action_space(environment_id: str, space: gymnasium.Space[Any]) -> ActionSpace:
+    if isinstance(space, spaces.Discrete):
+        return Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        with suppress(ValueError):
+            return Box(tuple(space.low.reshape(-1).tolist()), tuple(space.high.reshape(-1).tolist()))
+    raise ValueError(f"{environment_id}: found actions {space}, expected Discrete, or a bounded Box of floats")
+
+
 def _check_image(environment_id: str, env: gymnasium.Env[Any, Any]) -> None:
     space = env.observation_space
-    if isinstance(space, Box) and space.dtype == np.uint8:
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8:
         grey_or_rgb = len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] == 3)
         if grey_or_rgb and min(space.shape) > 0:
             return

@@ -11,6 +11,7 @@ from learners.dreaming.config import DreamerConfig
 from learners.nn.config import BlockTransformerSize, ResidualEncoderSize, ready_gates
 
 if TYPE_CHECKING:
+    from learners.action_space import ActionSpace
     from learners.delta_iris.delta_iris import DeltaIris
 
 
@@ -154,10 +155,11 @@ class DeltaIrisConfig(AlgorithmConfig):
     def gates(self) -> tuple[Gate, ...]:
         return ready_gates(self.tokenizer.ready_below, self.world_model.ready_above)
 
-    def build(self, num_actions: int, *, record: bool = False) -> DeltaIris:
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> DeltaIris:
+        from learners.action_space import num_actions_of
         from learners.delta_iris.delta_iris import DeltaIris
 
-        return DeltaIris(self, num_actions, record=record)
+        return DeltaIris(self, num_actions_of(action_space, self.kind), record=record)
 
     def check_ranks(self, ranks: int) -> None:
         if ranks > 1 and self.tokenizer.revive:

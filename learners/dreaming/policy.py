@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learners.action_space import Actions
 from learners.dreaming.actor_critic import ActorCritic, State
 from learners.dreaming.dream import Observes
 from learners.nn.sampling import sample_categorical
@@ -26,7 +27,7 @@ class PolicyActor:
         return self._actor_critic.initial_state(batch_size)
 
     @torch.no_grad()
-    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> State:
+    def burn_in(self, frames: NDArray[np.uint8], actions: Actions, mask: NDArray[np.bool_]) -> State:
         """The policy sees no actions."""
         if mask.shape[1] == 0:
             return self.initial_state(len(mask))

@@ -12,6 +12,7 @@ from learners.dreaming.config import ActorCriticConfig
 from learners.nn.config import BlockTransformerSize, ready_gates
 
 if TYPE_CHECKING:
+    from learners.action_space import ActionSpace
     from learners.iris.iris import Iris
 
 
@@ -93,10 +94,11 @@ class IrisConfig(AlgorithmConfig):
     def gates(self) -> tuple[Gate, ...]:
         return ready_gates(self.tokenizer.ready_below, self.world_model.ready_above)
 
-    def build(self, num_actions: int, *, record: bool = False) -> Iris:
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> Iris:
+        from learners.action_space import num_actions_of
         from learners.iris.iris import Iris
 
-        return Iris(self, num_actions, record=record)
+        return Iris(self, num_actions_of(action_space, self.kind), record=record)
 
     def check_ranks(self, ranks: int) -> None:
         if ranks > 1 and self.tokenizer.revive_after:

@@ -12,13 +12,21 @@ import numpy as np
 
 from actors.store import ReplayStore
 from actors.store_index import Link, Receipt
+from learners.action_space import ActionSpace, Discrete
 from learners.experience import COLUMNS, Chunk
 
 RUN = "catch-seed0"
+ACTION_SPACE = Discrete(18)
 
 
 def play(
-    seed: int = 0, *, iterations: int = 3, environments: int = 1, length: int = 8, end_probability: float = 0.1
+    seed: int = 0,
+    *,
+    iterations: int = 3,
+    environments: int = 1,
+    length: int = 8,
+    end_probability: float = 0.1,
+    actions: ActionSpace = ACTION_SPACE,
 ) -> list[Chunk]:
     """A chunk of `length` steps for every environment in every iteration, in logical order; episodes run through."""
     rng = np.random.default_rng(seed)
@@ -40,7 +48,7 @@ def play(
                     start=0,
                     policy_version=iteration - 1,
                     frames=rng.integers(0, 4, (length, 3, 64, 64), np.uint8),
-                    actions=rng.integers(0, 18, length, np.int32),
+                    actions=actions.sample(rng, length).astype(actions.dtype),
                     rewards=rng.normal(size=length).astype(np.float32),
                     terminated=ends[0],
                     truncated=ends[1],

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.envs.environment import Step
+from learners.action_space import Discrete
 
 
 class Countdown:
@@ -13,7 +14,7 @@ class Countdown:
     Its only state is where it stands, so it also counts how often it was reset.
     """
 
-    num_actions = 3
+    action_space = Discrete(3)
     action_names = ("a", "b", "c")
 
     def __init__(self, index: int, lengths: tuple[int, ...]) -> None:

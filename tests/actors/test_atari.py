@@ -97,7 +97,7 @@ def play_both(config: AtariConfig, num_steps: int, *, seed: int = 0, evaluation:
     log: Counter[str] = Counter()
     game = Atari(config, seed, evaluation=evaluation)
     oracle = naive(config, game, log, evaluation=evaluation)
-    actions = np.random.default_rng(seed).integers(game.num_actions, size=num_steps)
+    actions = np.random.default_rng(seed).integers(game.action_space.count, size=num_steps)
     ended = True
     for action in actions.tolist():
         if ended:

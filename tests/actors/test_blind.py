@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from actors.blind import BlindConfig, leaning, uniform
+from learners.action_space import Discrete
 from learners.algorithm import Agent, AgentConfig
 
 NUM_ACTIONS, EPISODES = 4, 20_000
@@ -14,7 +15,7 @@ NUM_ACTIONS, EPISODES = 4, 20_000
 
 def actions(weights: np.ndarray, seed: int = 0, value: int = 0) -> np.ndarray:
     """Of one step in many episodes, all frames of which are filled with a value."""
-    agent = Agent(AgentConfig(BlindConfig(), NUM_ACTIONS), torch.device("cpu"))
+    agent = Agent(AgentConfig(BlindConfig(), Discrete(NUM_ACTIONS)), torch.device("cpu"))
     agent.load(weights)
     frames = np.broadcast_to(np.uint8(value), (EPISODES, 3, 64, 64))
     state, rng = agent.actor.initial_state(EPISODES), np.random.default_rng(seed)
@@ -23,7 +24,11 @@ def actions(weights: np.ndarray, seed: int = 0, value: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("weights", "odds"),
-    [(uniform(4), [0.25] * 4), (leaning(4, 2), [0.125, 0.125, 0.625, 0.125]), (leaning(4, 0), [0.625] + [0.125] * 3)],
+    [
+        (uniform(Discrete(4)), [0.25] * 4),
+        (leaning(4, 2), [0.125, 0.125, 0.625, 0.125]),
+        (leaning(4, 0), [0.625] + [0.125] * 3),
+    ],
 )
 def test_every_episode_draws_its_own_action_and_leans_half_of_the_time(weights: np.ndarray, odds: list[float]):
     """A coin for all episodes at once would make of these shares 1 or a quarter."""
@@ -35,6 +40,6 @@ def test_every_episode_draws_its_own_action_and_leans_half_of_the_time(weights: 
 
 
 def test_what_is_seen_changes_nothing_and_another_stream_everything():
-    first = actions(uniform(4))
-    assert (actions(uniform(4), value=255) == first).all()
-    assert (actions(uniform(4), seed=1) != first).any()
+    first = actions(uniform(Discrete(4)))
+    assert (actions(uniform(Discrete(4)), value=255) == first).all()
+    assert (actions(uniform(Discrete(4)), seed=1) != first).any()

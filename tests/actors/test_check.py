@@ -12,10 +12,12 @@ import pytest
 from actors.config import ENVIRONMENTS, AtariConfig, CatchConfig, CrafterConfig, EnvironmentConfig
 from actors.envs.check import check_environment
 from actors.envs.environment import Step
+from learners.action_space import Discrete
 from pipeline import train
 from pipeline.cli import Launch, command
 from pipeline.presets import preset
 from tests.examples.corridor import Corridor, CorridorConfig
+from tests.examples.pushed import Pushed, PushedConfig
 
 drawn = np.random.Generator(np.random.PCG64(0))
 """Shared by all instances, as no random generator may be."""
@@ -71,7 +73,7 @@ def noise() -> np.ndarray:
 class Stateless:
     """Has no get_state and no set_state."""
 
-    num_actions, reset, step = 2, Corridor.reset, Corridor.step
+    action_space, reset, step = Corridor.action_space, Corridor.reset, Corridor.step
 
 
 FRAME = "frame [0-9a-f]{8}, reward 0.0, terminated False, truncated False"
@@ -80,8 +82,14 @@ BROKEN: dict[str, tuple[Callable[[Broken, bool], Any], str]] = {
         lambda environment, evaluation: Stateless(),
         "found no get_state and no set_state, expected the methods reset, step, get_state, set_state",
     ),
-    "no actions": (with_attributes(num_actions=0), "num_actions: found 0, expected an int of at least 1"),
-    "half an action": (with_attributes(num_actions=1.5), "num_actions: found 1.5, expected an int of at least 1"),
+    "no actions": (
+        with_attributes(action_space=2),
+        "action_space: found 2, expected Discrete or Box of learners/action_space.py",
+    ),
+    "a wrong action": (
+        with_attributes(action_space=Discrete(1)),
+        "step\\(\\): took the action 1, expected a ValueError: it is not one of 1 actions",
+    ),
     "shape": (
         seeing(frame=lambda step: step.frame.transpose(1, 2, 0)),
         r"reset\(\): found a frame uint8 \(64, 64, 3\), expected uint8 \(3, 64, 64\)",
@@ -119,7 +127,23 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ENVIRONMENTS, "_foreign", [*ENVIRONMENTS._foreign, BrokenConfig])
 
 
-@pytest.mark.parametrize("config", [AtariConfig(), CatchConfig(), CrafterConfig(), CorridorConfig(), BrokenConfig()])
+class Careless(Pushed):
+    def step(self, action: Any) -> Step:
+        return super().step(np.nan_to_num(action, nan=0.0))
+
+
+def test_an_environment_that_takes_nan_is_told_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(PushedConfig, "build", lambda self, seed, evaluation=False: Careless(self, seed))
+    with pytest.raises(
+        ValueError, match=r"^step\(\): took the action \[nan nan\], expected a ValueError: it is not 2 num"
+    ):
+        check_environment(PushedConfig())
+
+
+KEEPING = [AtariConfig(), CatchConfig(), CrafterConfig(), CorridorConfig(), PushedConfig(), BrokenConfig()]
+
+
+@pytest.mark.parametrize("config", KEEPING)
 def test_an_environment_that_keeps_its_promises_passes(config: EnvironmentConfig):
     check_environment(config)
 

@@ -11,6 +11,7 @@ from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import CollectionReport
 from benchmarks.sink import MemorySink
+from learners.action_space import Discrete
 from learners.experience import Chunk
 from learners.iris.iris import Iris
 from learners.weights import flat_weights
@@ -32,7 +33,8 @@ def catch_collector(num_envs: int = 1, index: int = 0, seed: int = 0, **settings
 
 def countdown_collector(*lengths: tuple[int, ...]) -> Collector:
     collector = catch_collector(len(lengths))
-    collector._lockstep = Lockstep(InThisProcess(Countdown(index, each) for index, each in enumerate(lengths)), 2)
+    environments = InThisProcess(Countdown(index, each) for index, each in enumerate(lengths))
+    collector._lockstep = Lockstep(environments, Discrete(3), 2)
     return collector
 
 

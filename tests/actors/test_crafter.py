@@ -40,7 +40,7 @@ def player(game: Crafter) -> objects.Player:
 
 def random_steps(game: Crafter, num_steps: int, seed: int = 0) -> list[tuple[Any, ...]]:
     steps = []
-    for action in np.random.default_rng(seed).integers(game.num_actions, size=num_steps).tolist():
+    for action in np.random.default_rng(seed).integers(game.action_space.count, size=num_steps).tolist():
         step = game.step(action)
         steps.append((step.frame.tobytes(), step.reward, step.terminated, step.truncated))
         if step.ended:
@@ -49,7 +49,7 @@ def random_steps(game: Crafter, num_steps: int, seed: int = 0) -> list[tuple[Any
 
 
 def test_there_are_17_actions_and_the_frame_is_64_by_64(game: Crafter):
-    assert game.num_actions == len(game.action_names) == 17
+    assert game.action_space.count == len(game.action_names) == 17
     assert game.action_names[PLACE_PLANT] == "place_plant"
     frame = game.step(NOOP).frame
     assert (frame.shape, frame.dtype, frame.flags.c_contiguous) == ((3, 64, 64), np.uint8, True)

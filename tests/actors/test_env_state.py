@@ -33,7 +33,7 @@ NUM_STEPS = 300
 def play(env: Environment, num_steps: int, *, seed: int, running: bool) -> tuple[list[Any], bool]:
     """What `num_steps` random steps show, resets included, and whether an episode is running after them."""
     shown: list[Any] = []
-    for action in np.random.default_rng(seed).integers(env.num_actions, size=num_steps).tolist():
+    for action in env.action_space.unstack(env.action_space.sample(np.random.default_rng(seed), num_steps)):
         if not running:
             shown.append(digest(env.reset()))
         step = env.step(action)
@@ -86,7 +86,7 @@ def test_a_state_goes_on_identically_in_a_new_process(config: EnvironmentConfig,
 def until_end(env: Environment, seed: int = 0) -> None:
     env.reset()
     actions = np.random.default_rng(seed)
-    while not env.step(int(actions.integers(env.num_actions))).ended:
+    while not env.step(int(env.action_space.sample(actions, 1)[0])).ended:
         pass
 
 

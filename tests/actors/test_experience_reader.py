@@ -11,13 +11,14 @@ import pytest
 from actors import experience_reader
 from actors.damage import DamagedExperienceError
 from actors.experience_reader import ExperienceReader
+from learners.action_space import Box, Discrete
 from tests.actors.experience import fill, logical, play, store_of
 
 
-@pytest.fixture
-def stored(tmp_path):
+@pytest.fixture(params=[Discrete(18), Box((-1.0, 0.0, 1.0), (1.0, 0.1, 2.0))], ids=["discrete", "box"])
+def stored(tmp_path, request):
     """Chunks, and their receipts by iteration."""
-    chunks = play(iterations=4, environments=3, length=50)
+    chunks = play(iterations=4, environments=3, length=50, actions=request.param)
     store = store_of(tmp_path)
     link = fill(store, chunks, pieces=2, collectors=2)
     return store, chunks, [index.receipts for index in store.history(link)]
@@ -36,6 +37,7 @@ def test_frames_stay_in_the_files_and_come_by_their_rows(stored):
     whole = [chunk for receipts in iterations for chunk in ExperienceReader(store).steps(receipts, with_frames=True)]
     assert logical(whole) == logical(chunks)
     assert [chunk.rewards.tolist() for chunk in found] == [chunk.rewards.tolist() for chunk in whole]
+    assert [chunk.actions.tolist() for chunk in found] == [chunk.actions.tolist() for chunk in whole]
     expected = frames_of(chunks)
     rng = np.random.default_rng(0)
     for rows in (np.arange(len(expected)), rng.integers(0, len(expected), 200), np.zeros(3, np.int64), np.array([601])):

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 import ale_py
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete, MultiBinary
+from gymnasium import spaces
+from gymnasium.spaces import MultiBinary
 from PIL import Image
 
 from actors.config import GymConfig
 from actors.envs.gym import Gym
+from learners.action_space import Box, Discrete
 
 gymnasium.register_envs(ale_py)
 
@@ -21,8 +24,8 @@ class Walk(gymnasium.Env):
 
     def __init__(self, shape=(8, 10), actions=None, space=None):
         self.shape = shape
-        self.action_space = Discrete(3, start=-1) if actions is None else actions
-        self.observation_space = Box(0, 255, shape, np.uint8) if space is None else space
+        self.action_space = spaces.Discrete(3, start=-1) if actions is None else actions
+        self.observation_space = spaces.Box(0, 255, shape, np.uint8) if space is None else space
         self.place = 0
 
     def reset(self, *, seed=None, options=None):
@@ -86,7 +89,19 @@ class Short(Walk):
         return observation, reward, self.left <= 0, False, info
 
 
-KINDS = {"Walk": Walk, "Saved": Saved, "Texts": Texts, "Chance": Chance, "Short": Short}
+class Steered(Walk):
+    """Its actions are four numbers in a square, float64; their sum moves it."""
+
+    def __init__(self):
+        super().__init__(actions=spaces.Box(-0.1, 0.3, (2, 2), np.float64))
+
+    def step(self, action):
+        assert action in self.action_space, action
+        self.place += int(100 * action.sum()) + int(self.np_random.integers(2))
+        return self.see(), float(action[1, 0]), self.place < 0, False, {}
+
+
+KINDS = {"Walk": Walk, "Saved": Saved, "Texts": Texts, "Chance": Chance, "Short": Short, "Steered": Steered}
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +122,7 @@ def inside(env: Gym) -> Any:
     return env._env.unwrapped
 
 
-def play(env: Gym, actions: list[int]) -> list[Any]:
+def play(env: Gym, actions: Iterable[Any]) -> list[Any]:
     """What the actions show; the episode must not end on the way."""
     shown = []
     for action in actions:
@@ -134,17 +149,33 @@ def test_rgb_frames_are_resized_as_pillow_does():
     raw = inside(env).ale.getScreenRGB()
     expected = np.asarray(Image.fromarray(raw).resize((64, 64), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(frame, expected.transpose(2, 0, 1))
-    assert env.num_actions == 4
+    assert env.action_space == Discrete(4)
 
 
 def test_actions_count_from_zero_whatever_the_environment_does():
     env = make("Walk")
-    assert (env.num_actions, env.action_names) == (3, ("-1", "0", "1"))
+    assert (env.action_space, env.action_names) == (Discrete(3), ("-1", "0", "1"))
     env.reset()
     assert [env.step(action).reward for action in (0, 1, 2)] == [-1.0, 0.0, 1.0]
     for action in (-1, 3):
         with pytest.raises(ValueError, match=rf"found {action}, expected 0\.\.2"):
             env.step(action)
+
+
+def test_a_box_of_floats_is_numbers_in_a_row():
+    env, restored = make("Steered"), make("Steered", 5)
+    box = Box((-0.1,) * 4, (0.3,) * 4)
+    assert env.action_space == box
+    assert env.action_names == ("0", "1", "2", "3")
+    env.reset()
+    actions = box.sample(np.random.default_rng(0), 12)
+    actions[0], actions[1] = box.low, box.high  # as float32 beyond the float64's bounds
+    first = play(env, actions[:6])
+    assert [reward for _, reward, _ in first[2:]] == actions[2:6, 2].tolist()
+    restored.set_state(env.get_state())
+    assert play(restored, actions[6:]) == play(env, actions[6:])
+    with pytest.raises(ValueError, match=r"^unknown action: found float32 \[nan, "):
+        env.step(np.full(4, np.nan, np.float32))
 
 
 def test_a_real_end_is_terminated_and_the_ids_limit_truncated():
@@ -282,12 +313,17 @@ def test_an_unknown_id_is_refused_in_one_line(environment_id: str, hint: str):
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        ({"space": Box(-1, 1, (4,), np.float32)}, "observations Box"),
-        ({"space": Box(0, 1, (8, 8, 3), np.float32)}, "observations Box"),
+        ({"space": spaces.Box(-1, 1, (4,), np.float32)}, "observations Box"),
+        ({"space": spaces.Box(0, 1, (8, 8, 3), np.float32)}, "observations Box"),
         ({"shape": (8, 8, 4)}, "observations Box"),
         ({"shape": (8,)}, "observations Box"),
-        ({"space": Discrete(4)}, r"observations Discrete\(4\)"),
-        ({"actions": MultiBinary(3)}, r"actions MultiBinary\(3\), expected Discrete"),
+        ({"space": spaces.Discrete(4)}, r"observations Discrete\(4\)"),
+        ({"actions": MultiBinary(3)}, r"actions MultiBinary\(3\), expected Discrete, or a bounded"),
+        ({"actions": spaces.Box(-np.inf, 1.0, (2,))}, r"actions Box\(.*\), expected Discrete, or a bounded"),
+        (
+            {"actions": spaces.Box(0, 5, (2,), np.int32)},
+            r"actions Box\(.*\), expected Discrete, or a bounded",
+        ),
     ],
 )
 def test_other_spaces_are_refused_in_one_line(settings: dict[str, Any], found: str):

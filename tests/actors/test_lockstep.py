@@ -3,11 +3,12 @@ import pytest
 
 from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
+from learners.action_space import Discrete
 from tests.actors.fakes import Countdown
 
 
 def lockstep_of(*lengths: tuple[int, ...], history: int = 3) -> Lockstep:
-    return Lockstep(InThisProcess(Countdown(index, each) for index, each in enumerate(lengths)), history)
+    return Lockstep(InThisProcess(Countdown(index, each) for index, each in enumerate(lengths)), Discrete(9), history)
 
 
 def filled(frames: np.ndarray) -> list:

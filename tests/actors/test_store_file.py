@@ -19,6 +19,7 @@ from safetensors.numpy import load
 
 from actors.damage import DamagedExperienceError
 from actors.store_file import GROUP_STEPS, MALFORMED, Head, head_size_of, pack
+from learners.action_space import Box, Discrete
 from learners.experience import Chunk
 from pipeline.needs import PIECE_BYTES, STORED_BYTES
 from tests.actors.experience import contents, fill, play, receipts_of, store_of
@@ -37,9 +38,11 @@ def stored(directory: Path, chunks: list[Chunk]) -> list[Chunk]:
     length=st.integers(1, 50),
     environments=st.integers(1, 3),
     end_probability=st.sampled_from([0.0, 0.1, 0.9]),
+    actions=st.sampled_from([Discrete(18), Box((-1.0, 0.0), (1.0, 0.1))]),
 )
-def test_chunks_come_back_bit_for_bit(tmp_path_factory, seed, length, environments, end_probability):
-    chunks = play(seed, iterations=2, environments=environments, length=length, end_probability=end_probability)
+def test_chunks_come_back_bit_for_bit(tmp_path_factory, seed, length, environments, end_probability, actions):
+    how = {"length": length, "end_probability": end_probability, "actions": actions}
+    chunks = play(seed, iterations=2, environments=environments, **how)
     assert contents(stored(tmp_path_factory.mktemp("store"), chunks)) == contents(chunks)
 
 
@@ -84,7 +87,12 @@ def test_the_bytes_of_a_file_depend_on_its_steps_alone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rewards": np.array([0, np.nan, 0, np.inf], np.float32)}, "reward 1 is nan, expected a finite number"),
+        ({"rewards": np.array([0, np.nan, 0, np.inf], np.float32)}, "reward 1 is nan, expected finite numbers"),
+        (
+            {"actions": np.array([[0, 1], [2, 3], [0, np.inf], [0, 0]], np.float32)},
+            r"action 2 is \[ 0. inf\], expected f",
+        ),
+        ({"actions": np.zeros((4, 2))}, r"actions is float64 \(4, 2\), expected int32 \(4,\)"),
         ({"rewards": np.zeros(4)}, r"rewards is float64 \(4,\), expected float32 \(4,\)"),
         ({"frames": np.zeros((4, 64, 64, 3), np.uint8)}, r"frames is uint8 \(4, 64, 64, 3\), expected uint8 \(4, 3"),
         ({"frames": np.zeros((0, 3, 64, 64), np.uint8)}, r"frames is uint8 \(0, 3, 64, 64\), expected uint8 \(4, 3"),
@@ -263,4 +271,4 @@ def test_a_step_takes_no_more_of_the_disk_than_a_run_counts_on(tmp_path):
     link = fill(store, [chunk])
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert len(receipts_of(store, link)) == 1
-    assert size < 50 * STORED_BYTES + PIECE_BYTES - 4096
+    assert size < 50 * (STORED_BYTES + 4) + PIECE_BYTES - 4096

@@ -12,7 +12,7 @@ from benchmarks.synthetic_environment import SyntheticConfig
 def test_an_episode_ends_with_its_hundredth_step():
     environment: Environment = SyntheticConfig().build(seed=0)
     assert environment.reset().shape == (3, 64, 64)
-    ended = [environment.step(action % environment.num_actions).ended for action in range(100)]
+    ended = [environment.step(action % environment.action_space.count).ended for action in range(100)]
     assert ended == 99 * [False] + [True]
     with pytest.raises(RuntimeError, match="reset"):
         environment.step(0)

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 from actors.config import ENVIRONMENTS, EnvironmentConfig, EvaluationProtocol
 from actors.envs.environment import Step
 from actors.envs.state import pack, restore_generator, unpack
+from learners.action_space import Discrete
 from learners.catalogue import PRESETS, Preset, add_presets
 from learners.config import FRAME_SIZE
 
@@ -33,7 +34,7 @@ class CorridorConfig(EnvironmentConfig):
 class Corridor:
     """The agent starts in the middle; each step it goes one cell to the left or to the right."""
 
-    num_actions = 2
+    action_space = Discrete(2)
     action_names = ("LEFT", "RIGHT")
 
     def __init__(self, config: CorridorConfig, seed: int) -> None:
@@ -46,8 +47,7 @@ class Corridor:
         return self._draw()
 
     def step(self, action: int) -> Step:
-        if action not in range(self.num_actions):
-            raise ValueError(f"unknown action: found {action}, expected 0 or 1")
+        self.action_space.check(action)
         if self._cell in (0, 7) or self._steps == self._max_steps:
             raise RuntimeError("step() after the episode's end: call reset() first")
         self._cell += 2 * action - 1

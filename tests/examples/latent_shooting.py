@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from learners.action_space import Actions, ActionSpace, Discrete
 from learners.catalogue import Preset, add_presets, register
 from learners.config import AlgorithmConfig, PartTraining, Probability
 from learners.dataset import Dataset
@@ -44,14 +45,14 @@ class LatentShootingConfig(AlgorithmConfig):
     def trainings(self) -> dict[str, PartTraining]:
         return {"model": self.training}
 
-    def build(self, num_actions: int, *, record: bool = False) -> LatentShooting:
-        return LatentShooting(self, num_actions)
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> LatentShooting:
+        return LatentShooting(self, action_space)
 
 
 class Model(nn.Module):
-    def __init__(self, features: int, num_actions: int) -> None:
+    def __init__(self, features: int, action_space: ActionSpace) -> None:
         super().__init__()
-        self.num_actions = num_actions
+        self.action_space = action_space
         self.encoder = nn.Sequential(
             nn.AvgPool2d(4),  # (B, 3, 64, 64) -> (B, 3, 16, 16)
             nn.Flatten(),
@@ -60,13 +61,16 @@ class Model(nn.Module):
             nn.Linear(features, features),
             nn.Tanh(),
         )
-        self.transition = nn.GRUCell(num_actions, features)
+        size = action_space.count if isinstance(action_space, Discrete) else len(action_space.low)
+        self.transition = nn.GRUCell(size, features)
         self.outcome = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, 2))
 
     def forward(self, frames: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Rewards (B, T) and logits of ends (B, T) under actions (B, T) after frames (B, 3, 64, 64) uint8."""
+        """Rewards (B, T) and logits of ends (B, T) under actions (B, T) or (B, T, A) after frames (B, 3, 64, 64)."""
         state, outcomes = self.encoder(to_unit(frames)), []
-        for action in F.one_hot(actions, self.num_actions).float().unbind(1):
+        if isinstance(self.action_space, Discrete):
+            actions = F.one_hot(actions, self.action_space.count).float()  # (B, T, A)
+        for action in actions.unbind(1):
             state = self.transition(action, state)
             outcomes.append(self.outcome(state))
         rewards, ends = torch.stack(outcomes, dim=1).unbind(2)  # (B, T, 2) -> twice (B, T)
@@ -84,16 +88,16 @@ class Shooter:
 
     def initial_state(self, batch_size: int) -> None: ...
 
-    def burn_in(self, frames: NDArray[np.uint8], actions: NDArray[np.int32], mask: NDArray[np.bool_]) -> None: ...
+    def burn_in(self, frames: NDArray[np.uint8], actions: Actions, mask: NDArray[np.bool_]) -> None: ...
 
     @torch.no_grad()
     def act(
         self, frames: NDArray[np.uint8], state: None, generator: np.random.Generator, *, temperature: float
-    ) -> tuple[NDArray[np.int64], None]:
+    ) -> tuple[Actions, None]:
         """The first action of the best sequence; Gumbel noise of that temperature, in hundredths, breaks ties."""
         config, device = self._config, next(self._model.parameters()).device
         shape = (len(frames), config.sequences, config.horizon)
-        actions = torch.from_numpy(generator.integers(self._model.num_actions, size=shape)).to(device)  # (B, K, T)
+        actions = torch.from_numpy(self._model.action_space.sample(generator, shape)).to(device)  # (B, K, T, ...)
         noise = torch.from_numpy(generator.gumbel(size=shape[:2])).to(device)  # (B, K)
         repeated = torch.from_numpy(frames).to(device).repeat_interleave(config.sequences, dim=0)
         rewards, ends = self._model(repeated, actions.flatten(0, 1))  # (B*K, T)
@@ -101,16 +105,16 @@ class Shooter:
         alive[:, 0] = 1.0
         discounts = config.discount ** torch.arange(config.horizon, device=device)  # (T,)
         returns = (rewards * alive * discounts).sum(dim=1).view(shape[:2])  # (B, K)
-        best = (returns + 0.01 * temperature * noise).argmax(dim=1, keepdim=True)  # (B, 1)
-        return actions[:, :, 0].gather(1, best).squeeze(1).cpu().numpy(), None
+        best = (returns + 0.01 * temperature * noise).argmax(dim=1)  # (B,)
+        return actions[torch.arange(len(frames), device=device), best, 0].cpu().numpy(), None
 
 
 class LatentShooting:
     derived: Mapping[str, Derived]
 
-    def __init__(self, config: LatentShootingConfig, num_actions: int) -> None:
+    def __init__(self, config: LatentShootingConfig, action_space: ActionSpace) -> None:
         self.config = config
-        self.model = Model(config.features, num_actions)
+        self.model = Model(config.features, action_space)
         self.derived = {}
 
     @property

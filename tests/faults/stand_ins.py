@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from actors.experience_reader import ExperienceReader
 from cluster.process import Placement, Process, Processes
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.learner import Learner
 from pipeline import media
@@ -56,7 +57,7 @@ def start_fakes(config: RunConfig, run: RunDirectory, processes: Processes) -> W
     def learners(name: str) -> list[Process]:
         if (size := config.cluster.data_parallel) == 1:
             return [start(name, FakeLearner, store)]
-        agent = AgentConfig(config.algorithm, num_actions=3)
+        agent = AgentConfig(config.algorithm, Discrete(3))
         arguments = agent, config.dataset, config.learner
         how = {"seed": 0, "device": "cpu", "experience": ExperienceReader(store)}
         return [start(f"{name}.{rank}", Learner, *arguments, **how) for rank in range(size)]

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.config import PartTraining
 from learners.dataset import Dataset
@@ -18,6 +19,7 @@ from learners.part import Segments
 from pipeline.config import RunConfig
 
 NUM_ACTIONS = 3
+ACTION_SPACE = Discrete(NUM_ACTIONS)
 FEATURE_SHAPE = (3, 64, 64)
 
 TINY_TRAINING = PartTraining(starts_after=0, batch_size=4, learning_rate=1e-3)
@@ -43,7 +45,7 @@ TINY_IRIS = IrisConfig(
     actor_critic=ActorCriticConfig(channels=(4, 4, 4, 4), lstm_size=8, burn_in=2, horizon=6, training=TINY_TRAINING),
 )
 TINY_ACTOR_CRITIC = TINY_IRIS.actor_critic
-TINY_AGENT = AgentConfig(TINY_IRIS, NUM_ACTIONS)
+TINY_AGENT = AgentConfig(TINY_IRIS, ACTION_SPACE)
 
 
 def tiny_encoder(out_channels: int) -> ResidualEncoderSize:
@@ -75,7 +77,7 @@ TINY_DELTA_IRIS = delta_iris.DeltaIrisConfig(
     ),
 )
 
-TINY_AGENTS = {"iris": TINY_AGENT, "delta-iris": AgentConfig(TINY_DELTA_IRIS, NUM_ACTIONS)}
+TINY_AGENTS = {"iris": TINY_AGENT, "delta-iris": AgentConfig(TINY_DELTA_IRIS, ACTION_SPACE)}
 """Of every algorithm, for what all of them promise."""
 
 
@@ -87,7 +89,7 @@ def iris_of(run: RunConfig) -> IrisConfig:
 
 def with_tiny(**changes: object) -> AgentConfig:
     """The tiny agent with other settings of its algorithm."""
-    return AgentConfig(TINY_IRIS.model_copy(update=changes), NUM_ACTIONS)
+    return AgentConfig(TINY_IRIS.model_copy(update=changes), ACTION_SPACE)
 
 
 def make_chunk(

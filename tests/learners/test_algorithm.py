@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig, check_algorithm
 from learners.config import DatasetConfig, LearnerConfig, PartTraining
 from learners.errors import AlgorithmError
@@ -18,14 +19,14 @@ from tests.examples.latent_shooting import LatentShooting, LatentShootingConfig
 from tests.learners.fakes import TINY_IRIS, make_chunk
 
 CONFIG = LatentShootingConfig()
-AGENT = AgentConfig(CONFIG, 3)
+AGENT = AgentConfig(CONFIG, Discrete(3))
 
 
 class Changed(LatentShooting):
     """The example with another list of parts, or of columns."""
 
     def __init__(self, change: Callable[[Part], list[Part]], derived: dict[str, Derived]) -> None:
-        super().__init__(CONFIG, 3)
+        super().__init__(CONFIG, Discrete(3))
         self._change = change
         self.derived = derived
 
@@ -68,7 +69,7 @@ def test_what_does_not_go_together_is_named(change: Any, columns: dict[str, Deri
 
 
 def test_parts_in_another_order_than_they_train_are_refused():
-    iris = TINY_IRIS.build(3)
+    iris = TINY_IRIS.build(Discrete(3))
     parts = type(iris).parts.fget(iris)  # type: ignore[attr-defined]
 
     class Swapped:
@@ -115,4 +116,4 @@ class Misnamed(LatentShootingConfig):
 
 def test_an_agent_is_checked_when_it_is_built():
     with pytest.raises(AlgorithmError, match=r"found the parts \['model'\], expected \['modle'\]"):
-        AgentConfig(Misnamed(), 3).build()
+        AgentConfig(Misnamed(), Discrete(3)).build()

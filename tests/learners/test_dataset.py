@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from learners import columns as columns_module
+from learners.action_space import Box
 from learners.config import DatasetConfig
 from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
 from learners.experience import Chunk
 from learners.part import Derived, Segments
-from tests.learners.fakes import drawn_from, make_chunk
+from tests.learners.fakes import ACTION_SPACE, drawn_from, make_chunk
 
 CPU = torch.device("cpu")
 
@@ -26,7 +27,7 @@ DOUBLED = {"doubled": Derived("part", lambda steps: shade(steps) * 2.0)}
 
 
 def dataset_of(*lengths: int, config: DatasetConfig | None = None, cache: bool = True) -> Dataset:
-    dataset = Dataset(config or DatasetConfig(), CPU, DOUBLED, lambda part: 0, cache=cache)
+    dataset = Dataset(config or DatasetConfig(), CPU, ACTION_SPACE, DOUBLED, lambda part: 0, cache=cache)
     dataset.extend(make_chunk(lengths))
     return dataset
 
@@ -80,7 +81,7 @@ def test_everything_is_zero_where_padded():
 
 
 def test_segments_never_cross_episodes_that_interleave():
-    dataset = Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, DOUBLED, lambda part: 0)
     first, second = make_chunk([4]), make_chunk([4], environment=1, first_episode=5)
     for start in (0, 2):  # two chunks of each environment, alternating
         for chunk in (first, second):
@@ -112,7 +113,7 @@ def test_a_gap_in_an_episode_is_refused():
 
 @pytest.mark.parametrize("truncation_is_end", [True, False])
 def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
-    dataset = Dataset(DatasetConfig(truncation_is_end=truncation_is_end), CPU, {}, lambda part: 0)
+    dataset = Dataset(DatasetConfig(truncation_is_end=truncation_is_end), CPU, ACTION_SPACE, {}, lambda part: 0)
     chunk = make_chunk([2])
     dataset.extend(replace(chunk, truncated=np.array([False, True])))
     segments = drawn_from(dataset, 20, 1, "start", ("frames",), np.random.default_rng(0))
@@ -121,7 +122,7 @@ def test_truncation_counts_as_an_end_only_if_asked(truncation_is_end: bool):
 
 
 def test_an_empty_dataset_cannot_be_sampled():
-    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {}, lambda part: 0)
     with pytest.raises(ValueError, match="holds 0 steps"):
         drawn_from(dataset, 1, 1, "start", (), np.random.default_rng(0))
 
@@ -133,7 +134,7 @@ def test_derived_columns_are_computed_once_per_row_and_version():
         computed.extend(value for value in shade(steps).tolist() if value)  # 0 is the padding of a batch
         return shade(steps) + version
 
-    dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: version)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {"column": Derived("part", compute)}, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
     draw = np.random.default_rng
     drawn_from(dataset, 64, 1, "start", ("column",), draw(0))
@@ -153,7 +154,7 @@ def test_a_filled_column_is_not_computed_again():
         computed.append(int((shade(steps) > 0).sum()))
         return shade(steps)
 
-    dataset = Dataset(DatasetConfig(), CPU, {"column": Derived("part", compute)}, lambda part: 3)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {"column": Derived("part", compute)}, lambda part: 3)
     dataset.extend(make_chunk([130], first_episode=1))
     dataset.fill(("frames", "column"))
     assert sum(computed) == 130
@@ -173,7 +174,7 @@ def test_a_column_of_a_column_follows_it_and_is_zero_where_padded():
         return steps.columns["first"][:, 0] * 2 + 1
 
     columns = {"first": Derived("part", first), "second": Derived("part", second, sources=("first",))}
-    dataset = Dataset(DatasetConfig(), CPU, columns, lambda part: version)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, columns, lambda part: version)
     dataset.extend(make_chunk([6], first_episode=1))
     for version in (0, 5):
         segments = drawn_from(dataset, 64, 3, "start", ("frames", "second", "first"), np.random.default_rng(0))
@@ -191,7 +192,7 @@ def shades(steps: Segments) -> torch.Tensor:
 def windows(*lengths: int, at_padding: bool, cache: bool = True) -> Dataset:
     """With a column that reads three steps; frames are filled with 10, 11, … and 20, 21, …"""
     column = {"shades": Derived("part", shades, window=3, at_padding=at_padding)}
-    dataset = Dataset(DatasetConfig(), CPU, column, lambda part: 0, cache=cache)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, column, lambda part: 0, cache=cache)
     dataset.extend(make_chunk(lengths, first_episode=1))
     return dataset
 
@@ -222,7 +223,7 @@ def test_what_stands_at_padding_may_be_computed_too(cache: bool):
 def test_windows_cross_no_gap_and_no_other_episode():
     """Two environments in turns, then steps 4 and 5 of the first one, whose step 3 is lost."""
     column = {"shades": Derived("part", shades, window=3)}
-    dataset = Dataset(DatasetConfig(), CPU, column, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, column, lambda part: 0)
     names = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
     first, second = make_chunk([6], first_episode=1), make_chunk([4], environment=1, first_episode=2)
     for chunk, piece in ((first, slice(0, 1)), (second, slice(0, 2)), (first, slice(1, 3)), (first, slice(4, 6))):
@@ -243,7 +244,9 @@ def test_each_value_of_a_window_is_computed_once_and_anew_where_the_episode_has_
         computed.extend(value for value in shades(steps).tolist() if value)
         return shades(steps)
 
-    dataset = Dataset(DatasetConfig(), CPU, {"x": Derived("part", compute, window=2, at_padding=True)}, lambda part: 0)
+    dataset = Dataset(
+        DatasetConfig(), CPU, ACTION_SPACE, {"x": Derived("part", compute, window=2, at_padding=True)}, lambda part: 0
+    )
     whole = make_chunk([4], first_episode=1)
     names = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
     for piece in (slice(0, 2), slice(2, 4)):
@@ -261,12 +264,25 @@ def test_a_column_reads_windows_of_columns_and_actions():
         sources=("doubled", "frames"),
         window=2,
     )
-    dataset = Dataset(DatasetConfig(), CPU, {"sums": sums, **DOUBLED}, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {"sums": sums, **DOUBLED}, lambda part: 0)
     chunk = make_chunk([4], first_episode=1)
     dataset.extend(chunk)
     found = dataset.gather(np.array([[1, 2, 3, 4]]), ("sums",)).columns["sums"][0]
     actions = torch.tensor(chunk.actions)
     assert found.tolist() == [20.0, *(torch.tensor([42.0, 46.0, 50.0]) + 1_000 * actions[:3]).tolist()]
+
+
+def test_actions_of_a_box_are_gathered_as_they_are_and_zero_where_padded():
+    dataset = Dataset(DatasetConfig(), CPU, Box((-1.0, 0.0), (1.0, 2.0)), {}, lambda part: 0)
+    chunk = make_chunk([4, 2])
+    chunk = replace(chunk, actions=np.random.default_rng(0).random((6, 2), dtype=np.float32))
+    dataset.extend(chunk)
+    found = dataset.gather(np.array([[1, 2, 3], [5, 6, 0]]), ()).actions
+    assert (found.dtype, found.shape) == (torch.float32, (2, 3, 2))
+    assert np.array_equal(found[0], chunk.actions[:3])
+    assert np.array_equal(found[1, :2], chunk.actions[4:])
+    assert not found[1, 2].any()
+    assert dataset.step_bytes()["actions"] == 8
 
 
 def test_rows_that_arrive_later_get_their_own_derived_values():
@@ -278,7 +294,7 @@ def test_rows_that_arrive_later_get_their_own_derived_values():
 
 
 def test_the_newest_steps_are_those_of_the_last_iteration_each_once():
-    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {}, lambda part: 0)
     whole = make_chunk([4, 7, 2], first_episode=1)
     columns = ("frames", "actions", "rewards", "terminated", "truncated", "episodes", "episode_steps")
     for iteration, piece in ((1, slice(0, 6)), (2, slice(6, 10)), (2, slice(10, 13))):  # episode 2 from its step 2 on
@@ -291,7 +307,7 @@ def test_the_newest_steps_are_those_of_the_last_iteration_each_once():
 
 
 def test_finished_episodes_are_the_newest_that_ended():
-    dataset = Dataset(DatasetConfig(), CPU, {}, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {}, lambda part: 0)
     dataset.extend(make_chunk([4, 7, 2, 3], first_episode=1))
     segments = dataset.gather(dataset.finished_episodes(2, 3), ("frames",))
     assert values(segments).tolist() == [[24, 25, 26], [30, 31, 0]]
@@ -312,7 +328,7 @@ def test_a_truncated_dataset_is_the_one_that_never_held_what_came_later():
     first, second = make_chunk([4, 3], iteration=1), make_chunk([5, 2], iteration=2, first_episode=1)
     later = replace(second, episode_steps=second.episode_steps + 3 * (second.episodes == 1).astype(np.int32))
     other = replace(later, episodes=np.where(later.episodes == 2, 7, later.episodes))
-    never, gone = (Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0) for _ in range(2))
+    never, gone = (Dataset(DatasetConfig(), CPU, ACTION_SPACE, DOUBLED, lambda part: 0) for _ in range(2))
     never.extend(first)
     gone.extend(first)
     gone.extend(later)
@@ -338,7 +354,7 @@ def test_an_episode_with_a_gap_is_two_and_no_segment_crosses_it():
     """Episode 0 has lost its steps 3 and 4, episode 1 its beginning."""
     whole = make_chunk([9, 4])
     kept = [_steps(whole, rows, iteration) for iteration, rows in enumerate(([0, 1, 2], [5, 6, 7, 8, 11, 12]), start=1)]
-    dataset = Dataset(DatasetConfig(), CPU, DOUBLED, lambda part: 0)
+    dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, DOUBLED, lambda part: 0)
     dataset.extend(kept[0])
     with pytest.raises(ValueError, match="episode 0: expected its step 3 next, found step 5"):
         dataset.extend(kept[1])
@@ -386,8 +402,8 @@ def test_a_column_with_little_room_has_the_values_of_one_with_all_it_needs(
         "second": Derived("part", of_columns, sources=("shades",), window=2),
     }
     frames = np.concatenate([np.zeros((1, 3, 64, 64), np.uint8), steps.frames])
-    little = Dataset(DatasetConfig(), CPU, derived, lambda part: version, read_frames=lambda rows: frames[rows])
-    plenty = Dataset(DatasetConfig(), CPU, derived, lambda part: version, cache=False)
+    what = DatasetConfig(), CPU, ACTION_SPACE, derived, lambda part: version
+    little, plenty = Dataset(*what, read_frames=lambda rows: frames[rows]), Dataset(*what, cache=False)
     for iteration in (1, 2, 3):
         chunk = _steps(steps, [*range(10 * iteration - 10, min(10 * iteration, len(steps)))], iteration)
         plenty.extend(chunk)

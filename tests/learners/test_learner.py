@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from learners.action_space import Discrete
 from learners.algorithm import Agent, AgentConfig
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dataset import Dataset
@@ -81,7 +82,7 @@ def test_a_deterministic_learner_takes_the_same_steps_and_refuses_what_would_var
 def test_what_is_derived_does_not_depend_on_which_rows_are_asked_for_when(preset: str):
     """Or a resumed run, which asks in another order, would differ in last bits."""
     config = PRESETS[preset][1]
-    agent = AgentConfig(config.algorithm, 3)
+    agent = AgentConfig(config.algorithm, Discrete(3))
     at_once, bit_by_bit = (Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu") for _ in range(2))
     columns = ("frames", *at_once.algorithm.derived)
     chunk = make_chunk([50, 60])
@@ -110,7 +111,7 @@ def test_weights_of_another_network_are_refused(agent: AgentConfig, tmp_path: Pa
     first.save(str(tmp_path))
     actor_critic = getattr(agent.algorithm, "actor_critic").model_copy(update={"lstm_size": 9})  # noqa: B009
     wider = agent.algorithm.model_copy(update={"actor_critic": actor_critic})
-    other = learner(AgentConfig(wider, agent.num_actions))
+    other = learner(AgentConfig(wider, agent.action_space))
     with pytest.raises(ValueError, match="actor_critic: weights of another network, first difference at weights"):
         other.load(str(tmp_path))
 
@@ -222,10 +223,17 @@ def make_parts(request: pytest.FixtureRequest) -> Callable[[bool], tuple[dict[st
 
     def make(cache: bool) -> tuple[dict[str, PartTrainer], Dataset]:
         torch.manual_seed(0)
-        algorithm = AgentConfig(config.algorithm, 3).build()
+        algorithm = AgentConfig(config.algorithm, Discrete(3)).build()
         parts = algorithm.parts
         trainers = {part.name: PartTrainer(part) for part in parts}
-        dataset = Dataset(DatasetConfig(), CPU, algorithm.derived, lambda part: trainers[part].updates, cache=cache)
+        dataset = Dataset(
+            DatasetConfig(),
+            CPU,
+            Discrete(3),
+            algorithm.derived,
+            lambda part: trainers[part].updates,
+            cache=cache,
+        )
         dataset.extend(make_chunk([5, 9, 4]))
         for part in parts:
             part.module.eval()

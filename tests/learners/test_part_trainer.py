@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig, PartTraining
 from learners.drawing import CountedDrawing, UniformDrawing
@@ -144,7 +145,9 @@ def counted() -> CountedDrawing:
 
 def drawing_learner() -> Learner:
     """Of the example, whose model draws with memory."""
-    agent = AgentConfig(LatentShootingConfig(horizon=2, training=TRAINING.model_copy(update={"batch_size": 5})), 3)
+    agent = AgentConfig(
+        LatentShootingConfig(horizon=2, training=TRAINING.model_copy(update={"batch_size": 5})), Discrete(3)
+    )
     made = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     trainer = made._trainers["model"]
     trainer.part = made.parts["model"] = replace(trainer.part, drawing=counted())

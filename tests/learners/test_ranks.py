@@ -17,7 +17,7 @@ from learners.learner import Learner
 from learners.part import Losses, Mean, Part, Segments, Statistic
 from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
-from tests.learners.fakes import NUM_ACTIONS, TINY_DELTA_IRIS, TINY_IRIS, make_chunk, with_tiny
+from tests.learners.fakes import ACTION_SPACE, TINY_DELTA_IRIS, TINY_IRIS, make_chunk, with_tiny
 
 PARTS = ("tokenizer", "world_model", "actor_critic")
 TIMEOUT_S = 60.0
@@ -74,7 +74,7 @@ SHARED = {
         TINY_DELTA_IRIS.model_copy(
             update={"tokenizer": TINY_DELTA_IRIS.tokenizer.model_copy(update={"revive": False})}
         ),
-        NUM_ACTIONS,
+        ACTION_SPACE,
     ),
 }
 """Agents that several processes can train, and whose losses draw nothing of their own."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import cluster.this_process
 from actors.config import EnvironmentConfig, EvaluationProtocol
 from actors.envs.environment import Step
+from learners.action_space import Discrete
 from pipeline.config import RunConfig
 from pipeline.evaluation import Evaluation
 from pipeline.floor import CHOOSING_EPISODES, play_floor
@@ -43,7 +44,7 @@ class LeversConfig(EnvironmentConfig):
 
 
 class Levers:
-    num_actions = 4
+    action_space = Discrete(4)
     action_names = ("A", "B", "C", "D")
 
     def __init__(self, pays: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cluster import process
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.memory import ExperienceTooLargeError
 from pipeline.cli import command
@@ -25,6 +26,7 @@ from tests.faults.local import local_config, play_locally
 
 DEBUG = preset("debug")  # 3 iterations of 20 steps, 3 kept commits
 FRAMES = {"frames": 12_288, "actions": 8, "rewards": 4, "ends": 1}
+STORED = STORED_BYTES + 8
 DEBUG_MEMORY = 1024 * 12_301 + 512 * 12_288
 WITHOUT = 1024 * 13 + 512 * 8
 
@@ -35,13 +37,13 @@ def with_cluster(**changes: object) -> RunConfig:
 
 def test_a_run_needs_room_for_its_steps_uncompressed_and_one_commit_more_than_are_kept():
     found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[])
-    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 60 * STORED_BYTES + 3 * PIECE_BYTES + 4 * 12_000)
-    assert (STORED_BYTES, PIECE_BYTES) == (12_388, 8192)
+    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 60 * STORED + 3 * PIECE_BYTES + 4 * 12_000)
+    assert (STORED, PIECE_BYTES) == (12_388, 8192)
 
 
 def test_a_resumed_run_needs_the_disk_for_what_is_still_to_come_and_the_memory_for_all():
     found = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2])
-    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 20 * STORED_BYTES + PIECE_BYTES + 2 * 12_000)
+    assert found == Needs([DEBUG_MEMORY], [WITHOUT], 20 * STORED + PIECE_BYTES + 2 * 12_000)
     finished = planned_needs(DEBUG, [FRAMES], weights=4000, num_parameters=1000, committed=[1, 2, 3])
     assert finished.disk == 12_000
 
@@ -54,18 +56,18 @@ def test_a_commit_of_an_overlapped_schedule_holds_earlier_weights_too():
 def test_weights_that_are_not_trained_are_committed_without_averages():
     """Those of a target network and of a codebook."""
     config = preset("delta-iris-debug")
-    algorithm = AgentConfig(config.algorithm, num_actions=3).build()
+    algorithm = AgentConfig(config.algorithm, Discrete(3)).build()
     trained = sum(
         4 * each.numel() for part in algorithm.parts for each in part.module.parameters() if each.requires_grad
     )
     weights = sum(each.nbytes for part in algorithm.parts for each in part.module.state_dict().values())
     assert weights > trained
-    disk = needs_of(config, AgentConfig(config.algorithm, num_actions=3), committed=[1, 2, 3]).disk
+    disk = needs_of(config, AgentConfig(config.algorithm, Discrete(3)), committed=[1, 2, 3]).disk
     assert disk == weights + 2 * trained
 
 
 def test_every_learner_mirrors_what_its_parts_read():
-    agent = AgentConfig(DEBUG.algorithm, num_actions=3)
+    agent = AgentConfig(DEBUG.algorithm, Discrete(3))
     together, split = (needs_of(with_cluster(learners=each), agent, []) for each in ("colocated", "split"))
     last = 1024 * (12_301 + 136 + 49_160) + 512 * 49_160
     assert (together.memory, split.memory) == ([last], [DEBUG_MEMORY, DEBUG_MEMORY + 1024 * 136, last])
@@ -76,7 +78,7 @@ def test_every_learner_mirrors_what_its_parts_read():
 
 
 def test_the_last_learner_inspects_all_parts_and_so_mirrors_what_they_read():
-    algorithm = AgentConfig(DEBUG.algorithm, num_actions=3).build()
+    algorithm = AgentConfig(DEBUG.algorithm, Discrete(3)).build()
     *others, last = algorithm.parts
     parts = [*others, replace(last, columns=("frames",))]
     agent: Any = SimpleNamespace(build=lambda: SimpleNamespace(parts=parts, derived=algorithm.derived))
@@ -120,7 +122,7 @@ def test_ten_million_steps_fit_on_a_laptop_that_reads_their_frames(tmp_path: Pat
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
     config = PRESETS[name][1]
-    needs = needs_of(config, AgentConfig(config.algorithm, num_actions=18), [])
+    needs = needs_of(config, AgentConfig(config.algorithm, Discrete(18)), [])
     large = name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter")
     assert needs.place_frames("auto", [{"memory": 8e9}]) == ("read" if large else "resident")
 

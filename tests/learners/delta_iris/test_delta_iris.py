@@ -15,14 +15,14 @@ from learners.config import DatasetConfig, LearnerConfig
 from learners.delta_iris.delta_iris import DeltaIris
 from learners.learner import Learner
 from learners.part import Losses, Segments, to_unit
-from tests.learners.fakes import NUM_ACTIONS, TINY_AGENTS, TINY_DELTA_IRIS, make_chunk
+from tests.learners.fakes import ACTION_SPACE, TINY_AGENTS, TINY_DELTA_IRIS, make_chunk
 
 Loss = Callable[[Segments, Tensor], Losses]
 
 
 def learner(**tokenizer: object) -> tuple[Learner, DeltaIris]:
     config = TINY_DELTA_IRIS.model_copy(update={"tokenizer": TINY_DELTA_IRIS.tokenizer.model_copy(update=tokenizer)})
-    made = Learner(AgentConfig(config, NUM_ACTIONS), DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    made = Learner(AgentConfig(config, ACTION_SPACE), DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
     chunk = make_chunk([5, 4])
     noise = np.random.default_rng(0).integers(256, size=chunk.frames.shape, dtype=np.uint8)
     made.extend([chunk.__class__(**{**vars(chunk), "frames": noise})])
@@ -124,8 +124,8 @@ def test_rewards_are_learnt_by_sign_or_size():
     rewards = torch.tensor([-3.0, 0.0, 0.5])
     world_model = TINY_DELTA_IRIS.world_model.model_copy(update={"rewards": "two_hot"})
     sized = TINY_DELTA_IRIS.model_copy(update={"world_model": world_model})
-    assert TINY_DELTA_IRIS.build(NUM_ACTIONS).dreamt_rewards(rewards).tolist() == [-1.0, 0.0, 1.0]
-    assert sized.build(NUM_ACTIONS).dreamt_rewards(rewards).tolist() == rewards.tolist()
+    assert TINY_DELTA_IRIS.build(ACTION_SPACE).dreamt_rewards(rewards).tolist() == [-1.0, 0.0, 1.0]
+    assert sized.build(ACTION_SPACE).dreamt_rewards(rewards).tolist() == rewards.tolist()
 
 
 def test_two_ranks_may_train_it_without_revival_only():

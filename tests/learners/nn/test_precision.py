@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from learners.action_space import Discrete
 from learners.config import DatasetConfig, LearnerConfig
 from learners.dreaming.actor_critic import pooling_actor_critic
 from learners.learner import Learner
@@ -97,7 +98,7 @@ def test_the_policy_computes_in_float32_whatever_surrounds_it():
 @torch.no_grad()
 def test_losses_are_computed_from_float32_and_the_nearest_codeword_is_exact():
     torch.manual_seed(0)
-    world_model = TINY_IRIS.build(3)
+    world_model = TINY_IRIS.build(Discrete(3))
     latents = torch.randn(500, 4, TINY_IRIS.tokenizer.codeword_size)
     expected = world_model.tokenizer.quantizer.nearest(latents)
     with autocast(CPU, "bfloat16"):
