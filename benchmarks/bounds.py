@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.question import Question
 
 PROMISED_S = {"help": 1.0, "error": 1.0, "stop": 10.0, "recovery": 5.0}
-KINDS = ("Collector", "Learner", "ReplayService", "Evaluator")
+KINDS = ("Collector", "Learner", "Evaluator")
 PATIENCE_S = 300.0
 
 

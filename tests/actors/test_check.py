@@ -12,7 +12,6 @@ import pytest
 from actors.config import ENVIRONMENTS, AtariConfig, CatchConfig, CrafterConfig, EnvironmentConfig
 from actors.envs.check import check_environment
 from actors.envs.environment import Step
-from learners.action_space import Discrete
 from pipeline import train
 from pipeline.cli import Launch, command
 from pipeline.presets import preset
@@ -42,6 +41,11 @@ class Broken(Corridor):
 
     def step(self, action: int) -> Any:
         return self.seen(super().step(action))
+
+
+class Forgiving(Broken):
+    def step(self, action: Any) -> Any:
+        return super().step(action % 2)
 
 
 def change(environment: Corridor, evaluation: bool) -> Any:
@@ -86,9 +90,9 @@ BROKEN: dict[str, tuple[Callable[[Broken, bool], Any], str]] = {
         with_attributes(action_space=2),
         "action_space: found 2, expected Discrete or Box of learners/action_space.py",
     ),
-    "a wrong action": (
-        with_attributes(action_space=Discrete(1)),
-        "step\\(\\): took the action 1, expected a ValueError: it is not one of 1 actions",
+    "any action": (
+        lambda environment, evaluation: Forgiving(BrokenConfig(), 0),
+        r"step\(\): took the action -1, expected a ValueError: it is not one of 2 actions",
     ),
     "shape": (
         seeing(frame=lambda step: step.frame.transpose(1, 2, 0)),

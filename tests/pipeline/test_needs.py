@@ -81,7 +81,8 @@ def test_the_last_learner_inspects_all_parts_and_so_mirrors_what_they_read():
     algorithm = AgentConfig(DEBUG.algorithm, Discrete(3)).build()
     *others, last = algorithm.parts
     parts = [*others, replace(last, columns=("frames",))]
-    agent: Any = SimpleNamespace(build=lambda: SimpleNamespace(parts=parts, derived=algorithm.derived))
+    changed = SimpleNamespace(parts=parts, derived=algorithm.derived)
+    agent: Any = SimpleNamespace(build=lambda: changed, action_space=Discrete(3))
     alone, *_, inspects = needs_of(with_cluster(learners="split"), agent, []).memory
     assert (alone, inspects) == (DEBUG_MEMORY, 1024 * (12_301 + 136 + 49_160) + 512 * 49_160)
 
