@@ -71,7 +71,8 @@ class Box:
         object.__setattr__(self, "high", tuple(high.tolist()))
 
     def __str__(self) -> str:
-        return f"{len(self.low)} numbers from {list(self.low)} to {list(self.high)}"
+        low, high = (", ".join(f"{number:g}" for number in bound) for bound in (self.low, self.high))
+        return f"{len(self.low)} numbers from ({low}) to ({high})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,8 +81,7 @@ class Box:
     def sample(self, generator: np.random.Generator, size: int | tuple[int, ...]) -> Actions:
         """Uniformly random ones: (*size, A) float32."""
         size = (size,) if isinstance(size, int) else size
-        drawn = generator.uniform(self.low, self.high, (*size, *self.shape)).astype(np.float32)
-        return drawn.clip(self.low, self.high, dtype=np.float32)  # where rounding has led out
+        return generator.uniform(self.low, self.high, (*size, *self.shape)).astype(np.float32)
 
     def check(self, action: Action) -> None:
         """Raises ValueError, in one line, for anything but an action of this space: NaN is none."""

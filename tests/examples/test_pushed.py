@@ -78,7 +78,7 @@ def test_who_chooses_among_actions_refuses_it_before_anything_starts(
     with pytest.raises(SystemExit) as left:
         command(lambda: train.train(Launch(config=config, run_dir=tmp_path / "run")))
     said = capsys.readouterr()
-    words = "found actions of 2 numbers from [-0.5, -0.5] to [0.5, 0.5], expected one of several actions"
+    words = "found actions of 2 numbers from (-0.5, -0.5) to (0.5, 0.5), expected one of several actions"
     assert (left.value.code, said.err) == (2, f"error: {config.algorithm.kind}: {words}\n")
     assert list(tmp_path.iterdir()) == []
 
