@@ -16,7 +16,7 @@ endif
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo report-demo test check curves soak bounds install requirements clean
+.PHONY: help demo report-demo test check curves soak fuzz bounds install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -46,6 +46,9 @@ curves: install ## Learning curves of Catch, ten seeds one after another (an hou
 
 soak: install ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
 	$(PY) -m tests.faults.soak --minutes $(MINUTES)
+
+fuzz: install ## Hostile files and command lines for every command, for MINUTES=60; prints what each finding repeats.
+	$(PY) -m tests.faults.fuzz --minutes $(MINUTES)
 
 bounds: install ## Measures every promise about time, five times each.
 	$(PY) -m benchmarks.bounds --out runs/bounds.json

@@ -97,9 +97,22 @@ class Lockstep:
         size = len(self._environments)
         names = [f"environment_{index}" for index in range(size)]
         fields = unpack(_KIND, state, {**_FIELDS, **dict.fromkeys(names, bytes)})
-        steps = sum(fields["lengths"])
-        if (len(fields["frames"]), len(fields["actions"]), len(fields["lengths"])) != (size + steps, steps, size):
-            raise ValueError(f"malformed {_KIND} state: frames, actions and lengths disagree")
+        lengths = fields["lengths"]
+        if len(lengths) != size or not all(type(each) is int and 0 <= each <= self._history for each in lengths):
+            raise ValueError(
+                f"malformed {_KIND} state: found lengths {lengths!s:.80}, expected {size} numbers of steps"
+            )
+        steps = sum(lengths)
+        expected = {
+            "running": np.zeros(size, np.bool_),
+            "episode_steps": np.zeros(size, np.int32),
+            "frames": np.zeros((size + steps, *self.frames.shape[1:]), np.uint8),
+            "actions": np.zeros((steps, *self._action_space.shape), self._action_space.dtype),
+        }
+        for name, like in expected.items():
+            if (found := fields[name]).shape != like.shape or found.dtype != like.dtype:
+                words = f"found {name} {found.dtype} {found.shape}, expected {like.dtype} {like.shape}"
+                raise ValueError(f"malformed {_KIND} state: {words}")
         for action in (actions := self._action_space.unstack(fields["actions"])):
             self._action_space.check(action)
         self._environments.call("set_state", {i: (fields[name],) for i, name in enumerate(names)})

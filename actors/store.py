@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +30,7 @@ from actors.store_file import MALFORMED, Head, frames_of, head_size_of, pack
 from actors.store_index import INDEX_NAME, PIECE_NAME, Index, Link, Receipt
 from learners import durable
 from learners.experience import FRAME_SHAPE, Chunk
+from learners.reading import open_regular
 
 QUARANTINE = "quarantine"
 MAX_INDEX_BYTES = 1 << 26
@@ -170,7 +170,7 @@ class ReplayStore:
         return max((int(name) for name in names if NUMBER.fullmatch(name)), default=0)
 
     def _open(self, receipt: Receipt) -> int:
-        descriptor = _open_regular(self.directory / receipt.file)
+        descriptor = open_regular(self.directory / receipt.file, os.O_NOFOLLOW)
         if (size := os.fstat(descriptor).st_size) != receipt.size:
             os.close(descriptor)
             raise ValueError(f"found {size} bytes, expected {receipt.size}")
@@ -186,7 +186,7 @@ class ReplayStore:
     def _index(self, link: Link) -> tuple[Index, Damage | None]:
         """The index, and what is wrong with its file, if so. Raises DamagedExperienceError if there is no other way."""
         try:
-            descriptor = _open_regular(self.directory / link.file)
+            descriptor = open_regular(self.directory / link.file, os.O_NOFOLLOW)
             with open(descriptor, "rb") as file:
                 content = file.read(MAX_INDEX_BYTES)
             if sha256(content).hexdigest() != link.sha256:
@@ -312,23 +312,12 @@ def _pread(descriptor: int, begin: int, length: int) -> bytes:
     return data
 
 
-def _open_regular(path: Path) -> int:
-    """Raises: OSError, ValueError unless it is a regular file."""
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise ValueError("it is not a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("it is not a regular file")
-    return descriptor
-
-
 def _receipt_of(path: Path, iteration: int) -> Receipt | None:
     """What a file says of itself; None unless it says something."""
     match = PIECE_NAME.fullmatch(path.name)
     assert match
     with suppress(OSError, *MALFORMED):
-        with open(_open_regular(path), "rb") as file:
+        with open(open_regular(path, os.O_NOFOLLOW), "rb") as file:
             data = file.read(MAX_PIECE_BYTES)
         head_size = head_size_of(data)
         head = Head.of(data[:head_size], len(data))
@@ -349,7 +338,7 @@ def _receipt_of(path: Path, iteration: int) -> Receipt | None:
 def _link_of(directory: Path, name: str) -> Link | None:
     """Of an index whose content is what its name says; None if it is not."""
     with suppress(OSError, ValueError):
-        with open(_open_regular(directory / f"index-{name}.json"), "rb") as file:
+        with open(open_regular(directory / f"index-{name}.json", os.O_NOFOLLOW), "rb") as file:
             found = sha256(file.read(MAX_INDEX_BYTES)).hexdigest()
         if found.startswith(name):
             return Link(iteration=int(directory.name), sha256=found)

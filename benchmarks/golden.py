@@ -27,7 +27,7 @@ from safetensors.numpy import load
 from benchmarks.hardware import describe
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
-from pipeline.metrics import read_records
+from pipeline.records import read_records
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, SCORES_FILE, RunDirectory
 
 RUNS = {

@@ -13,6 +13,10 @@ PROBE = ".probe-"
 """How the files begin that nodes write for a moment into the directory of a run, to see whether they can."""
 
 
+Seconds = Annotated[int, Field(gt=0, le=10_000_000)]
+"""A hundred days at most: longer waits overflow in those that do the waiting."""
+
+
 class ClusterConfig(Config):
     """Where and with what the run's processes work."""
 
@@ -36,9 +40,9 @@ class ClusterConfig(Config):
     Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512
     """Shared memory of an embedded Ray for objects on their way between processes."""
-    start_timeout_s: PositiveInt = 120
+    start_timeout_s: Seconds = 120
     """How long to wait for resources and for processes to start."""
-    call_timeout_s: PositiveInt = 1800
+    call_timeout_s: Seconds = 1800
     """How long any single call to a process may take."""
     max_losses: NonNegativeInt = 3
     """How often between two commits lost processes are replaced and the run goes back to the last commit."""

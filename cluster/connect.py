@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
+import stat
 from ipaddress import ip_address
+from pathlib import Path
 
 import ray
 
@@ -17,6 +19,8 @@ from cluster.errors import ClusterError
 from cluster.process import num_cores, total_memory
 
 MIN_MEMORY_GB = 2.0
+MAX_DIRECTORY_BYTES = 37
+"""With what Ray adds, sockets have names of 107 bytes then, the most that there can be."""
 ANSWER_TIMEOUT_S = 10.0
 """How long a cluster's port may take to answer. Ray itself would try for more than two minutes."""
 
@@ -49,6 +53,8 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
                 include_dashboard=False,
                 object_store_memory=config.object_store_mb * 2**20,
                 logging_level=logging.ERROR,
+                # Ray lets everybody write into this one, but nobody else comes through the one it is in.
+                _temp_dir=str(private_directory() / "ray"),
             )
         else:
             ray.init(address=address, logging_level=logging.ERROR)
@@ -66,6 +72,26 @@ def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
     if address is not None and not allow_open:
         _refuse_open_cluster(address)
     return address is not None
+
+
+def private_directory() -> Path:
+    """Where the Ray that is started here keeps sockets and logs: nobody else on this machine may put anything there.
+
+    Raises: ClusterError, in one line, if somebody else has made it, or may write there, or its name is too long.
+    """
+    path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), f"iris-ray-{os.getuid()}")
+    if len(os.fsencode(path)) > MAX_DIRECTORY_BYTES:
+        words = f"expected at most {MAX_DIRECTORY_BYTES}, for sockets; set RAY_TMPDIR to a shorter directory"
+        raise ClusterError(f"{path}: found a name of {len(os.fsencode(path))} bytes, {words}")
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = os.lstat(path)
+    except OSError as error:
+        raise ClusterError(f"{path}: cannot be made ({error.strerror}); RAY_TMPDIR chooses where it is") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        words = f"{stat.filemode(found.st_mode)} of user {found.st_uid}, expected drwx------ of user {os.getuid()}"
+        raise ClusterError(f"{path}: found {words}: others could reach the processes of a run; remove it")
+    return path
 
 
 def disconnect() -> None:

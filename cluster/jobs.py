@@ -22,7 +22,7 @@ from ray.util.state.exception import RayStateApiException
 
 from cluster import TOKEN_IS_OURS
 from cluster.connect import is_loopback, open_cluster
-from cluster.errors import LostError
+from cluster.errors import ClusterError, LostError
 from cluster.ray_processes import add_up
 
 STOP_WAIT_S = 30
@@ -66,7 +66,10 @@ class Jobs:
         self._address = address
         self._name = name
         # A token made here opens nothing that is closed, and who asks for none does not mind it.
-        host = urlparse(address).hostname or ""
+        try:
+            host = urlparse(address).hostname or ""
+        except ValueError as error:
+            raise ClusterError(f"--address: found {address!r}, expected http://host:port ({error})") from error
         if TOKEN_IS_OURS and not allow_open and not is_loopback(host):
             raise open_cluster(address, host)
         self._client = self._ask(lambda: JobSubmissionClient(address))

@@ -100,7 +100,11 @@ class RayProcesses:
 
     def await_reserved(self, timeout_s: float) -> None:
         """Raises: ClusterError if a node died and no other had as much in time."""
-        if not self._reserved.wait(timeout_s):
+        try:
+            there = self._reserved.wait(timeout_s)
+        except Exception as error:  # of many classes, where the node of this very process is gone
+            raise ClusterError(f"the cluster does not answer any more ({type(error).__name__})") from error
+        if not there:
             wanted = ", ".join(_words(bundle) for bundle in self._reserved.bundle_specs)
             raise ClusterError(f"a node was lost: found no other with what it gave of {wanted} in {timeout_s:g} s")
 

@@ -22,6 +22,7 @@ from learners.config import AlgorithmConfig
 from learners.dataset import Dataset
 from learners.errors import AlgorithmError
 from learners.inspection import Inspection
+from learners.memory import is_too_large
 from learners.part import Derived, Part
 from learners.weights import load_flat_weights
 
@@ -92,8 +93,17 @@ class AgentConfig:
     action_space: ActionSpace
 
     def build(self, *, record: bool = False) -> Algorithm:
-        """Freshly initialised from torch's global generator. Raises AlgorithmError if it is not what it says."""
-        algorithm = self.algorithm.build(self.action_space, record=record)
+        """Freshly initialised from torch's global generator.
+
+        Raises: AlgorithmError, in one line, if it is not what it says, or too large for this machine.
+        """
+        try:
+            algorithm = self.algorithm.build(self.action_space, record=record)
+        except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
+            if not is_too_large(error):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise AlgorithmError(f"{self.algorithm.kind}: networks too large for this machine: {reason}") from error
         check_algorithm(algorithm, self.algorithm)
         return algorithm
 

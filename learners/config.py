@@ -134,7 +134,8 @@ class Kinds(Generic[Kind]):
             raise ValueError(f"{words}; expected one that is, or nobody could read the run")
         if not isinstance(value, Mapping):
             return value
-        if (kind := value.get("kind")) not in known:
+        kind = value.get("kind")
+        if not isinstance(kind, str) or kind not in known:
             words = f"found the kind {kind!r}, expected one of {', '.join(known)}"
             raise ValueError(f"{words}, or --allow-module with the module that registers it")
         if info.mode == "json":  # where tuples are lists

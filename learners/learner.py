@@ -31,6 +31,7 @@ from learners.nn.precision import autocast
 from learners.part import Part
 from learners.part_trainer import DivergedError, PartTrainer
 from learners.ranks import ALONE, ProcessRanks, Ranks, meeting_point, share
+from learners.reading import read_file
 from learners.streams import Streams
 from learners.weights import flat_weights, load_flat_weights
 
@@ -206,7 +207,7 @@ class Learner:
     def load(self, directory: str) -> None:
         """Restores what `save` wrote. The dataset is refilled through `mirror`."""
         for name, trainer in self._trainers.items():
-            trainer.from_bytes((Path(directory) / f"{name}.safetensors").read_bytes())
+            trainer.from_bytes(read_file(Path(directory) / f"{name}.safetensors"))
         self.dataset.forget_derived()
 
     def inspect(self, iteration: int) -> Inspection:
@@ -246,7 +247,7 @@ def acting_weights(agent: AgentConfig, directory: str) -> NDArray[np.uint8]:
     """
     algorithm = agent.build()
     for part in algorithm.parts:
-        PartTrainer(part).from_bytes((Path(directory) / f"{part.name}.safetensors").read_bytes())
+        PartTrainer(part).from_bytes(read_file(Path(directory) / f"{part.name}.safetensors"))
     return flat_weights(algorithm.acting_modules())
 
 

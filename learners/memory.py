@@ -18,8 +18,17 @@ class BatchTooLargeError(Exception):
     """The memory of the device is too small for a gradient step; the message names its batch size."""
 
 
-def has_run_out(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+_RUN_OUT = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+"""What torch and oneDNN say on a CPU."""
+
+
+def has_run_out(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in _RUN_OUT)
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether something could not be made because no memory holds it, or no number counts it."""
+    return has_run_out(error) or isinstance(error, OverflowError) or "overflow" in str(error).lower()
 
 
 def experience_too_large(num_steps: int, step_bytes: int, device: torch.device) -> ExperienceTooLargeError:

@@ -19,6 +19,9 @@ from learners.errors import AlgorithmError
 from learners.part import Losses, Mean, Part, Statistic
 from learners.ranks import ALONE, Ranks
 
+_NEVER_NEGATIVE = (".exp_avg_sq", ".square_avg", ".step")
+"""How the names of averages of squares and of counts end, in torch's optimisers."""
+
 
 class DivergedError(Exception):
     """A loss or a gradient was not finite; the message names the term, the gradient step and its batch."""
@@ -117,6 +120,11 @@ class PartTrainer:
             raise ValueError(f"{self.part.name}: weights of another network, first difference at {wrong[0]}")
         if not_finite := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
             raise ValueError(f"{self.part.name}: {not_finite} holds a value that is not finite")
+        of_squares = (name for name in tensors if name.startswith("optimizer.") and name.endswith(_NEVER_NEGATIVE))
+        if negative := next((name for name in of_squares if (tensors[name] < 0).any()), None):
+            raise ValueError(f"{self.part.name}: {negative} holds a negative value")
+        if updates < 0:
+            raise ValueError(f"{self.part.name}: found {updates} gradient steps, expected at least 0")
         self.part.drawing.restore(remembered)
         for name, tensor in weights.items():
             tensor.copy_(tensors[f"weights.{name}"])

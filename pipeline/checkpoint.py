@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from actors.store_index import Link, Receipt
 from learners import durable
+from learners.reading import parse_json, read_file, read_text
 from pipeline.errors import UsageError, first_mistake
+from pipeline.records import records_of
+from pipeline.run_dir import METRICS_FILE
 
 STATE_FILE = "state.json"
 _TEMPORARY = ".tmp-"
@@ -41,10 +44,16 @@ class State(BaseModel):
     """Of files of the replay store that are gone, where that was accepted."""
     identity: str
     """sha256 of the settings that make the run what it is."""
-    evaluation: list[tuple[float, int]]
-    """Score and length of each episode."""
+    evaluation: list[tuple[FiniteFloat, NonNegativeInt]]
+    """Score and length of each episode; none before the first evaluation."""
     machine: dict[str, str | int]
     """What bit-identity depends on beyond the configuration."""
+
+    @model_validator(mode="after")
+    def _ends_with_an_evaluation(self) -> Self:
+        if self.iteration >= self.iterations and not self.evaluation:
+            raise ValueError("evaluation: found no episode after the last iteration, expected at least one")
+        return self
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ class Checkpoint:
         return self.state.iteration
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        """Raises OSError."""
+        return read_file(self.path / name)
 
 
 class Checkpoints:
@@ -140,7 +150,7 @@ class Checkpoints:
 def load(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint. Raises ValueError, in one line, at the first thing that is wrong."""
     try:
-        body, whole = _unseal((path / STATE_FILE).read_bytes())
+        body, whole = _unseal(read_text(path / STATE_FILE))
         files = body.pop("files")
         state = State.model_validate_json(json.dumps(body))
         if state.iteration != int(path.name):
@@ -148,9 +158,11 @@ def load(path: Path) -> Checkpoint:
         for name, expected in files.items():
             if Path(name).name != name:
                 raise ValueError(f"{name!r} is not the name of a file in the checkpoint")
-            found = sha256((path / name).read_bytes()).hexdigest()
+            found = sha256(read_file(path / name)).hexdigest()
             if found != expected:
                 raise ValueError(f"{name} is damaged: found sha256 {found[:12]}…, expected {expected[:12]}…")
+        if METRICS_FILE in files:
+            records_of(read_text(path / METRICS_FILE))
     except OSError as error:
         raise ValueError(f"checkpoint {path.name}: cannot read {error.filename} ({error.strerror})") from error
     except ValidationError as error:
@@ -167,7 +179,7 @@ def _seal(body: Mapping[str, Any]) -> bytes:
 
 def _unseal(data: bytes) -> tuple[dict[str, Any], str]:
     """What was sealed, and its hash."""
-    sealed = json.loads(data)
+    sealed = parse_json(data)
     text = json.dumps(sealed["state"], sort_keys=True)
     if sha256(text.encode()).hexdigest() != sealed["sha256"]:
         raise ValueError(f"{STATE_FILE} is damaged")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -29,6 +30,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.presets import presets
 
+LONGEST_LINE = 1500
 USAGE_EXIT_CODE = 2
 FAILURE_EXIT_CODE = 1
 _HELP = {"--help", "-h"}
@@ -115,16 +117,19 @@ def _import_modules(names: Iterable[str]) -> None:
 
 def command(main: Callable[[], int]) -> None:
     """Runs a command's `main` and exits; mistakes of the user become one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ± shows \xb1
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             code = main()
         except (UsageError, ClusterError, AlgorithmError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
             code = USAGE_EXIT_CODE
         except BrokenPipeError:
             raise
         except (RunFailedError, OSError) as error:  # a disk that is full, or fails
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
             code = FAILURE_EXIT_CODE
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
@@ -135,6 +140,12 @@ def command(main: Callable[[], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def in_one_line(error: Exception) -> str:
+    """What it says: characters that cannot be printed are escaped, the middle of what is very long is left out."""
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} … {line[-290:]}"
 
 
 class _Setting:

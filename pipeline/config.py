@@ -31,7 +31,7 @@ class RunConfig(Config):
     """Name of the preset this configuration started from; not a flag."""
     seed: NonNegativeInt = 0
     """Of all randomness of the run."""
-    iterations: Annotated[NonNegativeInt, MAY_CHANGE] = 600
+    iterations: Annotated[int, Field(ge=0, le=1_000_000), MAY_CHANGE] = 600
     """Of collecting and training. May grow when a run is resumed; 0 only builds the networks."""
     schedule: Literal["synchronous", "overlapped"] = "synchronous"
     """Whether an iteration is collected after the one before it has been learnt, or while it is learnt: faster where

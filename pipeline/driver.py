@@ -85,7 +85,15 @@ class Driver:
                 raise RunFailedError(f"{error}; {self._transaction.where_it_stands}") from error
 
     async def _introduce(self) -> None:
-        """Waits for the first learner, and says what it holds."""
+        """Waits for the first learner, replaced if it is lost while it starts, and says what it holds."""
+        while True:
+            try:
+                return await self._introduce_once()
+            except RecoverableError as error:
+                self._stop.check()
+                await self._transaction.recover(error)
+
+    async def _introduce_once(self) -> None:
         counts, layout = await self._workers.parameter_counts(), self._workers.layout
         words = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
         self._reporter.line(f"learner on {layout.device} with {layout.threads} threads; parameters: {words}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import nan, sqrt
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from actors.config import EnvironmentConfig, EvaluationConfig, EvaluationProtocol
+from learners.reading import read_text
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import RunConfig
+from pipeline.records import records_of
 from pipeline.run_dir import METRICS_FILE
 from pipeline.scores.crafter import crafter_score, success_rates
 
@@ -73,7 +74,7 @@ class Evaluation(_Form):
                 "lost_steps": sum(each.steps for each in checkpoint.state.lost),
                 "checkpoint": checkpoint.hash,
                 "machine": checkpoint.state.machine,
-                "success_rates": success_rates(map(json.loads, checkpoint.read(METRICS_FILE).splitlines())),
+                "success_rates": success_rates(records_of(checkpoint.read(METRICS_FILE))),
             }
         scores = [episode.score for episode in episodes]
         return cls(
@@ -108,7 +109,7 @@ class Evaluation(_Form):
 def read(path: Path) -> Evaluation:
     """Raises: ValueError, in one line, if the file is damaged; OSError."""
     try:
-        return Evaluation.model_validate_json(path.read_bytes())
+        return Evaluation.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

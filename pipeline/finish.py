@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,13 @@ from pathlib import Path
 from learners.algorithm import AgentConfig
 from learners.durable import write_durably
 from learners.learner import count_parameters
+from learners.reading import read_file
 from pipeline.checkpoint import Checkpoint, Checkpoints
 from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Episode, Evaluation, protocol_of, read
+from pipeline.records import records_of
 from pipeline.run_dir import METRICS_FILE, RunDirectory
 
 
@@ -47,15 +48,22 @@ def finish(run: RunDirectory, config: RunConfig, checkpoint: Checkpoint) -> None
     """Writes what follows from the last commit, where it is not there or not as it was: metrics, scores, curves."""
     leave_mark(run)
     files = {run.metrics_file: checkpoint.read(METRICS_FILE), run.scores_file: scores_bytes(config, checkpoint)}
-    differing = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+    differing = [path for path, content in files.items() if not _holds(path, content)]
     for path in differing:
         write_durably(path, files[path])
     if differing or not run.curves_file.exists():
         from pipeline import media  # matplotlib, which a finished run needs no more
 
         run.media.mkdir(exist_ok=True)
-        records = [json.loads(line) for line in files[run.metrics_file].splitlines()]
+        records = records_of(files[run.metrics_file])
         media.save_curves(run.curves_file, records, list(config.trainings))
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_file(path) == content
+    except OSError:  # there is none, or something else: it is replaced
+        return False
 
 
 def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from actors.config import AtariConfig
 from actors.envs.games import ATARI_100K_GAMES, check_game
 from learners.config import Config
+from learners.reading import read_text
 from pipeline.cli import parse
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -52,7 +53,7 @@ class Manifest(Config):
     root: Path
     presets: Annotated[tuple[str, ...], Field(min_length=1)]
     games: tuple[str, ...] | Literal["atari100k"] | None = None
-    seeds: PositiveInt | tuple[NonNegativeInt, ...] = 1
+    seeds: Annotated[int, Field(gt=0, le=10_000)] | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = 1
     flags: tuple[str, ...] = ()
     max_concurrent: NonNegativeInt = 0
     retries: NonNegativeInt = 3
@@ -61,10 +62,10 @@ class Manifest(Config):
     def read(cls, path: Path) -> Self:
         """Raises: UsageError, in one line, if it cannot be read or asks for something that there is not."""
         try:
-            content = tomllib.loads(path.read_text())
+            content = tomllib.loads(read_text(path).decode())
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: {error}") from error
         if "name" in content:
             raise UsageError(f"{path}: name: found a setting, expected none: the file's name is the sweep's")
@@ -123,6 +124,8 @@ class Manifest(Config):
             launch = parse([preset, *self.flags], "python -m pipeline.train")
         except UsageError as error:
             raise UsageError(f"sweep {self.name}: {error}") from error
+        except SystemExit as error:
+            raise UsageError("flags: found --help, expected settings of a run") from error
         for flag in self.flags:
             if (name := flag.partition("=")[0].replace("_", "-")) in _NOT_A_FLAG:
                 raise UsageError(f"flags: found {name}, which follows from {_NOT_A_FLAG[name]}")

@@ -19,6 +19,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from actors.reports import CollectionReport
 from learners.durable import append_durably, open_to_append, write_durably
+from pipeline.records import records_of
 
 ACHIEVED = "collection/achieved/"
 """How the names begin of what counts in how many episodes something was achieved."""
@@ -33,7 +34,7 @@ class MetricsLog:
         self.content = committed
         """Of metrics.jsonl."""
         write_durably(path, committed)
-        self.records = [json.loads(line) for line in committed.splitlines()]
+        self.records = records_of(committed)
         if tensorboard.is_symlink():  # what it leads to is not ours
             tensorboard.unlink()
         shutil.rmtree(tensorboard, ignore_errors=True)
@@ -55,12 +56,6 @@ class MetricsLog:
     def _show(self, record: Mapping[str, Any]) -> None:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in record.items() if name != "iteration"]
         self._writer.add_event(Event(step=record["iteration"], summary=Summary(value=values)))
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl."""
-    with open(path) as lines:
-        return [json.loads(line) for line in lines]
 
 
 def append_timings(path: Path, iteration: int, seconds: Mapping[str, float]) -> None:

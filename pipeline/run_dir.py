@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cluster.config import PROBE
 from learners.directory_lock import LOCK_FILE, DirectoryLock, InUseError
 from learners.durable import make_directory, remove_durably, unfinished, write_durably
+from learners.reading import read_file, read_text
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError, first_mistake
 
@@ -109,7 +110,7 @@ class RunDirectory:
         check_run_dir(path)
         path = path.absolute()
         run = cls(path)
-        run._made = [each for each in (path, path / LOCK_FILE) if not os.path.lexists(each)]
+        run._made = [each for each in (*reversed(path.parents), path, path / LOCK_FILE) if not os.path.lexists(each)]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -180,14 +181,14 @@ class RunDirectory:
         """Gives the directory back; what `claim` has made is removed if nothing began."""
         with suppress(OSError):  # whatever happened to the directory is said by who met it
             for made in reversed(self._made):
-                made.rmdir() if made == self.path else made.unlink()
+                made.unlink() if made.name == LOCK_FILE else made.rmdir()
         for lock in self._locks:
             lock.release()
 
     def config(self) -> RunConfig:
         """What config.json holds. Raises UsageError if it is damaged, or cannot be read."""
         try:
-            return RunConfig.model_validate_json(self.config_file.read_bytes())
+            return RunConfig.model_validate_json(read_text(self.config_file))
         except OSError as error:
             raise UsageError(f"{self.config_file}: cannot be read ({error.strerror})") from error
         except ValidationError as error:
@@ -228,7 +229,7 @@ def _is_ours(path: Path) -> bool:
     if path.name == LOCK_FILE:
         return path.stat().st_size == 0
     if path.name.startswith(PROBE):
-        return path.stat().st_size == 0 or path.read_bytes() == path.name.rpartition("-")[2].encode()
+        return path.stat().st_size == 0 or read_file(path) == path.name.rpartition("-")[2].encode()
     if path in unfinished(path.parent, CONFIG_FILE):
         with open(path, "rb") as file:
             return file.read(len(_CONFIG_HEAD)) == _CONFIG_HEAD[: path.stat().st_size]

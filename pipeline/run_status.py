@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import ValidationError
 
+from learners.reading import parse_json, read_text
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
+from pipeline.records import Record, records_of
 from pipeline.run_dir import CONFIG_FILE, METRICS_FILE, SCORES_FILE, TIMINGS_FILE
 
 RECENT = 20
@@ -35,11 +36,12 @@ class RunStatus:
     @classmethod
     def of(cls, run_dir: Path, config: RunConfig) -> Self:
         metrics, timings = _lines(run_dir / METRICS_FILE), _lines(run_dir / TIMINGS_FILE)
-        seconds = {line["iteration"]: line["total"] for line in timings}  # of the last time it was played
+        # Of the last time each was played.
+        seconds = {line["iteration"]: line["total"] for line in timings if "total" in line}
         recent = list(seconds.values())[-RECENT:]
         scores = [line[name] for line in metrics if (name := "evaluation/score_mean") in line]
         return cls(
-            iteration=metrics[-1]["iteration"] if metrics else 0,
+            iteration=int(metrics[-1]["iteration"]) if metrics else 0,
             iteration_seconds=sum(recent) / max(1, len(recent)),
             score=scores[-1] if scores else None,
             is_finished=bool(metrics) and _final_iteration(run_dir / SCORES_FILE) == config.iterations,
@@ -52,7 +54,7 @@ def _fault(run_dir: Path, planned: RunConfig) -> str:
     try:
         # When a first commit was due, the run's own last start says.
         config = run_dir / CONFIG_FILE
-        check_commits(run_dir, RunConfig.model_validate_json(config.read_bytes()) if config.is_file() else planned)
+        check_commits(run_dir, RunConfig.model_validate_json(read_text(config)) if config.is_file() else planned)
         return ""
     except (UsageError, OSError) as error:
         return str(error)
@@ -60,17 +62,18 @@ def _fault(run_dir: Path, planned: RunConfig) -> str:
         return ""
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[Record]:
     """Every whole line; the last one may be in the middle of being written."""
     try:
-        text = path.read_text()
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        text = read_text(path)
+        return records_of(text[: text.rfind(b"\n") + 1])
     except (OSError, ValueError):  # not there, or damaged, which a resume puts right
         return []
 
 
 def _final_iteration(path: Path) -> int | None:
     try:
-        return json.loads(path.read_text())["iterations"]
-    except (OSError, ValueError, KeyError):
+        found = parse_json(read_text(path))
+        return found.get("iterations") if isinstance(found, dict) else None
+    except (OSError, ValueError):
         return None

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from learners.reading import read_text
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.run_dir import METRICS_FILE, RunDirectory
@@ -102,7 +103,12 @@ def verify(run: RunDirectory, digest: bool) -> int:
 
 def _differs(path: Path, expected: bytes, checkpoint: Checkpoint) -> list[str]:
     """One fault if the file does not begin with what a checkpoint holds of it."""
-    found = path.read_bytes() if path.exists() else b""
+    try:
+        found = read_text(path)
+    except FileNotFoundError:
+        found = b""
+    except OSError as error:
+        return [f"{path.name}: cannot be read ({error.strerror})"]
     if found.startswith(expected):
         return []
     where = next((i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(found))

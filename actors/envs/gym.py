@@ -167,7 +167,7 @@ def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
     try:
         # -1 is Gymnasium's word for no TimeLimit wrapper.
         env = gymnasium.make(environment_id, max_episode_steps=-1)
-    except (gymnasium.error.Error, ImportError, ValueError) as error:
+    except (gymnasium.error.Error, ImportError, ValueError, TypeError) as error:  # TypeError: a relative module
         nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
         hint = f"nearest id {nearest[0]!r}" if nearest else "expected Name-v0, or module:Name-v0 to import its module"
         reason = " ".join(str(error).split())

@@ -16,6 +16,8 @@ from zlib import crc32
 
 import numpy as np
 
+from learners.reading import parse_json
+
 MAGIC = b"irisenv1"
 _DTYPES = ("|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f4", "<f8")
 _UINT32 = struct.Struct("<I")
@@ -106,7 +108,7 @@ def _read_header(state: bytes) -> tuple[dict[str, Any], bytes, int]:
         raise ValueError("damaged state of an environment: its checksum does not match")
     blobs = start + _UINT32.unpack_from(body, len(MAGIC))[0]
     try:
-        header = json.loads(body[start:blobs])
+        header = parse_json(body[start:blobs])
     except ValueError as error:
         raise ValueError(f"malformed state of an environment: {error}") from error
     if not (isinstance(header, dict) and header.keys() == {"kind", "fields"} and isinstance(header["fields"], dict)):

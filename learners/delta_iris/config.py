@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, Gate, PartTraining, Probability
-from learners.dreaming.config import DreamerConfig
+from learners.dreaming.config import BurnIn, DreamerConfig
 from learners.nn.config import BlockTransformerSize, ResidualEncoderSize, ready_gates
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ActorCriticConfig(DreamerConfig):
     """A number, or a distribution over buckets in symlog space."""
     value_buckets: Annotated[int, Field(ge=2)] = 255
     """Of `two_hot`."""
-    burn_in: NonNegativeInt = 5
+    burn_in: BurnIn = 5
     """Real transitions before a dream, in the world model's context and the recurrent state."""
     horizon: PositiveInt = 20
     """Imagined steps, all of which are learnt from."""

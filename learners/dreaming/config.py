@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import FRAME_SIZE, Config, PartTraining, Probability
+
+BurnIn = Annotated[int, Field(ge=0, le=1000)]
+"""Whoever acts keeps the frames of so many steps of every environment."""
 
 
 class DreamerConfig(Config):
     """What is common to policies that learn in imagination only, whatever their network."""
 
     lstm_size: PositiveInt = 512
-    burn_in: NonNegativeInt
+    burn_in: BurnIn
     """Real steps before the start of a dream that warm up the recurrent state."""
     horizon: PositiveInt
     discount: Probability = 0.995
@@ -37,7 +40,7 @@ class ActorCriticConfig(DreamerConfig):
     """Widths of the convolutions; each is followed by a 2×2 max-pool."""
     patch_size: Literal[1, 2, 4] = 1
     """Pixels per side that are folded into channels before the first convolution; 1 is the paper's."""
-    burn_in: NonNegativeInt = 20
+    burn_in: BurnIn = 20
     horizon: Annotated[int, Field(ge=2)] = 20
     """Imagined frames the policy acts on; the last one only bootstraps the return."""
     entropy_weight: NonNegativeFloat = 0.001

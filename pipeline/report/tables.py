@@ -176,6 +176,7 @@ _in_markdown = _escaped({character: f"\\{character}" for character in "\\|*_`<>[
 _in_latex = _escaped(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{character: f"{{{character}}}" for character in "[*"},  # after a line's end they would belong to it
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.config import EvaluationProtocol
+from learners.reading import read_text
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.evaluation import Evaluation, conditions, protocol_of, read
-from pipeline.metrics import read_records
 from pipeline.presets import published_like
+from pipeline.records import read_records
 from pipeline.run_dir import CONFIG_FILE, EVALUATION_FILE, METRICS_FILE, SCORES_FILE
 from pipeline.scores.curves import Points, evaluations
 from pipeline.scores.run_scores import LARGEST, NOT_STATED, RunScore
@@ -38,8 +39,14 @@ def read_runs(directories: Sequence[Path]) -> tuple[list[RunScore], list[str]]:
         for run in found:
             runs.setdefault(run.resolve(), run)
     notes: list[str] = []
-    results = [_score_of(run, notes) for run in runs.values()]
-    return [each for each in results if each], notes
+    results: list[RunScore] = []
+    for run in runs.values():
+        try:
+            found = _score_of(run, notes)
+        except ValueError as error:
+            raise UsageError(f"{run}: {error}") from error
+        results += [found] if found else []
+    return results, notes
 
 
 def _runs_below(root: Path) -> Iterator[Path]:
@@ -106,7 +113,7 @@ def _deviations(config: RunConfig, protocol: EvaluationProtocol) -> list[str]:
 
 def _read_config(path: Path) -> RunConfig:
     try:
-        return RunConfig.model_validate_json(path.read_bytes())
+        return RunConfig.model_validate_json(read_text(path))
     except (ValidationError, OSError) as error:
         words = "found no configuration of a run, or a damaged one; expected directories with runs alone"
         raise UsageError(f"{path}: {words}") from error

@@ -50,6 +50,12 @@ class RunScore:
     deviations: Sequence[str] = ()
     """From the protocol that is published for its algorithm and game; none where there is no such."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, in one line, unless its names can be drawn, and no spreadsheet takes one for a formula."""
+        for what, name in (("algorithm", self.algorithm), ("game", self.game)):
+            if not name.strip() or not name.isprintable() or name[0] in "=+-@":
+                raise ValueError(f"found {what} {name!r:.80}, expected a line of text that begins with none of = + - @")
+
     @property
     def variant(self) -> dict[str, Any]:
         """What all runs of an aggregate must have in common."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.envs.games import check_game
+from learners.reading import open_regular
 from pipeline.errors import UsageError
 from pipeline.scores.run_scores import LARGEST, NOT_STATED, STATED, ComparedAlgorithm, RunScore
 
@@ -25,7 +26,8 @@ def read_csv(path: Path) -> list[RunScore]:
     Raises: UsageError at the first line that is wrong.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet's begins with a byte order mark
+        # A spreadsheet's begins with a byte order mark.
+        with open(open_regular(path), newline="", encoding="utf-8-sig") as file:
             lines = csv.DictReader(file)
             columns = tuple(lines.fieldnames or ())
             if columns not in (COLUMNS, (*COLUMNS, PROTOCOL_COLUMN)):

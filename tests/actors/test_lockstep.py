@@ -1,8 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from actors.envs.state import pack, unpack
 from actors.envs.together import InThisProcess
-from actors.lockstep import Lockstep
+from actors.lockstep import _FIELDS, Lockstep
 from learners.action_space import Discrete
 from tests.actors.fakes import Countdown
 
@@ -72,3 +75,29 @@ def test_a_state_of_other_environments_is_refused():
         lockstep_of((3,)).set_state(state)
     with pytest.raises(ValueError, match=r"damaged|malformed"):
         lockstep_of((3,), (3,)).set_state(state[:-9] + b"x" + state[-8:])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("lengths", ["1"], r"found lengths \['1'\], expected 1 numbers of steps"),
+        ("lengths", [-1], "found lengths"),
+        ("lengths", [4], "found lengths"),  # more than it remembers
+        ("lengths", [0, 0], "found lengths"),
+        ("lengths", [True], "found lengths"),
+        ("lengths", [0], r"found frames uint8 \(3, 3, 64, 64\), expected uint8 \(1, 3, 64, 64\)"),
+        ("running", np.zeros(1), r"found running float64 \(1,\), expected bool \(1,\)"),
+        ("episode_steps", np.zeros((1, 1), np.int32), "found episode_steps int32"),
+        ("actions", np.zeros(2), "found actions float64"),
+        ("actions", np.array([0, 9], np.int32), r"unknown action: found 9, expected 0\.\.8"),
+    ],
+)
+def test_a_forged_state_is_refused_in_one_line(field: str, value: Any, words: str):
+    lockstep = lockstep_of((9,))
+    lockstep.reset()
+    for _ in range(2):
+        lockstep.step({0: 1})
+    fields = unpack("lockstep", lockstep.get_state(), {**_FIELDS, "environment_0": bytes})
+    with pytest.raises(ValueError, match=words):
+        lockstep_of((9,)).set_state(pack("lockstep", {**fields, field: value}))
+    lockstep_of((9,)).set_state(pack("lockstep", fields))

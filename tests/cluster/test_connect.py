@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from cluster.config import ClusterConfig
-from cluster.connect import connect
+from cluster.connect import connect, private_directory
 from cluster.errors import ClusterError
 from cluster.process import Placement
 from cluster.ray_processes import RayProcesses, wait
@@ -39,6 +39,38 @@ def test_every_socket_of_the_embedded_ray_is_on_loopback(processes: RayProcesses
     assert gcs_port in {port for _, port in listening}
     assert len(listening) >= 4  # GCS, raylet, a worker, this process
     assert {(address, port) for address, port in listening if not address.is_loopback} == set()
+
+
+@pytest.mark.ray
+def test_nobody_else_reaches_a_socket_of_the_embedded_ray(processes: RayProcesses):
+    """Ray makes its directories writable for everybody."""
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[attr-defined]
+    assert list((session / "sockets").iterdir())
+    assert [path for path in session.parents if path.lstat().st_mode & 0o077 == 0] == [private_directory()]
+
+
+@pytest.mark.parametrize("what", ["open", "link", "file"])
+def test_a_directory_that_is_not_private_is_refused_in_one_line(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_TMPDIR", ".")
+    assert private_directory().lstat().st_mode == 0o040700
+    path = private_directory().absolute()
+    path.rmdir()
+    if what == "open":
+        path.mkdir()
+        path.chmod(0o770)
+    elif what == "link":
+        (tmp_path / "other").mkdir(mode=0o700)
+        path.symlink_to("other")
+    else:
+        path.touch(mode=0o600)
+    with pytest.raises(ClusterError, match=r"(found .* expected drwx------ of user|cannot be made \(File exists\))"):
+        private_directory()
+    monkeypatch.setenv("RAY_TMPDIR", "x" * 60)
+    with pytest.raises(ClusterError, match=r"bytes, expected at most 37, for sockets; set RAY_TMPDIR to a shorter"):
+        private_directory()
 
 
 @pytest.mark.ray

@@ -82,6 +82,10 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "an infinite average": lambda data: tensors_with(
         data, lambda tensors: tensors[WEIGHT.replace("weights", "optimizer") + ".exp_avg"].fill_(float("inf"))
     ),
+    "a negative average of squares": lambda data: tensors_with(
+        data, lambda tensors: tensors[WEIGHT.replace("weights", "optimizer") + ".exp_avg_sq"].fill_(-1e-9)
+    ),
+    "a negative count of gradient steps": lambda data: tensors_with(data, lambda tensors: None, updates="-1"),
     "no optimiser": lambda data: tensors_with(
         data, lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("optimizer")]
     ),

@@ -109,6 +109,10 @@ MISTAKES = {
     "debug --algorithm.world-model.heads 3": ["--algorithm.world-model:", "found 3 and 32", "must divide"],
     "debug --iterations -1": ["--iterations: found -1, expected greater than or equal to 0"],
     "debug --iterations 99999999999999999999999x": ["--iterations: found '99999999999999999999999x', expected int"],
+    "debug --iterations 1000000000000": ["--iterations: found 1000000000000, expected less than or equal to 1000000"],
+    "debug --cluster.start-timeout-s 99999999999999999999": [
+        "--cluster.start-timeout-s: found 99999999999999999999, expected less than or equal to 10000000"
+    ],
     "debug --log-every 0": ["--log-every: found 0, expected greater than 0"],
     "debug --inspect-every 0": ["--inspect-every: found 0, expected greater than 0"],
     "debug --checkpoint.keep 2": ["--checkpoint.keep: found 2, expected greater than or equal to 3"],

@@ -25,7 +25,7 @@ from pipeline.checkpoint import Checkpoints
 from pipeline.cli import parse
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.metrics import read_records
+from pipeline.records import read_records
 from pipeline.verify import main as verify_main
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -153,6 +153,7 @@ FLOOR_MISTAKES = {
     "--agent random catch --seeds 4 1 4": "^--seeds: found 4 twice, expected different seeds$",
     "--agent random catch --episodes 1000000000000": "^--episodes: found 1000000000000 of each seed, expected at most",
     "--agent random catch --out no/where.json": "^--out: found no file no/where.json that can be written, expected",
+    "--agent random gym --env.id ..:X-v0": "^--env: unknown Gymnasium environment: found '..:X-v0', ",
     "--agent random gym --env.id Nope-v0": "^--env: unknown Gymnasium environment: found 'Nope-v0'",
 }
 

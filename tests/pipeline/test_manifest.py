@@ -63,6 +63,11 @@ def test_a_preset_without_games_is_one_run_a_seed(tmp_path: Path):
         ({"name ": '"other"'}, "name: found a setting, expected none"),
         ({"retry": "3"}, "retry: Extra inputs are not permitted"),
         ({"root": '"unfinished'}, "Illegal character"),
+        ({"seeds": "1000000000"}, "seeds: "),
+        ({"seeds": "[]"}, "seeds: "),
+        ({"seeds": "1" * 5000}, "Exceeds the limit"),
+        ({"seeds": "[" * 3000 + "]" * 3000}, "recursion"),
+        ({"flags": '["--help"]'}, "flags: found --help, expected settings of a run"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, settings: dict[str, str], words: str):

@@ -11,7 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from actors.reports import CollectionReport
-from pipeline.metrics import MetricsLog, append_timings, episode_metrics, read_records
+from pipeline.metrics import MetricsLog, append_timings, episode_metrics
+from pipeline.records import read_records
 
 FIRST = {"iteration": 1, "steps": 20, "tokenizer/loss": 1.0765432109876543, "collection/episodes": 2}
 SECOND = {"iteration": 2, "steps": 40, "tokenizer/loss": 1e-30}

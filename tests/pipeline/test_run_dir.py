@@ -129,8 +129,9 @@ def test_what_is_in_the_way_of_a_directory_is_one_line(begun: Path):
         run.begin(DEBUG)
 
 
-def test_an_unbegun_claim_leaves_nothing_behind(tmp_path: Path):
-    with claimed(tmp_path / "run"):
+@pytest.mark.parametrize("path", ["run", "made/too/run"])
+def test_an_unbegun_claim_leaves_nothing_behind(tmp_path: Path, path: str):
+    with claimed(tmp_path / path):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -240,7 +240,7 @@ def test_a_report_reads_what_another_one_wrote_and_the_same_numbers_give_the_sam
         assert path.read_bytes() == (tmp_path / "three" / "figures" / path.name).read_bytes()
 
 
-NASTY = "x <script>alert(1)</script> & 50% of $5 a|b_c #1 {~^\\}"
+NASTY = "[x <script>alert(1)</script> & 50% of $5 a|b_c #1 {~^\\}"
 
 
 def test_names_of_others_are_text_everywhere(tmp_path: Path):
@@ -251,11 +251,11 @@ def test_names_of_others_are_text_everywhere(tmp_path: Path):
     for path in (tmp_path / "out" / "figures").glob("*.svg"):
         ElementTree.parse(path)  # raises if it is not well-formed
     assert "<script>" not in page
-    assert "x &lt;script&gt;alert(1)&lt;/script&gt; &amp; 50%" in page
+    assert "[x &lt;script&gt;alert(1)&lt;/script&gt; &amp; 50%" in page
     assert len(re.findall(r"(?<!\\)\|", table.splitlines()[0])) == len(re.findall(r"\|", table.splitlines()[1]))
     (head,) = [line for line in tex.splitlines() if line.startswith("game &")]
     assert (
-        r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{} \& 50\% of \$5 a|b\_c \#1"
+        r"{[}x \textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{} \& 50\% of \$5 a|b\_c \#1"
         r" \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
     ) in head
 

@@ -27,6 +27,8 @@ from tests.pipeline.scores.runs import write_csv
         ("a,Pong,0", "line 2: found 3 values, expected one a column"),
         ("a,Pong,0,1,2", "line 2: found 5 values, expected one a column"),
         (" ,Pong,0,1", "line 2: found algorithm ' ', expected a line of text"),
+        ("=1+1,Pong,0,1", "line 2: found algorithm '=1+1', expected a line of text that begins with none of = + - @"),
+        ("@x,Pong,0,1", "line 2: found algorithm '@x', expected a line of text that begins with none of = + - @"),
         ("", "found no line below its columns"),
     ],
 )
