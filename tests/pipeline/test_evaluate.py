@@ -94,7 +94,8 @@ def test_a_module_that_a_runs_files_name_is_imported_only_if_the_user_names_it(
     config = DEBUG.model_copy(update={"env": GymConfig(id="games:Walk-v0")})
     (run / "config.json").write_text(config.model_dump_json())
     checkpoints = Checkpoints(run / "checkpoints", keep=3)
-    state = State(iteration=3, iterations=3, steps=60, identity=config.identity_hash(), evaluation=[(0.0, 1)], machine={})
+    counts = {"iteration": 3, "iterations": 3, "steps": 60, "evaluation": [(0.0, 1)]}
+    state = State(**counts, identity=config.identity_hash(), machine={})
     checkpoints.commit(checkpoints.prepare(3), state, {})
     for named in ([], ["--allow-module", "json", "math"]):
         with pytest.raises(UsageError, match=r"^--allow-module: .* names the module 'games', whose code would run; "):
