@@ -143,3 +143,10 @@ def test_without_a_token_only_a_cluster_of_this_machine_is_used(
             Jobs(address, "sweep", allow_open=allowed)
     else:
         Jobs(address, "sweep", allow_open=allowed)
+
+
+def test_an_address_that_is_none_is_one_line():
+    with pytest.raises(
+        ClusterError, match=r"^--address: found 'http://\[::1', expected http://host:port \(Invalid IPv6 URL\)$"
+    ):
+        Jobs("http://[::1", "sweep")

@@ -30,19 +30,21 @@ from pathlib import Path
 from tests.faults.hostile_files import mutate_file
 from tests.faults.hostile_lines import hostile_line
 
-PATIENCE_S = 60.0
-"""Until a command hangs."""
+PATIENCE_S = 300.0
+"""Until a command hangs: most take some seconds, on a machine with other work ten times as long."""
+GRACE_S = 20.0
+"""For a run that has begun; most are at their end by then."""
 MEMORY_BYTES = 12 << 30
 """Address space that a command may take."""
 QUICK = ("--in-process", "--cluster.learner-threads", "1")
-BEGUN = "\nneeds "
+BEGUN = b"\nneeds "
 """What a run says when all is checked: from then on it may take as long as it likes."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     code: int | None
-    """None: it was stopped, since it did not end by itself."""
+    """None if it did not end."""
     out: str
     err: str
 
@@ -53,7 +55,8 @@ class Arena:
     def __init__(self, folder: Path) -> None:
         self.run = folder / "whole"
         self._folder = folder
-        done = attempt("pipeline.train", ["debug", *QUICK, "--run-dir", str(self.run)], folder)
+        line = ["debug", *QUICK, "--run-dir", str(self.run)]
+        done = attempt("pipeline.train", line, folder)
         assert done.code == 0, done
         evaluated = attempt("pipeline.evaluate", [str(self.run), "--in-process", "--episodes", "2"], folder)
         assert evaluated.code == 0, evaluated
@@ -87,9 +90,9 @@ class Arena:
         run = Path(shutil.copytree(self.run, place / "run"))
         module, line = hostile_line(rng, run, place)
         before = seen(place)
-        outcome = attempt(module, line, place)
+        outcome = attempt(module, line, place, may_go_on=True)
         wrong = complaint(outcome)
-        if not wrong and outcome.code not in (0, None) and (after := seen(place)) != before:
+        if not wrong and outcome.code and (after := seen(place)) != before:
             wrong = f"it left {sorted(str(name) for name in set(after.items()) ^ set(before.items()))[:3]}"
         return f"{module} {' '.join(f'{word!r:.80}' for word in line)}", wrong
 
@@ -107,15 +110,19 @@ def readers(run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]
     ]
 
 
-def attempt(module: str, line: Sequence[str], place: Path) -> Outcome:
-    """Runs a command in a child of this process, which has loaded all that takes time."""
+def attempt(module: str, line: Sequence[str], place: Path, *, may_go_on: bool = False) -> Outcome:
+    """Runs a command in a child of this process, which has loaded all that takes time.
+
+    With `may_go_on`, it may be a run that takes for ever: one that has begun is fine, and stopped after a while.
+    """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = _attempt(module, line, place, (out.fileno(), err.fileno()))
+        child = _start(module, line, place, (out.fileno(), err.fileno()))
+        code = _wait(child, out.fileno() if may_go_on else None)
         texts = [os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace") for file in (out, err)]
     return Outcome(code, *texts)
 
 
-def _attempt(module: str, line: Sequence[str], place: Path, streams: tuple[int, int]) -> int | None:
+def _start(module: str, line: Sequence[str], place: Path, streams: tuple[int, int]) -> int:
     child = os.fork()
     if not child:
         code = 70
@@ -135,7 +142,7 @@ def _attempt(module: str, line: Sequence[str], place: Path, streams: tuple[int, 
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(code)
-    return _wait(child)
+    return child
 
 
 def _exit_code(module: str, line: Sequence[str]) -> int:
@@ -149,24 +156,26 @@ def _exit_code(module: str, line: Sequence[str]) -> int:
     return 0
 
 
-def _wait(child: int) -> int | None:
-    """Its exit code; None if it had to be stopped."""
-    end = time.monotonic() + PATIENCE_S
+def _wait(child: int, out: int | None) -> int | None:
+    """Its exit code; None if it hangs; 0 of a run that is seen in `out` to have begun."""
+    end, has_begun = time.monotonic() + PATIENCE_S, False
     while time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
+        if out is not None and not has_begun and BEGUN in os.pread(out, 1 << 16, 0):
+            end, has_begun = time.monotonic() + GRACE_S, True
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return None
+    return 0 if has_begun else None
 
 
 def complaint(outcome: Outcome) -> str:
     """What is wrong with how a command ended; "" if nothing is."""
     lines = outcome.err.splitlines()
     if outcome.code is None:
-        return "" if BEGUN in outcome.out else f"it hangs: {outcome.out[-200:]!r} {outcome.err[-200:]!r}"
+        return f"it hangs: {outcome.out[-200:]!r} {outcome.err[-200:]!r}"
     if "Traceback" in outcome.err or "Traceback" in outcome.out:
         return f"traceback: {' / '.join(lines[-3:])[-400:]}"
     if outcome.code not in (0, 1, 2):

@@ -46,7 +46,6 @@ FINE = [
     Outcome(0, "fine\n", ""),
     Outcome(2, "", LINE),
     Outcome(1, "DAMAGED x\n", ""),
-    Outcome(None, "run directory x\nneeds 1 GB", ""),
 ]
 
 

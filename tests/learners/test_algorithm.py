@@ -117,3 +117,10 @@ class Misnamed(LatentShootingConfig):
 def test_an_agent_is_checked_when_it_is_built():
     with pytest.raises(AlgorithmError, match=r"found the parts \['model'\], expected \['modle'\]"):
         AgentConfig(Misnamed(), Discrete(3)).build()
+
+
+@pytest.mark.parametrize("features", [10**12, 10**30])
+def test_networks_that_no_memory_holds_are_one_line(features: int):
+    with pytest.raises(AlgorithmError, match=r"^latent-shooting: networks too large for this machine: ") as error:
+        AgentConfig(LatentShootingConfig(features=features), Discrete(3)).build()
+    assert "\n" not in str(error.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -16,6 +17,7 @@ from learners import durable
 from pipeline import checkpoint as checkpoint_module
 from pipeline.checkpoint import STATE_FILE, Checkpoints, State, load
 from pipeline.errors import UsageError
+from pipeline.run_dir import METRICS_FILE
 
 FILES = ("collector-0.state", "tokenizer.safetensors")
 
@@ -159,6 +161,13 @@ def _forge(path: Path, key: str, value: object) -> None:
     path.write_bytes(checkpoint_module._seal(state))
 
 
+def _vouch(path: Path, name: str, content: bytes) -> None:
+    """Another content of a file, and its hash."""
+    (path / name).write_bytes(content)
+    files = json.loads((path / STATE_FILE).read_text())["state"]["files"]
+    _forge(path / STATE_FILE, "files", {**files, name: sha256(content).hexdigest()})
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     **{f"a flipped bit in {name}": lambda path, name=name: _flip(path / name) for name in (*FILES, STATE_FILE)},
     **{f"{name} is missing": lambda path, name=name: (path / name).unlink() for name in (*FILES, STATE_FILE)},
@@ -166,6 +175,17 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a file is a directory": lambda path: ((path / FILES[0]).unlink(), (path / FILES[0]).mkdir()),
     "state.json is cut": lambda path: (path / STATE_FILE).write_bytes((path / STATE_FILE).read_bytes()[:-9]),
     "state.json is edited": lambda path: _edit_state(path / STATE_FILE),
+    "the last iteration has no score": lambda path: (
+        _forge(path / STATE_FILE, "iterations", 2),
+        _forge(path / STATE_FILE, "evaluation", []),
+    ),
+    "state.json is nested deep": lambda path: (path / STATE_FILE).write_text("[" * 100_000 + "]" * 100_000),
+    "state.json is a pipe": lambda path: ((path / STATE_FILE).unlink(), os.mkfifo(path / STATE_FILE)),
+    "a file is a link to a device": lambda path: (
+        (path / FILES[0]).unlink(),
+        (path / FILES[0]).symlink_to("/dev/zero"),
+    ),
+    "metrics are no objects": lambda path: _vouch(path, METRICS_FILE, b"[1]\n"),
     "state.json is a list": lambda path: (path / STATE_FILE).write_text("[]"),
     "state.json is an empty object": lambda path: (path / STATE_FILE).write_text("{}"),
     "state.json is not text": lambda path: (path / STATE_FILE).write_bytes(b"\xff\xfe\x00"),
@@ -180,6 +200,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
             ("iterations", "many"),
             ("steps", 1e300),
             ("evaluation", [["one", 9]]),
+            ("evaluation", [[float("nan"), 9]]),
+            ("evaluation", [[float("inf"), 9]]),
+            ("evaluation", [[1.0, -9]]),
+            ("evaluation", [[]]),
             ("machine", {"cpu": {"model": []}}),
             ("files", ["tokenizer.safetensors"]),
             ("files", {"/dev/zero": "0"}),

@@ -113,6 +113,7 @@ MISTAKES = {
     "debug --cluster.start-timeout-s 99999999999999999999": [
         "--cluster.start-timeout-s: found 99999999999999999999, expected less than or equal to 10000000"
     ],
+    "debug --algorithm.actor-critic.burn-in 1001": ["actor-critic.burn-in: found 1001, expected less than or equal to"],
     "debug --log-every 0": ["--log-every: found 0, expected greater than 0"],
     "debug --inspect-every 0": ["--inspect-every: found 0, expected greater than 0"],
     "debug --checkpoint.keep 2": ["--checkpoint.keep: found 2, expected greater than or equal to 3"],
@@ -351,6 +352,22 @@ def test_a_command_exits_with_the_code_of_what_happened(
     with pytest.raises(SystemExit) as left:
         command(main)
     assert (left.value.code, capsys.readouterr().err) == (code, stderr)
+
+
+def test_an_error_is_one_line_that_can_be_printed_whatever_it_names(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        command(_raise(UsageError("a\nb\x1b[0m\udcff ± " + "x" * 5000 + " expected y")))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: a\\nb\\x1b[0m\\udcff ± xxx")
+    assert line.endswith("xxx expected y")
+    assert len(line) < 1600
+
+
+def test_a_terminal_that_knows_few_letters_shows_the_others_escaped():
+    code = "from pipeline.cli import command; command(lambda: print('1 ± 2') or 0)"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 \\xb1 2\n", "")
 
 
 def test_a_bug_is_not_taken_for_a_mistake_of_the_user():
