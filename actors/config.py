@@ -143,6 +143,10 @@ AnyEnvironment = Annotated[SerializeAsAny[EnvironmentConfig], BeforeValidator(EN
 """Type of a field that holds the settings of some environment."""
 
 
+Several = Annotated[int, Field(gt=0, le=10_000)]
+"""Processes, or environments of one: no more than a cluster may have."""
+
+
 class CollectionConfig(Config):
     """How experience is gathered. Counts are agent steps (one is `frame_skip` raw frames in Atari)."""
 
@@ -152,8 +156,8 @@ class CollectionConfig(Config):
     """Of iteration 1, with uniformly random actions; 0 is as many as in the others, with the policy's actions."""
     last_iteration: NonNegativeInt = 500
     """No steps are collected after this iteration."""
-    num_collectors: PositiveInt = 1
-    envs_per_collector: PositiveInt = 1
+    num_collectors: Several = 1
+    envs_per_collector: Several = 1
     env_processes: Annotated[NonNegativeInt, MAY_CHANGE] = 0
     """Processes that step the environments of each collector, as many at most as it has environments and CPUs; with 0
     or 1, it steps them itself. Worth it where stepping takes longer than acting; changes no result."""
@@ -183,9 +187,9 @@ class EvaluationConfig(Config):
     episodes: PositiveInt = 16
     final_episodes: PositiveInt = 100
     """Episodes after the last iteration."""
-    envs_per_evaluator: PositiveInt = 8
+    envs_per_evaluator: Several = 8
     """Episodes played side by side by one evaluator; part of the protocol, since a batch has a fixed shape."""
-    num_evaluators: Annotated[PositiveInt, MAY_CHANGE] = 1
+    num_evaluators: Annotated[Several, MAY_CHANGE] = 1
     """Processes; changes no result."""
     epsilon: Probability = 0.0
     temperature: PositiveFloat = 0.5

@@ -32,10 +32,10 @@ class ClusterConfig(Config):
     learners: Literal["colocated", "split"] = "colocated"
     """Where the parts train: all of them in one process on one device; or each in a process and on a device of
     its own, which is only faster with `--schedule overlapped`. With as many threads each it changes no result."""
-    data_parallel: PositiveInt = 1
+    data_parallel: Annotated[int, Field(gt=0, le=10_000)] = 1
     """Processes, each with a device of its own, that share every batch of a part. Results differ from those of one
     process in their last bits, and in what dropout draws."""
-    learner_threads: NonNegativeInt = 0
+    learner_threads: Annotated[int, Field(ge=0, le=10_000)] = 0
     """CPU threads of each learner; 0 is what the cores of the largest node give each that computes at once, 4 on a GPU.
     Another number changes the last bits of the results."""
     object_store_mb: PositiveInt = 512

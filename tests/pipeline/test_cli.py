@@ -114,6 +114,7 @@ MISTAKES = {
         "--cluster.start-timeout-s: found 99999999999999999999, expected less than or equal to 10000000"
     ],
     "debug --algorithm.actor-critic.burn-in 1001": ["actor-critic.burn-in: found 1001, expected less than or equal to"],
+    "debug --evaluation.num-evaluators 10001": ["num-evaluators: found 10001, expected less than or equal to 10000"],
     "debug --log-every 0": ["--log-every: found 0, expected greater than 0"],
     "debug --inspect-every 0": ["--inspect-every: found 0, expected greater than 0"],
     "debug --checkpoint.keep 2": ["--checkpoint.keep: found 2, expected greater than or equal to 3"],
