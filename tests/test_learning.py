@@ -29,7 +29,7 @@ CATCH = preset("catch")
 
 ENV = CatchConfig(rows=4, columns=4)
 RANDOM_STEPS = 600
-UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 160}
+UPDATES = {"tokenizer": 320, "world_model": 400, "actor_critic": 240}
 IRIS = iris_of(CATCH)
 SMALLER = {
     "world_model": IRIS.world_model.model_copy(update={"max_blocks": 4}),
