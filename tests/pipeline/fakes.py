@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ class Player:
         self, iteration: int, batch: int, num_episodes: int, weights: NDArray[np.uint8], *, seed: int
     ) -> tuple[list[EpisodeScore], NDArray[np.uint8]]:
         for death in self._deaths.iterdir():
-            death.unlink()
-            os._exit(1)
+            with suppress(FileNotFoundError):  # another has eaten it, and died
+                death.unlink()
+                os._exit(1)
         first = batch * self._size
         score = 1000.0 * seed + first + float(weights[0])
         scores = [EpisodeScore(first + i, score + i, iteration) for i in range(num_episodes)]
