@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
 from io import FileIO, TextIOWrapper
+from itertools import islice
 from pathlib import Path
 
 from tests.faults.hostile_files import mutate_file
@@ -221,6 +222,7 @@ def load_everything() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--cases", type=int, help="at most")
     parser.add_argument("--seed", type=int, default=0, help="of the cases")
     parser.add_argument("--case", type=int, help="one that is to be repeated, with all that it says")
     flags = parser.parse_args(argv)
@@ -231,7 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             what, wrong = arena.check(flags.case)
             print(f"{what}\n{wrong or 'nothing wrong'}")
             return int(bool(wrong))
-        found = list(findings(arena, cases(flags.seed), until=time.monotonic() + 60 * flags.minutes, say=print))
+        found = list(
+            findings(
+                arena, islice(cases(flags.seed), flags.cases), until=time.monotonic() + 60 * flags.minutes, say=print
+            )
+        )
     return int(bool(found))
 
 
