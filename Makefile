@@ -47,7 +47,7 @@ curves: install ## Learning curves of Catch, ten seeds one after another (an hou
 soak: install ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
 	$(PY) -m tests.faults.soak --minutes $(MINUTES)
 
-fuzz: install ## Hostile files and command lines for every command, for MINUTES=60; prints what each finding repeats.
+fuzz: install ## Hostile files and command lines for every command, for MINUTES=60; prints the line that repeats each finding.
 	$(PY) -m tests.faults.fuzz --minutes $(MINUTES)
 
 bounds: install ## Measures every promise about time, five times each.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 8 << 30
-"""Of a file that is read as a whole: the weights of large networks."""
+"""Of a file that grows with a run or its networks: metrics of a million iterations, weights."""
 MOST_TEXT_BYTES = 256 << 20
-"""Of one that people can read: a line of metrics for each of a hundred thousand iterations."""
+"""Of one that does not: settings, scores, the state of a commit."""
 
 
 def open_regular(path: Path, flags: int = 0) -> int:
@@ -43,7 +43,7 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path) -> bytes:
-    """The content of a file for people. Raises OSError, as `read_file`."""
+    """The content of a file that never grows large. Raises OSError, as `read_file`."""
     return read_file(path, MOST_TEXT_BYTES)
 
 

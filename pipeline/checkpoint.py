@@ -162,7 +162,7 @@ def load(path: Path) -> Checkpoint:
             if found != expected:
                 raise ValueError(f"{name} is damaged: found sha256 {found[:12]}…, expected {expected[:12]}…")
         if METRICS_FILE in files:
-            records_of(read_text(path / METRICS_FILE))
+            records_of(read_file(path / METRICS_FILE))
     except OSError as error:
         raise ValueError(f"checkpoint {path.name}: cannot read {error.filename} ({error.strerror})") from error
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learners.reading import parse_json, read_text
+from learners.reading import parse_json, read_file
 
 LARGEST = 1e300
 """What is beyond is no measurement."""
@@ -13,7 +13,7 @@ Record = dict[str, float]
 
 def read_records(path: Path) -> list[Record]:
     """Of a file. Raises: OSError; ValueError, in one line."""
-    return records_of(read_text(path))
+    return records_of(read_file(path))
 
 
 def records_of(content: bytes) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from learners.reading import parse_json, read_text
+from learners.reading import parse_json, read_file, read_text
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -65,7 +65,7 @@ def _fault(run_dir: Path, planned: RunConfig) -> str:
 def _lines(path: Path) -> list[Record]:
     """Every whole line; the last one may be in the middle of being written."""
     try:
-        text = read_text(path)
+        text = read_file(path)
         return records_of(text[: text.rfind(b"\n") + 1])
     except (OSError, ValueError):  # not there, or damaged, which a resume puts right
         return []

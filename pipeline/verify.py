@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from learners.reading import read_text
+from learners.reading import read_file
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.config import RunConfig
 from pipeline.run_dir import METRICS_FILE, RunDirectory
@@ -104,7 +104,7 @@ def verify(run: RunDirectory, digest: bool) -> int:
 def _differs(path: Path, expected: bytes, checkpoint: Checkpoint) -> list[str]:
     """One fault if the file does not begin with what a checkpoint holds of it."""
     try:
-        found = read_text(path)
+        found = read_file(path)
     except FileNotFoundError:
         found = b""
     except OSError as error:
