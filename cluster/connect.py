@@ -16,7 +16,8 @@ import ray
 from cluster import TOO_LATE
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
-from cluster.process import num_cores, total_memory
+from cluster.process import num_cores
+from learners.machine import total_memory
 
 MIN_MEMORY_GB = 2.0
 MAX_DIRECTORY_BYTES = 37
@@ -80,6 +81,8 @@ def private_directory() -> Path:
     Raises: ClusterError, in one line, if somebody else has made it, or may write there, or its name is too long.
     """
     path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), f"iris-ray-{os.getuid()}")
+    if not path.is_absolute():
+        raise ClusterError(f"RAY_TMPDIR: found the relative {str(path.parent)!r}, expected an absolute directory")
     if len(os.fsencode(path)) > MAX_DIRECTORY_BYTES:
         words = f"expected at most {MAX_DIRECTORY_BYTES}, for sockets; set RAY_TMPDIR to a shorter directory"
         raise ClusterError(f"{path}: found a name of {len(os.fsencode(path))} bytes, {words}")

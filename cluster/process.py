@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 Resources = Mapping[str, float]
 """Amounts of "CPU" and "GPU", and bytes of "memory"."""
-MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Files in which the kernel tells a container how much memory it may use, in both of its versions."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,6 @@ class Processes(Protocol):
 def num_cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def total_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or less where its control group has a limit."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for limit in map(Path, MEMORY_LIMITS):
-        with suppress(OSError, ValueError):  # none there, or the word "max"
-            found.append(int(limit.read_text()))
-    return min(found)
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.process import Placement, Process, Resources, num_cores, total_memory, worker_environment
+from cluster.process import Placement, Process, Resources, num_cores, worker_environment
+from learners.machine import total_memory
 
 TORCH_IS_LOADED = (
     "torch is loaded already, perhaps with other threads than a process of its own would have: the last bits of results"

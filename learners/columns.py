@@ -171,7 +171,7 @@ class Columns:
     def _making_room(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if has_run_out(error):
                 raise experience_too_large(self._num_rows - 1, sum(self.step_bytes().values()), self.device) from error
             raise

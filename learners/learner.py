@@ -112,6 +112,10 @@ class Learner:
         """Where frames are, in words."""
         return "kept in memory" if self.keeps_frames else "read from replay/ whenever they are drawn"
 
+    def updates(self) -> dict[str, int]:
+        """Gradient steps that each part has taken."""
+        return {name: trainer.updates for name, trainer in self._trainers.items()}
+
     def parameter_counts(self) -> dict[str, int]:
         return {name: count_parameters(trainer.part.module) for name, trainer in self._trainers.items()}
 
@@ -159,7 +163,7 @@ class Learner:
             for step in steps:
                 drawn.append(self._draw(trainer.part, iteration, step))
                 reports.append(self._gradient_step(trainer, iteration, step, drawn[-1]))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if has_run_out(error):
                 raise batch_too_large(trainer.part.training.batch_size, self._ranks.count, self._device) from error
             raise

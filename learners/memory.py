@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
+
+from learners.machine import total_memory
 
 MIN_ROWS = 1024
 
@@ -18,8 +19,8 @@ class BatchTooLargeError(Exception):
     """The memory of the device is too small for a gradient step; the message names its batch size."""
 
 
-_RUN_OUT = ("can't allocate memory", "could not create a primitive", "could not create a memory")
-"""What torch and oneDNN say on a CPU."""
+_RUN_OUT = ("can't allocate memory", "could not create a primitive", "could not create a memory", "_ALLOC_FAILED")
+"""What torch and oneDNN say on a CPU, and the libraries of a GPU."""
 
 
 def has_run_out(error: Exception) -> bool:
@@ -61,7 +62,7 @@ def device_memory(device: torch.device) -> int:
     """Bytes that it has."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total_memory()
 
 
 def _does_not_fit(device: torch.device) -> str:

@@ -14,14 +14,14 @@ import numpy as np
 
 from cluster.errors import ClusterError
 from learners.errors import RecoverableError
-from learners.memory import BatchTooLargeError, ExperienceTooLargeError
+from learners.memory import BatchTooLargeError, ExperienceTooLargeError, has_run_out
 from learners.part_trainer import DivergedError
 from pipeline import media, schedule
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
+from pipeline.iteration import Play
 from pipeline.metrics import episode_metrics
 from pipeline.placement import shares
-from pipeline.play import Play
 from pipeline.progress import Reporter
 from pipeline.run_dir import RunDirectory
 from pipeline.schedule import Turns, play_all
@@ -56,8 +56,8 @@ class Driver:
         """Plays all iterations. Where a process is lost, it is replaced and the run goes back to the last commit.
 
         Raises: RunFailedError if that happens too often between two commits, the cluster has no place for what was
-            lost, or the disk fails; UsageError if so much is damaged that no commit can be gone back to, or a device
-            is too small.
+            lost, the disk fails, or memory runs out; UsageError if so much is damaged that no commit can be gone back
+            to, or a device is too small.
         """
         schedule.run(self._run_to_the_end())
 
@@ -83,6 +83,11 @@ class Driver:
                 ) from error
             except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self._transaction.where_it_stands}") from error
+            except (RuntimeError, MemoryError) as error:
+                if not has_run_out(error):
+                    raise
+                words = f"out of memory ({str(error).partition(chr(10))[0] or type(error).__name__})"
+                raise RunFailedError(f"{words}; {self._transaction.where_it_stands}") from error
 
     async def _introduce(self) -> None:
         """Waits for the first learner, replaced if it is lost while it starts, and says what it holds."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -50,26 +51,37 @@ def test_nobody_else_reaches_a_socket_of_the_embedded_ray(processes: RayProcesse
 
 
 @pytest.mark.parametrize("what", ["open", "link", "file"])
-def test_a_directory_that_is_not_private_is_refused_in_one_line(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_TMPDIR", ".")
-    assert private_directory().lstat().st_mode == 0o040700
-    path = private_directory().absolute()
-    path.rmdir()
-    if what == "open":
-        path.mkdir()
-        path.chmod(0o770)
-    elif what == "link":
-        (tmp_path / "other").mkdir(mode=0o700)
-        path.symlink_to("other")
-    else:
-        path.touch(mode=0o600)
-    with pytest.raises(ClusterError, match=r"(found .* expected drwx------ of user|cannot be made \(File exists\))"):
-        private_directory()
-    monkeypatch.setenv("RAY_TMPDIR", "x" * 60)
-    with pytest.raises(ClusterError, match=r"bytes, expected at most 37, for sockets; set RAY_TMPDIR to a shorter"):
+def test_a_directory_that_is_not_private_is_refused_in_one_line(what: str, monkeypatch: pytest.MonkeyPatch):
+    with TemporaryDirectory(dir="/tmp") as short:  # pytest's own names are too long
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        path = private_directory()
+        assert path.lstat().st_mode == 0o040700
+        path.rmdir()
+        if what == "open":
+            path.mkdir()
+            path.chmod(0o770)
+        elif what == "link":
+            Path(short, "other").mkdir(mode=0o700)
+            path.symlink_to("other")
+        else:
+            path.touch(mode=0o600)
+        with pytest.raises(
+            ClusterError, match=r"(found .* expected drwx------ of user|cannot be made \(File exists\))"
+        ):
+            private_directory()
+
+
+@pytest.mark.parametrize(
+    ("directory", "words"),
+    [
+        ("/" + "x" * 60, r"bytes, expected at most 37, for sockets; set RAY_TMPDIR to a shorter"),
+        ("here", r"RAY_TMPDIR: found the relative 'here', expected an absolute directory"),
+        ("", r"RAY_TMPDIR: found the relative '\.', expected an absolute directory"),
+    ],
+)
+def test_where_sockets_cannot_lie_is_refused_in_one_line(directory: str, words: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_TMPDIR", directory)
+    with pytest.raises(ClusterError, match=words):
         private_directory()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster import process
+from learners import machine
 from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.memory import ExperienceTooLargeError
@@ -156,8 +156,8 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    (tmp_path / "limit").write_text(f"{limit}\n")
-    monkeypatch.setattr(process, "MEMORY_LIMITS", (str(tmp_path / "missing"), str(tmp_path / "limit")))
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(machine, "CONTROL_GROUPS", tmp_path)
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as left:
         command(lambda: main(["debug", "--run-dir", str(run), *flags]))
@@ -166,7 +166,7 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
     for words in says.format(" {} ", run=run).split(" {} "):
         assert words in said.err
     assert "needs " in said.out
-    assert os.listdir(tmp_path) == ["limit"]
+    assert os.listdir(tmp_path) == ["memory.max"]
 
 
 def test_experience_that_outgrows_a_device_ends_a_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
