@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
@@ -20,6 +21,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.errors import ClusterError, LostError
+from cluster.lifelines import Lifelines
 from cluster.process import Placement, Process, Resources, worker_environment
 
 
@@ -45,6 +47,7 @@ class RayProcesses:
 
     def __init__(self, start_timeout_s: float) -> None:
         self._start_timeout_s = start_timeout_s
+        self._lifelines = Lifelines()
         self._group: PlacementGroup | None = None
 
     def nodes(self) -> list[Resources]:
@@ -78,22 +81,23 @@ class RayProcesses:
         )
 
     def put(self, value: Any) -> Any:
+        self._lifelines.check()
         return ray.put(value)
 
     async def arrival(self, references: Any, what: str, timeout_s: float) -> Any:
-        """`wait` for those who have other things to do meanwhile."""
+        """`wait` for those who have other things to do meanwhile. Raises: the same, and GoneError."""
         with _as_losses(what, timeout_s):
             async with asyncio.timeout(timeout_s):
-                if isinstance(references, ray.ObjectRef):
-                    return await references
-                return await asyncio.gather(*references)
+                one = isinstance(references, ray.ObjectRef)
+                return await self._lifelines.hold(references if one else asyncio.gather(*references))
 
     def find_lost(self, processes: Iterable[Process], timeout_s: float) -> list[Process]:
+        self._lifelines.check()
         answers = [(process, process.call("__ray_ready__")) for process in processes]
-        lost = []
+        lost, deadline = [], time.monotonic() + timeout_s
         for process, answer in answers:
             try:
-                wait(answer, f"an answer of the {process.name}", timeout_s)
+                wait(answer, f"an answer of the {process.name}", max(0.0, deadline - time.monotonic()))
             except LostError:
                 lost.append(process)
         return lost
