@@ -188,9 +188,10 @@ def test_a_sweep_survives_the_death_of_a_node_and_of_whoever_submits_it(
     submitter.communicate()
     assert not all((run / "scores.json").exists() for run in runs)
 
-    code, output = three_nodes.run("pipeline.sweep", "submit", str(manifest))
-    assert code == 0, output
-    assert output.splitlines()[-1] == "4 finished"
+    at_once = [three_nodes.start("pipeline.sweep", "submit", str(manifest)) for _ in range(2)]
+    for process in at_once:
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        assert (process.returncode, output.splitlines()[-1]) == (0, "4 finished"), output
     for run in runs:
         assert iterations(run) == list(range(1, ITERATIONS + 1))
         until(lambda run=run: is_verified(run))

@@ -32,7 +32,7 @@ def processes_for_fakes() -> RayProcesses:
 
 @dataclass
 class Fault:
-    """SIGKILL of a process, in a phase of an iteration."""
+    """SIGKILL of a process, or another signal, in a phase of an iteration."""
 
     kind: str
     iteration: int
@@ -43,6 +43,9 @@ class Fault:
     """Instead: at this call of `learners/durable.py` …"""
     count: int = 1
     """… when the process makes it for the so-many-th time after the phase began."""
+    signal: signal.Signals = signal.SIGKILL
+    pid: int | None = None
+    """Of the process, once it was struck."""
     hit: str | None = None
     """The phase in which the process was killed; None if it was not."""
     recovered_s: float | None = None
@@ -68,11 +71,12 @@ class Injector(Listener):
         self._phase = name
         if done or name in PHASES[1:]:  # a chunk was stored and mirrored, or a gradient step was taken
             self._note_progress()
-        for fault in [] if done else self._waiting:
-            if (fault.iteration, fault.phase) == (iteration, name):
+        kinds = set()  # of the same kind one after another
+        for fault in [] if done else list(self._waiting):
+            if (fault.iteration, fault.phase) == (iteration, name) and fault.kind not in kinds:
+                kinds.add(fault.kind)
                 self._waiting.remove(fault)
                 self._strike(fault)
-                return
 
     def _note_progress(self) -> None:
         for fault, killed_at in self._unrecovered:
@@ -92,6 +96,7 @@ class Injector(Listener):
         assert self.victims is not None
         victim = _actor(self.victims(fault.kind, fault.iteration))
         pid: Any = ray.get(victim.__ray_call__.remote(victim_side.pid), timeout=CALL_TIMEOUT_S)
+        fault.pid = pid
 
         def struck() -> None:
             fault.hit = self._phase
@@ -103,10 +108,10 @@ class Injector(Listener):
             )
             Timer(0.0, _when_dead, (pid, struck)).start()
         elif fault.delay_s:
-            Timer(fault.delay_s, lambda: (struck(), os.kill(pid, signal.SIGKILL))).start()
+            Timer(fault.delay_s, lambda: (struck(), os.kill(pid, fault.signal))).start()
         else:
             struck()
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, fault.signal)
 
     def _strike_driver(self, fault: Fault) -> None:
         """In the process that this is: what it was doing is left on standard output."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.faults.stand_ins import KINDS, PHASES, config_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+PATIENCE_S = 120
 BEFORE_ANY_COMMIT = Fault("evaluator", 1, "evaluate")
 """Everyone else is well and has learnt, so they have to be replaced, too."""
 IN_PHASES = [
@@ -59,6 +62,26 @@ def test_a_run_whose_processes_are_killed_everywhere_ends_as_one_that_nothing_ha
         assert fault.hit == fault.phase, fault
     assert [str(fault) for fault in faults if fault.recovered_s is None] == []
     assert disturbed == undisturbed
+
+
+def test_processes_that_are_stopped_are_replaced_once_a_call_takes_too_long(tmp_path: Path, processes: RayProcesses):
+    """All at once; a stopped one must not live on, or it would wake up beside the one that replaced it."""
+    config = config_of(iterations=3)
+    timeouts = {"call_timeout_s": 20, "start_timeout_s": 20}
+    config = config.model_copy(update={"cluster": config.cluster.model_copy(update=timeouts)})
+    faults = [Fault(kind, 2, "actor critic", signal=signal.SIGSTOP) for kind in KINDS]
+    undisturbed = play(tmp_path / "undisturbed", config, processes)
+    disturbed = play(tmp_path / "disturbed", config, processes, faults)
+    assert [str(fault) for fault in faults if fault.hit != "actor critic"] == []
+    assert [line for line in disturbed.lines if line.startswith(("waited", "started"))] == [
+        "waited 20 s for gradient steps of actor_critic in vain; going back to iteration 1, the last commit",
+        "started again: learner 0, collector 0, evaluator 0",
+    ]
+    assert disturbed == undisturbed
+    deadline = time.monotonic() + PATIENCE_S
+    while alive := [fault for fault in faults if Path(f"/proc/{fault.pid}").exists()]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
 
 
 def test_a_run_that_loses_a_process_again_and_again_gives_up_and_can_be_resumed(

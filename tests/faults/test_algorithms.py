@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pytest
 from actors import collector
 from actors.envs.together import InProcesses
 from learners import columns
+from learners.durable import TEMPORARY_SUFFIX
+from pipeline import evaluate
+from pipeline.evaluation import read
 from pipeline.run_dir import RunDirectory
 from pipeline.train import main
 from pipeline.verify import logical_digest
@@ -80,3 +85,36 @@ def test_a_run_that_lost_a_process_of_its_environments_ends_like_one_that_steps_
     play(tmp_path / "lost", "debug", *flags, "--collection.env-processes", "2")
     assert "a process that steps environments is lost; going back to iteration 1" in capsys.readouterr().out
     assert digest(tmp_path / "lost") == digest(tmp_path / "itself")
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    play(tmp_path / "undisturbed", "delta-iris-debug")
+    jumps = cycle([0.0, 4e9, -1e6, 1e9, 5.0])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    play(tmp_path / "jumps", "delta-iris-debug")
+    assert digest(tmp_path / "jumps") == digest(tmp_path / "undisturbed")
+
+
+def test_an_evaluation_that_is_killed_leaves_a_whole_result_or_none(tmp_path: Path):
+    """At any of its calls of the disk; and the run as it was."""
+    run = tmp_path / "run"
+    play(run, "delta-iris-debug")
+    before = content(run)
+    line, result = [str(run), "--episodes", "2", "--in-process"], run / "evaluation.json"
+    calls = count()
+    for call in calls:
+        with failing_disk(call), suppress(Crash):
+            assert evaluate.main(line) == 0
+            break
+        if result.exists():
+            assert len(read(result).episodes) == 2, call
+            result.unlink()
+        assert content(run) == before, call
+    assert next(calls) > 3
+    assert len(read(result).episodes) == 2
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """But for what was never finished."""
+    files = (each for each in path.rglob("*") if each.is_file() and each.suffix != TEMPORARY_SUFFIX)
+    return {str(each): each.read_bytes() for each in files}

@@ -14,7 +14,7 @@ import imageio.v3 as imageio
 import pytest
 
 from pipeline import sweep, verify
-from pipeline.errors import RunFailedError
+from pipeline.errors import RunFailedError, UsageError
 from pipeline.media import save_curves
 from pipeline.report.__main__ import main as report
 from tests.faults.fakes import FakeLearner
@@ -121,6 +121,17 @@ def test_a_damaged_index_is_told_from_its_files_without_writing(read_only: Path,
     assert "replay store: 000002/index-" in fault
     _read_only.clear()
     assert content(read_only) == before
+
+
+def test_experience_of_another_run_is_damage_in_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    play_locally(tmp_path / "other", local_config(4, "overlapped"))
+    shutil.rmtree(run / "replay")
+    shutil.copytree(tmp_path / "other" / "replay", run / "replay")
+    assert verify.main([str(run)]) == 1
+    (fault,) = (line for line in capsys.readouterr().out.splitlines() if "replay store: 000004/index-" in line)
+    assert "DAMAGED" in fault
+    with pytest.raises(UsageError, match=r"^no intact checkpoint among 3: checkpoint 000004: .*$"):
+        play_locally(run, local_config(5))
 
 
 def test_a_run_whose_lock_file_another_writer_holds_stops_before_it_commits(
