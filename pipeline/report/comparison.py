@@ -33,6 +33,8 @@ from pipeline.scores.run_scores import NOT_STATED, ComparedAlgorithm
 
 ENOUGH_RUNS = 10
 """Of a game; with fewer an interval covers less than it says."""
+MOST_PAIRS = 66
+"""Of algorithms (12 of them) whose probability of improvement is computed: beyond, a figure is no picture any more."""
 THRESHOLDS = np.linspace(0.0, 8.0, 401)
 """Of performance profiles, in human-normalised score."""
 OF_MEANS = {"mean": mean, "median": median}
@@ -145,7 +147,12 @@ def compare(
         for name, scores in published.scores.items()
         if rated
     ]
+    pairs = list(combinations(rated, 2))
     notes = [*notes, *(note for each in algorithms for note in _warnings(each, published))]
+    if len(pairs) > MOST_PAIRS:
+        notes.append(
+            f"no probabilities of improvement: found {len(pairs)} pairs of algorithms, at most {MOST_PAIRS} are shown"
+        )
     if len({tuple(each.normalised) for each in (*rated, *known)}) > 1:
         notes.append("aggregates are over different games: --common-games compares on those that all have played")
     if len({each.protocol for each in rated}) > 1:
@@ -157,7 +164,7 @@ def compare(
         profiles={each.name: performance_profile(each.normalised, THRESHOLDS) for each in rated},
         improvement={
             (one.name, two.name): (probability_of_improvement(one.normalised, two.normalised), len(common))
-            for one, two in combinations(rated, 2)
+            for one, two in (pairs if len(pairs) <= MOST_PAIRS else ())
             if (common := one.normalised.keys() & two.normalised.keys())
         },
         learning=_learning_curves(algorithms),
