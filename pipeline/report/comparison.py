@@ -33,8 +33,8 @@ from pipeline.scores.run_scores import NOT_STATED, ComparedAlgorithm
 
 ENOUGH_RUNS = 10
 """Of a game; with fewer an interval covers less than it says."""
-MOST_PAIRS = 66
-"""Of algorithms (12 of them) whose probability of improvement is computed: beyond, a figure is no picture any more."""
+MOST_COMPARED = 12
+"""Algorithms that are compared pair by pair and game by game: of more, a figure is no picture any more."""
 THRESHOLDS = np.linspace(0.0, 8.0, 401)
 """Of performance profiles, in human-normalised score."""
 OF_MEANS = {"mean": mean, "median": median}
@@ -72,6 +72,8 @@ class Comparison:
     """One number a game each; none where no game of the entries is among theirs."""
     profiles: Mapping[str, Estimate]
     """Of every algorithm, at THRESHOLDS."""
+    is_crowded: bool
+    """Whether there are too many to compare them pair by pair and game by game."""
     improvement: Mapping[tuple[str, str], tuple[Estimate, int]]
     """Of the first over the second, and in how many games."""
     learning: Mapping[str, Mapping[str, Curve]]
@@ -147,12 +149,11 @@ def compare(
         for name, scores in published.scores.items()
         if rated
     ]
-    pairs = list(combinations(rated, 2))
+    is_crowded = len(rated) > MOST_COMPARED
     notes = [*notes, *(note for each in algorithms for note in _warnings(each, published))]
-    if len(pairs) > MOST_PAIRS:
-        notes.append(
-            f"no probabilities of improvement: found {len(pairs)} pairs of algorithms, at most {MOST_PAIRS} are shown"
-        )
+    if is_crowded:
+        words = f"found {len(rated)} algorithms, expected at most {MOST_COMPARED}"
+        notes.append(f"neither probabilities of improvement nor a figure of games: {words}")
     if len({tuple(each.normalised) for each in (*rated, *known)}) > 1:
         notes.append("aggregates are over different games: --common-games compares on those that all have played")
     if len({each.protocol for each in rated}) > 1:
@@ -162,9 +163,10 @@ def compare(
         entries=entries,
         published=known,
         profiles={each.name: performance_profile(each.normalised, THRESHOLDS) for each in rated},
+        is_crowded=is_crowded,
         improvement={
             (one.name, two.name): (probability_of_improvement(one.normalised, two.normalised), len(common))
-            for one, two in (pairs if len(pairs) <= MOST_PAIRS else ())
+            for one, two in combinations(() if is_crowded else rated, 2)
             if (common := one.normalised.keys() & two.normalised.keys())
         },
         learning=_learning_curves(algorithms),

@@ -86,7 +86,7 @@ def draw(comparison: Comparison) -> list[Drawing]:
             _improvement,
         ),
         (
-            comparison.profiles,
+            not comparison.is_crowded and comparison.profiles,
             "games",
             "Games",
             "Human-normalised score of each game: bars are means over runs, dots runs, grey ticks published "

@@ -98,11 +98,14 @@ def resampled(runs: Runs, resamples: int, rng: np.random.Generator) -> list[Floa
 
 
 def performance_profile(runs: Runs, thresholds: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """Share of runs × games above each threshold τ (T,), and a pointwise interval."""
+    """Share of runs × games above each threshold τ (T,), which ascend, and a pointwise interval."""
 
     def above(games: Sequence[Floats]) -> Floats:
         pooled = np.concatenate(games, axis=1)  # (R, N)
-        return np.stack([(pooled > threshold).mean(axis=1) for threshold in thresholds], axis=1)  # (R, T)
+        exceeded = np.searchsorted(thresholds, pooled)  # (R, N): how many thresholds each score is above
+        bins = exceeded + (1 + len(thresholds)) * np.arange(len(pooled))[:, None]
+        counts = np.bincount(bins.ravel(), minlength=len(pooled) * (1 + len(thresholds))).reshape(len(pooled), -1)
+        return counts[:, :0:-1].cumsum(axis=1)[:, ::-1] / pooled.shape[1]  # (R, T)
 
     return _estimate(above, runs, resamples=resamples, seed=seed)
 

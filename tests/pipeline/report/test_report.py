@@ -260,6 +260,21 @@ def test_names_of_others_are_text_everywhere(tmp_path: Path):
     ) in head
 
 
+def test_more_algorithms_than_a_figure_can_show_are_compared_in_aggregates_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """In seconds: 13 pair by pair would be 78, and 150 would be 11 175."""
+    words = "neither probabilities of improvement nor a figure of games: found 13 algorithms, expected at most 12"
+    for count, pairs, figures in ((12, 66, {"improvement", "games"}), (13, 0, set())):
+        runs = [f"algorithm {i},Pong,{j},{i + j}" for i in range(count) for j in (0, 1)]
+        out = tmp_path / str(count)
+        assert main(["--scores", str(write_csv(tmp_path / f"{count}.csv", *runs)), "--out", str(out)]) == 0
+        assert (words in capsys.readouterr().out) == (not pairs)
+        found = json.loads((out / "aggregates.json").read_text())
+        assert (len(found["probability of improvement"]), len(found["algorithms"])) == (pairs, count)
+        assert {each.stem for each in (out / "figures").iterdir()} == {"aggregates", "profiles"} | figures
+
+
 def test_every_algorithm_has_a_label_of_its_own():
     beginning = "a name that is the same for all of them and longer than three lines of any label, namely number "
     looks = looks_of([f"{beginning}{index}" for index in range(9)])
