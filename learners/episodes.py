@@ -108,6 +108,25 @@ class Episodes:
             raise ValueError("nothing to draw: the dataset holds 0 steps")
         return drawing.draw(self._episodes, batch_size, generator, iteration=iteration)
 
+    def until(self, rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        """Rows (B, T) of up to T = `length` steps of the same episode that end with each of rows (B,), padded left."""
+        found = [rows]
+        while len(found) < length:
+            found.append(self._previous[found[-1]])
+        return np.stack(found[::-1], axis=1)
+
+    def since(self, row: int) -> NDArray[np.int64]:
+        """Rows (T,) of the same episode from a step on, as far as they are stored."""
+        for episode in self._episodes:
+            place = np.searchsorted(episode.rows, row)
+            if place < len(episode.rows) and episode.rows[place] == row:
+                return episode.rows[place:]
+        raise IndexError(f"row: found {row}, expected 1 to {self._num_steps}")
+
+    def row(self, episode: int, step: int) -> int:
+        """Of a stored step of the episode with this index. Raises IndexError if there is none."""
+        return int(self._episodes[episode].rows[step])
+
     def newest(self, length: int) -> NDArray[np.int64]:
         """Rows (N, T) of all steps of `newest_iteration`, cut into pieces of episodes, padded on the right."""
         pieces, first = [], self._first_rows.get(self.newest_iteration, 1)

@@ -28,8 +28,8 @@ from pipeline.commit_mark import check_commits, leave_mark
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.finish import finish
+from pipeline.iteration import Metrics, Play
 from pipeline.metrics import MetricsLog, append_timings
-from pipeline.play import Metrics, Play
 from pipeline.progress import Reporter
 from pipeline.run_dir import METRICS_FILE, RunDirectory
 from pipeline.stop import StopSignals

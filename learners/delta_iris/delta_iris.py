@@ -34,6 +34,7 @@ from learners.part import Derived, Losses, Part, Segments, to_unit
 class DeltaIris:
     feature_shape: tuple[int, ...] = (3, FRAME_SIZE, FRAME_SIZE)
     """The policy reads frames, float in [0, 1]: true ones in the environment, imagined ones in dreams."""
+    dream_parts: tuple[str, ...] = ("tokenizer", "world_model")
     dream_columns: tuple[str, ...] = ("frames", "tokens")
 
     def __init__(self, config: DeltaIrisConfig, num_actions: int, *, record: bool = False) -> None:
@@ -111,9 +112,9 @@ class DeltaIris:
     def context_features(self, context: Segments) -> Tensor:
         return to_unit(context.columns["frames"])  # (B, T, 3, 64, 64)
 
-    def dream(self, context: Segments, noise: Tensor) -> DeltaIrisDream:
+    def dream(self, context: Segments) -> DeltaIrisDream:
         frames, tokens = to_unit(context.columns["frames"]), context.columns["tokens"]
-        return DeltaIrisDream(self.tokenizer, self.gpt, frames, context.actions, tokens, noise)
+        return DeltaIrisDream(self.tokenizer, self.gpt, frames, context.actions, tokens)
 
     def dreamt_rewards(self, rewards: Tensor) -> Tensor:
         return rewards.sign() if self.config.world_model.rewards == "sign" else rewards

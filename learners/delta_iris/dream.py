@@ -21,20 +21,15 @@ class DeltaIrisDream:
     that follows go in together, and the action's hidden state yields reward, end and the first token at once.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, gpt: Gpt, frames: Tensor, actions: Tensor, tokens: Tensor, noise: Tensor
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, gpt: Gpt, frames: Tensor, actions: Tensor, tokens: Tensor) -> None:
         """
         Args:
             frames: (B, T, 3, 64, 64) in [0, 1].
             actions: (B, T), of which the last ones are not used: they are the dream's.
             tokens: (B, T, K) of the transitions to each frame, of which the first ones are not used.
-            noise: (H, B, K + 2): uniforms for reward, end and the K tokens.
         """
         self._tokenizer = tokenizer
         self._gpt = gpt
-        self._noise = noise
-        self._steps = 0
         context = tokenizer.config.context_frames
         missing = max(0, context - frames.shape[1])  # before the start of what is known, frames are black
         self._frames = list(torch.cat([torch.zeros_like(frames[:, :1])] * missing + [frames], dim=1).unbind(1))[
@@ -57,9 +52,9 @@ class DeltaIrisDream:
         self.features = [frames[:, -1]]
 
     @torch.no_grad()
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        gpt, noise = self._gpt, self._noise[self._steps]  # noise (B, K + 2)
-        self._steps += 1
+    def step(self, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (B, K + 2) is for reward, end and the K tokens."""
+        gpt = self._gpt
         if self._cache.length + self._pending.shape[1] - 1 + 2 * gpt.block_size > gpt.max_positions:
             self._cache.clear()  # at most one block is left: goes on from the current frame alone
             self._pending = self._pending[:, -1:]

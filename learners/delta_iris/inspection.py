@@ -28,9 +28,9 @@ def token_pictures(tokenizer: Tokenizer, gpt: Gpt, segment: Segments, generator:
     frames, actions, tokens = to_unit(segment.columns["frames"]), segment.actions, segment.columns["tokens"]
     steps, per_frame = frames.shape[1], gpt.tokens_per_frame
     noise = uniforms((steps, 1, per_frame + 2), generator)
-    dream = DeltaIrisDream(tokenizer, gpt, frames[:, :1], actions[:, :1], tokens[:, :1], noise)
+    dream = DeltaIrisDream(tokenizer, gpt, frames[:, :1], actions[:, :1], tokens[:, :1])
     for t in range(steps - 1):
-        dream.step(actions[:, t])
+        dream.step(actions[:, t], noise[t])
     drawn = uniforms((steps, 1, per_frame), generator).mul(tokenizer.config.vocab_size).long()
     columns = (frames[0], torch.cat(dream.features), _continued(tokenizer, frames[:, 0], actions, drawn))
     film = Film([each.mul(255.0).round().to(torch.uint8).cpu().numpy() for each in columns])

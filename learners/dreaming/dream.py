@@ -18,8 +18,11 @@ class Dream(Protocol):
     features: list[Tensor]
     """Of every step so far, each (B, *F); the last one is what the policy acts on next."""
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagines one transition under actions (B,): rewards (B,) float32 and ends (B,) bool."""
+    def step(self, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagines one transition under actions (B,): rewards (B,) float32 and ends (B,) bool.
+
+        All that is random in it is noise (B, noise_per_step), uniform in [0, 1).
+        """
         ...
 
 
@@ -35,6 +38,9 @@ class Dreams(Observes, Protocol):
     noise_per_step: int
     """Uniforms per trajectory and imagined step."""
 
+    dream_parts: tuple[str, ...]
+    """What must have been trained before a dream shows anything."""
+
     @property
     def dream_columns(self) -> tuple[str, ...]:
         """Columns that `dream` and `context_features` read."""
@@ -44,8 +50,8 @@ class Dreams(Observes, Protocol):
         """Features (B, T, *F) of the frames of a context."""
         ...
 
-    def dream(self, context: Segments, noise: Tensor) -> Dream:
-        """A dream that starts at the last frame of `context`; noise (H, B, noise_per_step) in [0, 1) for H steps."""
+    def dream(self, context: Segments) -> Dream:
+        """A dream that starts at the last frame of `context`, and ends when nobody steps it any more."""
         ...
 
     def dreamt_rewards(self, rewards: Tensor) -> Tensor:

@@ -48,9 +48,9 @@ def measure_dreams(world_model: DrawnDreams, dataset: Dataset, generator: torch.
     rows = rows[:, (rows > 0).any(axis=0)]  # (N, D + 1)
     segments = dataset.gather(rows, ("frames", *world_model.dream_columns))
     noise = uniforms((rows.shape[1] - 1, len(rows), world_model.noise_per_step), generator)
-    dream = world_model.dream(segments.until(1), noise)
+    dream = world_model.dream(segments.until(1))
     for depth in range(rows.shape[1] - 1):
-        dream.step(segments.actions[:, depth])
+        dream.step(segments.actions[:, depth], noise[depth])
     real = segments.columns["frames"]  # (N, D + 1, 3, 64, 64)
     shown = torch.stack([world_model.render(features) for features in dream.features], dim=1)
     mask = segments.mask.cpu().numpy()

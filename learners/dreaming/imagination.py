@@ -52,12 +52,12 @@ def imagine(world_model: Dreams, actor_critic: ActorCritic, context: Segments, n
     """
     before = context.mask[:, :-1]
     state = burned_in = actor_critic.burn_in(world_model.context_features(context)[:, :-1], before)
-    dream = world_model.dream(context, noise[:, :, 1:])
+    dream = world_model.dream(context)
     actions, rewards, ends = [], [], []
     for t in range(len(noise)):
         logits, _, state = actor_critic(dream.features[-1], state)
         actions.append(sample_categorical(logits, noise[t, :, 0]))
-        reward, end = dream.step(actions[-1])
+        reward, end = dream.step(actions[-1], noise[t, :, 1:])
         rewards.append(reward)
         ends.append(end)
     features = torch.stack(dream.features, dim=1)

@@ -60,9 +60,9 @@ def take_pictures(world_model: DrawnDreams, dataset: Dataset, generator: torch.G
     chosen = torch.linspace(0, len(frames) - 1, NUM_FRAMES).long()
     originals = frames[chosen.to(frames.device)]  # (N, 3, 64, 64)
     noise = uniforms((NUM_STEPS, 1, world_model.noise_per_step), generator)
-    dream = world_model.dream(segment.until(1), noise)
+    dream = world_model.dream(segment.until(1))
     for t in range(len(frames) - 1):
-        dream.step(segment.actions[:, t])
+        dream.step(segment.actions[:, t], noise[t])
     seen = world_model.render(world_model.observe(originals))
     imagined = world_model.render(torch.cat(dream.features))
     return {

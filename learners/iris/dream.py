@@ -20,21 +20,19 @@ class IrisDream:
     and the action's hidden state yields reward, end and the next frame's first token at once.
     """
 
-    def __init__(self, tokenizer: Tokenizer, gpt: Gpt, tokens: Tensor, noise: Tensor) -> None:
-        """tokens (B, K) of the start frame; noise (H, B, K + 2): uniforms for reward, end and the K tokens."""
+    def __init__(self, tokenizer: Tokenizer, gpt: Gpt, tokens: Tensor) -> None:
+        """tokens (B, K) of the start frame."""
         self._tokenizer = tokenizer
         self._gpt = gpt
-        self._noise = noise
-        self._steps = 0
         self._cache = gpt.transformer.new_cache(len(tokens), gpt.max_positions)
         self._tokens = tokens  # of the current frame
         self._pending = tokens  # (B, n): those of them the cache does not hold yet
         self.features = [tokenizer.decode(tokens)]
 
     @torch.no_grad()
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        gpt, noise = self._gpt, self._noise[self._steps]  # noise (B, K + 2)
-        self._steps += 1
+    def step(self, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (B, K + 2) is for reward, end and the K tokens."""
+        gpt = self._gpt
         if self._cache.length + self._pending.shape[1] + gpt.block_size > gpt.max_positions:
             self._restart()
         embedded = [gpt.token_embedding(self._pending), gpt.action_embedding(actions).unsqueeze(1)]

@@ -30,6 +30,7 @@ from learners.part import Derived, Losses, Part, Segments, mean, to_unit
 class Iris:
     feature_shape: tuple[int, ...] = (3, FRAME_SIZE, FRAME_SIZE)
     """The policy reads reconstructed frames, float in [0, 1]."""
+    dream_parts: tuple[str, ...] = ("tokenizer", "world_model")
     dream_columns: tuple[str, ...] = ("tokens", "reconstructions")
 
     def __init__(self, config: IrisConfig, num_actions: int, *, record: bool = False) -> None:
@@ -103,8 +104,8 @@ class Iris:
     def context_features(self, context: Segments) -> Tensor:
         return context.columns["reconstructions"]  # (B, T, 3, 64, 64)
 
-    def dream(self, context: Segments, noise: Tensor) -> IrisDream:
-        return IrisDream(self.tokenizer, self.gpt, context.columns["tokens"][:, -1], noise)
+    def dream(self, context: Segments) -> IrisDream:
+        return IrisDream(self.tokenizer, self.gpt, context.columns["tokens"][:, -1])
 
     def dreamt_rewards(self, rewards: Tensor) -> Tensor:
         return rewards.sign()

@@ -84,13 +84,13 @@ def test_a_dream_equals_the_uncached_oracle_even_beyond_its_context(length: int,
     tokenizer, gpt = networks(context_frames, rewards)
     frames, tokens = torch.rand(B, length, 3, 64, 64), torch.randint(V, (B, length, K))
     actions, noise = torch.randint(NUM_ACTIONS, (B, length)), torch.rand(7, B, K + 2)
-    dream = DeltaIrisDream(tokenizer, gpt, frames, actions, tokens, noise)
+    dream = DeltaIrisDream(tokenizer, gpt, frames, actions, tokens)
     before = list(actions[:, :-1].unbind(1))
     seen = list(frames.unbind(1))
     oracle = Oracle(tokenizer, gpt, [*seen], [*before], list(tokens[:, 1:].unbind(1)), [*seen], [*before])
     for t in range(7):
         chosen = torch.randint(NUM_ACTIONS, (B,))
-        rewards_found, ends_found = dream.step(chosen)
+        rewards_found, ends_found = dream.step(chosen, noise[t])
         rewards_expected, ends_expected = oracle.step(chosen, noise[t])
         torch.testing.assert_close(rewards_found, rewards_expected)
         assert torch.equal(ends_found, ends_expected)
@@ -108,9 +108,9 @@ def test_a_step_costs_as_many_transformer_calls_as_a_frame_has_tokens(monkeypatc
     )
     frames, tokens = torch.rand(B, 2, 3, 64, 64), torch.randint(V, (B, 2, K))
     actions = torch.randint(NUM_ACTIONS, (B, 2))
-    dream = DeltaIrisDream(tokenizer, gpt, frames, actions, tokens, torch.rand(2, B, K + 2))
-    dream.step(actions[:, 1])
-    dream.step(actions[:, 1])
+    dream = DeltaIrisDream(tokenizer, gpt, frames, actions, tokens)
+    dream.step(actions[:, 1], torch.rand(B, K + 2))
+    dream.step(actions[:, 1], torch.rand(B, K + 2))
     assert calls == [K + 2, 2, 1, 1, 1, 3, 1, 1, 1]
 
 
@@ -125,11 +125,10 @@ def test_a_dream_of_the_papers_length_never_starts_anew():
         torch.rand(B, 3, 3, 64, 64),
         torch.zeros(B, 3, dtype=torch.int64),
         torch.zeros(B, 3, K, dtype=torch.int64),
-        torch.rand(horizon, B, K + 2),
     )
     lengths = []
     for _ in range(horizon):
-        dream.step(torch.zeros(B, dtype=torch.int64))
+        dream.step(torch.zeros(B, dtype=torch.int64), torch.rand(B, K + 2))
         lengths.append(dream._cache.length)
     block = K + 2  # of which the last token is still to come
     assert lengths == [(2 + steps) * block - 1 for steps in range(1, horizon + 1)]

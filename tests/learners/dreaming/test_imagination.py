@@ -51,18 +51,16 @@ class Counting:
     noise_per_step = 1
 
     def __init__(self) -> None:
-        self.noise: Tensor | None = None
         self.actions: list[Tensor] = []
 
     def context_features(self, context: Segments) -> Tensor:
         return context.columns["frames"].float() / 255.0
 
-    def dream(self, context: Segments, noise: Tensor) -> "Counting":
-        self.noise = noise
+    def dream(self, context: Segments) -> "Counting":
         self.features = [torch.full((len(context.actions), *FEATURE_SHAPE), 0.0)]
         return self
 
-    def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         step = len(self.features)
         self.actions.append(actions)
         self.features.append(torch.full_like(self.features[0], float(step)))

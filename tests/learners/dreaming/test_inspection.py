@@ -26,10 +26,10 @@ class Recall:
     def __init__(self, drift: int = 0) -> None:
         self.drift = drift
 
-    def dream(self, context: Segments, noise: Tensor) -> "RecalledDream":
+    def dream(self, context: Segments) -> "RecalledDream":
         assert context.mask.shape[1] == 1
         assert context.mask.all()
-        return RecalledDream(context.columns["frames"][:, 0], self.drift, len(noise))
+        return RecalledDream(context.columns["frames"][:, 0], self.drift)
 
     def render(self, features: Tensor) -> Tensor:
         return features
@@ -42,11 +42,10 @@ class Recall:
 
 
 class RecalledDream:
-    def __init__(self, first: Tensor, drift: int, steps: int) -> None:
-        self.features, self.drift, self.steps = [first], drift, steps
+    def __init__(self, first: Tensor, drift: int) -> None:
+        self.features, self.drift = [first], drift
 
-    def step(self, actions: Tensor) -> None:
-        assert len(self.features) <= self.steps
+    def step(self, actions: Tensor, noise: Tensor) -> None:
         self.features.append(self.features[-1] + 1 + self.drift)  # the next real frame is one brighter
 
 

@@ -61,10 +61,10 @@ def test_a_dream_equals_the_uncached_oracle_even_beyond_its_context(networks: tu
     """max_blocks is 3: two steps fill the context, seven restart it three times."""
     tokenizer, gpt = networks
     start, noise = torch.randint(V, (B, K)), torch.rand(num_steps, B, K + 2)
-    dream, oracle = IrisDream(tokenizer, gpt, start, noise), Oracle(gpt, [start], [])
+    dream, oracle = IrisDream(tokenizer, gpt, start), Oracle(gpt, [start], [])
     for t in range(num_steps):
         actions = torch.randint(NUM_ACTIONS, (B,))
-        rewards, ends = dream.step(actions)
+        rewards, ends = dream.step(actions, noise[t])
         expected_rewards, expected_ends, expected_tokens = oracle.step(actions, noise[t])
         assert torch.equal(rewards, expected_rewards)
         assert torch.equal(ends, expected_ends)
@@ -81,7 +81,7 @@ def test_a_step_costs_as_many_transformer_calls_as_a_frame_has_tokens(
     monkeypatch.setattr(
         gpt, "advance", lambda embedded, cache: calls.append(embedded.shape[1]) or advance(embedded, cache)
     )
-    dream = IrisDream(tokenizer, gpt, torch.randint(V, (B, K)), torch.rand(2, B, K + 2))
-    dream.step(torch.zeros(B, dtype=torch.long))
-    dream.step(torch.zeros(B, dtype=torch.long))
+    dream = IrisDream(tokenizer, gpt, torch.randint(V, (B, K)))
+    dream.step(torch.zeros(B, dtype=torch.long), torch.rand(B, K + 2))
+    dream.step(torch.zeros(B, dtype=torch.long), torch.rand(B, K + 2))
     assert calls == [K + 1, 1, 1, 1, 2, 1, 1, 1]

@@ -1,0 +1,62 @@
+"""`python -m pipeline.play [RUN_DIR]`: a page in which an agent is watched, and the game or its dream is played.
+
+Prints a link for a browser on this machine; Ctrl-C ends it. Works without Ray, and changes nothing in the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.cli import Positional, Tool, command, parse_arguments
+from pipeline.errors import UsageError
+
+
+class Arguments(Tool):
+    """Opens a page on this machine in which a run's agent plays, or you do: in the game, or in the agent's dream of it.
+
+    Modes: the agent or you in the game; the agent or you in the dream; a dream beside what really happened, under the
+    same actions; stored episodes. Actions are made with the arrows (or W, A, S, D), the space bar and what the page
+    shows.
+    """
+
+    run_dir: Annotated[Path, Positional()]
+    """What `python -m pipeline.train` wrote; its last commit plays."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Of the page, on this machine's loopback address; 0: any that is free."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.play")
+    if not (arguments.run_dir / "config.json").exists():
+        raise UsageError(f"RUN_DIR: found no run at {arguments.run_dir}, expected a directory with config.json")
+    # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
+    from pipeline.trained import load
+    from pipeline.viewer.server import Server
+
+    trained = load(arguments.run_dir, arguments.allow_module)
+    config = trained.config
+    title = f"{config.preset} on {config.game}, seed {config.seed}, after iteration {trained.iteration}"
+
+    async def serve() -> None:
+        server = Server(trained, title)
+        await server.open(arguments.port)
+        print(f"{title}\nopen {server.link} in a browser on this machine; Ctrl-C ends it", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.close()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,263 @@
+"""What can be watched or played: the game, a dream of it, both side by side, stored episodes; by the agent or by you.
+
+A scene is stepped by whoever shows it, and says after each step what there is to see. Nothing here knows of a browser.
+
+Legend: frames are (3, 64, 64) uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from learners.action_space import num_actions_of
+from learners.dreaming.policy import PolicyActor
+from learners.nn.sampling import sample_categorical, uniforms
+from pipeline.trained import Trained
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass
+class Settings:
+    """What may change while a scene is on."""
+
+    temperature: float = 1.0
+    """Of what the agent draws its actions with; near 0 it takes the likeliest."""
+    horizon: int = 200
+    """Imagined steps until a dream starts anew."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One moment."""
+
+    pictures: dict[str, Frame]
+    """By what they show."""
+    step: int
+    """Since the episode or the dream began."""
+    score: float
+    """Sum of rewards since then."""
+    action: int | None = None
+    """That led here."""
+    ended: bool = False
+    value: float | None = None
+    """What the agent thinks this moment is worth."""
+    probabilities: Sequence[float] = ()
+    """Of what it would do next, by action."""
+    errors: Sequence[float] = ()
+    """Mean difference of imagined from real pixels after each step, 0 to 1."""
+    tokens: Sequence[int] = ()
+
+
+class Scene(Protocol):
+    def step(self, action: int | None) -> View:
+        """One step on: with this action, or with the agent's own. After an end it begins anew."""
+        ...
+
+    def view(self) -> View:
+        """The moment that it is."""
+        ...
+
+
+@dataclass
+class Mind:
+    """The agent's policy along one trajectory."""
+
+    trained: Trained
+    generator: np.random.Generator
+    state: Any = None
+    probabilities: list[float] = field(default_factory=list)
+    value: float = 0.0
+
+    @torch.no_grad()
+    def look(self, features: torch.Tensor, temperature: float) -> None:
+        """At features (1, *F)."""
+        actor: PolicyActor = self.trained.actor
+        if self.state is None:
+            self.state = actor.initial_state(1)
+        judgement = actor.judge(features, self.state)
+        self.state = judgement.state
+        self._logits = judgement.logits / temperature
+        self.probabilities = self._logits.softmax(dim=-1)[0].tolist()
+        self.value = float(judgement.values[0])
+
+    def act(self) -> int:
+        """Drawn from what it thought when it last looked."""
+        uniform = torch.from_numpy(self.generator.random(1, dtype=np.float32))
+        return int(sample_categorical(self._logits, uniform)[0])
+
+
+class Game:
+    """The real game, as it is played for a score."""
+
+    def __init__(self, trained: Trained, settings: Settings, seed: int) -> None:
+        self._trained = trained
+        self._settings = settings
+        self._generator = np.random.default_rng(seed)
+        self._environment = trained.environment(seed)
+        self._shows_features = hasattr(trained.learner.algorithm, "render")
+        self._begin()
+
+    def step(self, action: int | None) -> View:
+        if self._ended:
+            self._begin()
+            return self.view()
+        self._action = self._mind.act() if action is None else action
+        step = self._environment.step(self._action)
+        self._steps += 1
+        self._score += step.reward
+        self._ended = step.ended
+        if not step.ended:
+            self._see(step.frame)
+        return self.view()
+
+    def view(self) -> View:
+        return View(
+            self._pictures,
+            self._steps,
+            self._score,
+            self._action,
+            self._ended,
+            self._mind.value,
+            self._mind.probabilities,
+        )
+
+    def _begin(self) -> None:
+        self._mind = Mind(self._trained, self._generator)
+        self._steps, self._score, self._ended = 0, 0.0, False
+        self._action: int | None = None
+        self._see(self._environment.reset())
+
+    @torch.no_grad()
+    def _see(self, frame: Frame) -> None:
+        algorithm: Any = self._trained.learner.algorithm
+        features = algorithm.observe(torch.from_numpy(frame)[None])
+        self._mind.look(features, self._settings.temperature)
+        self._pictures = {"the game": frame}
+        if self._shows_features:
+            self._pictures["what the agent sees"] = algorithm.render(features)[0].numpy()
+
+
+class Dreamt:
+    """A dream that goes on from a stored step."""
+
+    def __init__(self, trained: Trained, settings: Settings, seed: int, row: int | None = None) -> None:
+        """From a row of the experience, or from any."""
+        self._trained = trained
+        self._settings = settings
+        self._dreams = trained.dreams
+        self._generator = np.random.default_rng(seed)
+        self._row = row
+        self._begin()
+
+    def step(self, action: int | None) -> View:
+        if self._ended:
+            self._begin()
+            return self.view()
+        self._action = self._mind.act() if action is None else action
+        noise = uniforms((1, self._dreams.noise_per_step), self._noise)
+        rewards, ends = self._dream.step(torch.tensor([self._action]), noise)
+        del self._dream.features[:-1]
+        self._steps += 1
+        self._score += float(rewards[0])
+        self._ended = bool(ends[0]) or self._steps >= self._settings.horizon
+        self._mind.look(self._dream.features[-1], self._settings.temperature)
+        return self.view()
+
+    @torch.no_grad()
+    def view(self) -> View:
+        pictures = {"the dream": self._dreams.render(self._dream.features[-1])[0].numpy()}
+        mind = self._mind
+        return View(pictures, self._steps, self._score, self._action, self._ended, mind.value, mind.probabilities)
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        dataset, actor = self._trained.learner.dataset, self._trained.actor
+        row = self._row or int(self._generator.integers(1, 1 + dataset.num_steps))
+        context = self._trained.context(np.array([row]), self._dreams.dream_columns)
+        self._noise = torch.Generator().manual_seed(int(self._generator.integers(2**63)))
+        self._dream = self._dreams.dream(context)
+        self._mind = Mind(self._trained, self._generator)
+        self._mind.state = actor.burn_in_on(self._dreams.context_features(context)[:, :-1], context.mask[:, :-1])
+        self._mind.look(self._dream.features[-1], self._settings.temperature)
+        self._steps, self._score, self._ended = 0, 0.0, False
+        self._action: int | None = None
+
+
+class SideBySide:
+    """A stored episode from one of its steps on, and a dream under the same actions."""
+
+    def __init__(self, trained: Trained, settings: Settings, seed: int, row: int) -> None:
+        self._trained = trained
+        self._settings = settings
+        self._dreams = trained.dreams
+        self._noise = torch.Generator().manual_seed(seed)
+        self._rows = trained.learner.dataset.since(row)
+        self._steps_of = trained.learner.dataset.gather(self._rows[None], ("frames",))
+        self._begin()
+
+    def step(self, action: int | None) -> View:
+        if self._ended:
+            self._begin()
+            return self.view()
+        noise = uniforms((1, self._dreams.noise_per_step), self._noise)
+        actions = self._steps_of.actions[:, self._steps]
+        self._score += float(self._steps_of.rewards[0, self._steps])
+        self._action = int(actions[0])
+        self._dream.step(actions, noise)
+        del self._dream.features[:-1]
+        self._steps += 1
+        self._compare()
+        return self.view()
+
+    def view(self) -> View:
+        return View(self._pictures, self._steps, self._score, self._action, self._ended, errors=self._errors)
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        context = self._trained.context(self._rows[:1], self._dreams.dream_columns)
+        self._dream = self._dreams.dream(context)
+        self._steps, self._score, self._errors = 0, 0.0, []
+        self._action: int | None = None
+        self._compare()
+
+    @torch.no_grad()
+    def _compare(self) -> None:
+        real = self._steps_of.columns["frames"][0, self._steps].numpy()
+        imagined = self._dreams.render(self._dream.features[-1])[0].numpy()
+        self._pictures = {"what happened": real, "the dream, same actions": imagined}
+        self._errors = [*self._errors, float(np.abs(real.astype(int) - imagined.astype(int)).mean() / 255.0)]
+        self._ended = self._steps >= min(len(self._rows) - 1, self._settings.horizon)
+
+
+class Recorded:
+    """A stored episode as it was played."""
+
+    def __init__(self, trained: Trained, row: int) -> None:
+        self._rows = trained.learner.dataset.since(row)
+        self._steps_of = trained.learner.dataset.gather(self._rows[None], ("frames",))
+        self._steps, self._score = 0, 0.0
+
+    def step(self, action: int | None) -> View:
+        if self._steps >= len(self._rows) - 1:
+            self._steps, self._score = 0, 0.0
+            return self.view()
+        self._score += float(self._steps_of.rewards[0, self._steps])
+        self._steps += 1
+        return self.view()
+
+    def view(self) -> View:
+        frame = self._steps_of.columns["frames"][0, self._steps].numpy()
+        action = int(self._steps_of.actions[0, self._steps - 1]) if self._steps else None
+        return View({"what happened": frame}, self._steps, self._score, action, self._steps >= len(self._rows) - 1)
+
+
+def num_actions(trained: Trained) -> int:
+    """Raises AlgorithmError for actions that no key can make."""
+    return num_actions_of(trained.game.action_space, trained.config.algorithm.kind)
