@@ -63,11 +63,13 @@ class Browser:
         self._process.wait()
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def look_at(self, path: Path, width: int, height: int, *expressions: str, media: str = "screen") -> Page:
-        """Opens a file in a window of so many CSS pixels, and evaluates JavaScript there."""
-        return asyncio.run(asyncio.wait_for(self._look_at(path, width, height, expressions, media), TIMEOUT_S))
+    def look_at(self, page: Path | str, width: int, height: int, *expressions: str, media: str = "screen") -> Page:
+        """Opens a file or a URL in a window of so many CSS pixels, and evaluates JavaScript there; promises are waited
+        for."""
+        url = page if isinstance(page, str) else page.absolute().as_uri()
+        return asyncio.run(asyncio.wait_for(self._look_at(url, width, height, expressions, media), TIMEOUT_S))
 
-    async def _look_at(self, path: Path, width: int, height: int, expressions: tuple[str, ...], media: str) -> Page:
+    async def _look_at(self, url: str, width: int, height: int, expressions: tuple[str, ...], media: str) -> Page:
         page, number = Page(), 0
         async with aiohttp.ClientSession() as session:
             async with session.put(f"http://127.0.0.1:{self._port}/json/new?about:blank") as answer:
@@ -101,7 +103,7 @@ class Browser:
                 size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
                 await call("Emulation.setDeviceMetricsOverride", **size)
                 await call("Emulation.setEmulatedMedia", media=media)
-                await call("Page.navigate", url=path.absolute().as_uri())
+                await call("Page.navigate", url=url)
                 while (await receive()).get("method") != "Page.loadEventFired":
                     pass
                 for expression in expressions:
@@ -110,6 +112,8 @@ class Browser:
                     page.values.append(found["result"].get("value"))
                 picture = await call("Page.captureScreenshot", captureBeyondViewport=True)
                 page.screenshot = base64.b64decode(picture["data"])
+            async with session.put(f"http://127.0.0.1:{self._port}/json/close/{target['id']}"):
+                pass
         return page
 
     def _await_port(self) -> int:

@@ -1,0 +1,84 @@
+"""The page in a real browser: it shows every way of looking, keys change what happens, nothing complains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.viewer.server import MODES, Server
+from tests.browser import Browser, Page
+from tests.pipeline.viewer.fakes import PRESETS, serving, trained
+
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+UNTIL = """const until = async condition => {
+    for (let i = 0; i < 500 && !condition(); i++) await new Promise(done => setTimeout(done, 20));
+    return condition();
+};"""
+GO = """(async () => {{ {until}
+    await until(() => window.frames_seen > 0);
+    const pressed = () => document.querySelector('#modes [aria-pressed="true"]')?.textContent;
+    [...document.querySelectorAll('#modes button')].find(each => each.textContent === "{mode}").click();
+    await until(() => pressed() === "{mode}");
+    const before = window.frames_seen;
+    await until(() => window.frames_seen > before + 3);
+    const by = id => document.getElementById(id);
+    return [pressed(), by('pictures').children.length, by('note').textContent, by('bars').children.length,
+        by('touch').hidden];
+}})()"""
+HOLD = """(async () => {{ {until}
+    const action = () => [...document.querySelectorAll('#facts span')].find(
+        each => each.textContent.startsWith('action'))?.lastChild.textContent;
+    document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: "{key}", bubbles: true}}));
+    const seen = await until(() => action() === "{name}");
+    document.body.dispatchEvent(new KeyboardEvent('keyup', {{key: "{key}", bubbles: true}}));
+    return seen;
+}})()"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", params=PRESETS.values(), ids=list(PRESETS))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(trained(tmp_path_factory.mktemp("run") / "run", request.param)) as server:
+        yield server
+
+
+def look(browser: Browser, server: Server, width: int, *expressions: str) -> Page:
+    page = browser.look_at(server.link, width, 844, *expressions)
+    assert page.complaints == []
+    return page
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_way_of_looking_shows_moving_pictures(browser: Browser, server: Server, mode: str, width: int):
+    page = look(browser, server, width, GO.format(until=UNTIL, mode=mode), FITS, "innerWidth")
+    (pressed, canvases, note, bars, touch_is_hidden), fits, inner = page.values
+    assert (pressed, note, fits, inner) == (mode, "", True, width)
+    assert canvases == {"game": 2, "dream": 1, "beside": 2, "stored": 1}[MODES[mode]]
+    assert bars == (6 if MODES[mode] in ("game", "dream") else 0)  # a name and a bar for each of three actions
+    assert touch_is_hidden == (not mode.startswith("you"))
+    origin = server.link.partition("/?")[0]
+    assert [url for url in page.requests if not url.startswith((origin, "data:"))] == []
+    assert page.screenshot.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("mode", ["you in the game", "you in the dream"])
+def test_keys_change_what_happens(browser: Browser, server: Server, mode: str):
+    keys = [("ArrowRight", "RIGHT"), ("a", "LEFT"), ("D", "RIGHT")]
+    held = [HOLD.format(until=UNTIL, key=key, name=name) for key, name in keys]
+    assert look(browser, server, 1280, GO.format(until=UNTIL, mode=mode), *held).values[1:] == [True] * len(keys)
+
+
+def test_a_second_window_says_why_it_shows_nothing(browser: Browser, server: Server):
+    opened = f"""(async () => {{ {UNTIL}
+        await until(() => window.frames_seen > 0);
+        const socket = new WebSocket(`ws://${{location.host}}/play${{location.search}}`);
+        return new Promise(done => socket.onclose = event => done(event.reason));
+    }})()"""
+    assert look(browser, server, 1280, opened).values == ["somebody plays here already: close the other window first"]
