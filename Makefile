@@ -16,7 +16,7 @@ endif
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo report-demo test check curves soak fuzz bounds install requirements clean
+.PHONY: help demo play report-demo test check curves soak fuzz bounds install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -24,6 +24,9 @@ help: ## Lists these targets.
 
 demo: install ## Trains small networks on Boxing, about four minutes; goes on where an unfinished demo stopped.
 	$(PY) -m pipeline.demo
+
+play: install ## A page in which the newest run's agent plays, or you do, in the game or in its dream; Ctrl-C ends it.
+	$(PY) -m pipeline.play
 
 report-demo: install ## Two runs of seconds on Breakout, and a page with their scores beside the published ones.
 	for seed in 0 1; do \

@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.errors import ClusterError, LostError
 from cluster.lifelines import Lifelines
 from cluster.process import Placement, Process, Resources, worker_environment
+from learners.machine import total_memory
 
 
 class RayProcess:
@@ -51,7 +52,8 @@ class RayProcesses:
         self._group: PlacementGroup | None = None
 
     def nodes(self) -> list[Resources]:
-        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        own, nodes = ray.get_runtime_context().get_node_id(), [node for node in ray.nodes() if node["Alive"]]
+        return [_limited(each["Resources"]) if each["NodeID"] == own else each["Resources"] for each in nodes]
 
     def reserve(self, bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]] | None = None) -> None:
         """Raises: ClusterError if the cluster cannot give them in time; at once if it never could."""
@@ -158,6 +160,11 @@ def _as_losses(what: str, timeout_s: float) -> Iterator[None]:
         raise LostError(f"lost: {what} ({type(cause).__name__}: {_reason(cause)})") from error
     except TimeoutError as error:  # of `arrival`; one that the call raised was a RayError
         raise LostError(f"waited {timeout_s:g} s for {what} in vain") from error
+
+
+def _limited(resources: Resources) -> Resources:
+    """Of this machine: Ray knows the limit of a container, but not of control groups within it."""
+    return {**resources, "memory": min(float(total_memory()), resources.get("memory", float("inf")))}
 
 
 def _check_size(bundles: Sequence[Resources], labels: Sequence[Mapping[str, str]]) -> None:

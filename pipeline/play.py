@@ -16,6 +16,10 @@ from pydantic import Field
 
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.errors import UsageError
+from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
+
+SHIPPED = Path(__file__).parent / "viewer" / "catch"
+"""The run of a Catch agent; benchmarks/shipped_agent.sh made it."""
 
 
 class Arguments(Tool):
@@ -26,28 +30,29 @@ class Arguments(Tool):
     shows.
     """
 
-    run_dir: Annotated[Path, Positional()]
-    """What `python -m pipeline.train` wrote; its last commit plays."""
+    run_dir: Annotated[Path, Positional()] = Path("runs")
+    """What `python -m pipeline.train` wrote, or a directory with runs in it, of which the newest is taken; its last
+    commit plays. If there is none in the default one: a Catch agent that comes with this package."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Of the page, on this machine's loopback address; 0: any that is free."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.play")
-    if not (arguments.run_dir / "config.json").exists():
-        raise UsageError(f"RUN_DIR: found no run at {arguments.run_dir}, expected a directory with config.json")
+    run_dir = newest_run(arguments.run_dir)
     # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
     from pipeline.trained import load
     from pipeline.viewer.server import Server
 
-    trained = load(arguments.run_dir, arguments.allow_module)
+    trained = load(run_dir, arguments.allow_module)
     config = trained.config
     title = f"{config.preset} on {config.game}, seed {config.seed}, after iteration {trained.iteration}"
+    print(f"run directory {run_dir}")
 
     async def serve() -> None:
         server = Server(trained, title)
         await server.open(arguments.port)
-        print(f"{title}\nopen {server.link} in a browser on this machine; Ctrl-C ends it", flush=True)
+        print(f"{title}\nopen {server.link}\nin a browser on this machine; Ctrl-C ends it", flush=True)
         try:
             await asyncio.Event().wait()
         finally:
@@ -56,6 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     with suppress(KeyboardInterrupt):
         asyncio.run(serve())
     return 0
+
+
+def newest_run(path: Path) -> Path:
+    """The run at a path, or that below it which committed last. Raises UsageError if there is none."""
+    if (path / CONFIG_FILE).exists():
+        return path
+    runs = [config.parent for depth in ("*", "*/*") for config in path.glob(f"{depth}/{CONFIG_FILE}")]
+    if begun := [run for run in runs if any((run / CHECKPOINTS).glob("[0-9]*"))]:
+        return max(begun, key=lambda run: (run / CHECKPOINTS).stat().st_mtime)
+    if path == Arguments().run_dir:
+        return SHIPPED
+    raise UsageError(f"RUN_DIR: found no run with a commit at {path} or below it, expected one")
 
 
 if __name__ == "__main__":

@@ -123,8 +123,8 @@ def test_without_the_action_nothing_is_predicted(stages: dict[str, Path]):
 def test_with_late_rewards_nothing_is_caught(stages: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
     step = IrisDream.step
 
-    def late(self: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
-        rewards, ends = step(self, actions)
+    def late(self: Any, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        rewards, ends = step(self, actions, noise)
         self.rewards_before, rewards = rewards, getattr(self, "rewards_before", torch.zeros_like(rewards))
         return rewards, ends
 

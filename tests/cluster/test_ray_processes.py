@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group_table
 
+from cluster import ray_processes
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.process import Placement, num_cores
@@ -38,6 +39,15 @@ def refusal(timeout_s: float, *bundles: dict[str, float]) -> str:
 
 def test_the_embedded_ray_has_the_cores_that_this_process_may_use(processes: RayProcesses):
     assert [node.get("CPU") for node in processes.nodes()] == [num_cores()]
+
+
+def test_a_node_has_no_more_memory_than_its_control_groups_allow(
+    processes: RayProcesses, monkeypatch: pytest.MonkeyPatch
+):
+    (node,) = processes.nodes()
+    assert 0 < node["memory"] <= ray_processes.total_memory()
+    monkeypatch.setattr(ray_processes, "total_memory", lambda: 12_345)
+    assert processes.nodes() == [{**node, "memory": 12_345.0}]
     assert num_cores() == len(os.sched_getaffinity(0))
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -40,6 +40,8 @@ MEMORY_BYTES = 12 << 30
 QUICK = ("--in-process", "--cluster.learner-threads", "1")
 BEGUN = b"\nneeds "
 """What a run says when all is checked: from then on it may take as long as it likes."""
+SERVES = b"\nopen http://"
+"""What says who serves a page, until somebody ends it."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def readers(run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]
         ("pipeline.verify", [str(run), "--digest"]),
         ("pipeline.evaluate", [str(run), "--in-process", "--episodes", "1", "--out", str(out)]),
         ("pipeline.report", [str(run), "--out", str(out)]),
+        ("pipeline.play", [str(run)]),
         ("pipeline.sweep", ["status", str(manifest)]),
         ("pipeline.sweep", ["submit", "--dry-run", str(manifest)]),
         ("pipeline.train", ["debug", *QUICK, "--run-dir", str(run)]),
@@ -114,11 +117,12 @@ def readers(run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]
 def attempt(module: str, line: Sequence[str], place: Path, *, may_go_on: bool = False) -> Outcome:
     """Runs a command in a child of this process, which has loaded all that takes time.
 
-    With `may_go_on`, it may be a run that takes for ever: one that has begun is fine, and stopped after a while.
+    With `may_go_on`, it may be a run that takes for ever: one that has begun is fine, and stopped after a while. Who
+    serves a page is stopped at once.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = _start(module, line, place, (out.fileno(), err.fileno()))
-        code = _wait(child, out.fileno() if may_go_on else None)
+        code = _wait(child, out.fileno(), {SERVES: 0.0} | ({BEGUN: GRACE_S} if may_go_on else {}))
         texts = [os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace") for file in (out, err)]
     return Outcome(code, *texts)
 
@@ -157,15 +161,16 @@ def _exit_code(module: str, line: Sequence[str]) -> int:
     return 0
 
 
-def _wait(child: int, out: int | None) -> int | None:
-    """Its exit code; None if it hangs; 0 of a run that is seen in `out` to have begun."""
+def _wait(child: int, out: int, endless: Mapping[bytes, float]) -> int | None:
+    """Its exit code; None if it hangs; 0 if it says in `out` what those say who never end, so many seconds later."""
     end, has_begun = time.monotonic() + PATIENCE_S, False
     while time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        if out is not None and not has_begun and BEGUN in os.pread(out, 1 << 16, 0):
-            end, has_begun = time.monotonic() + GRACE_S, True
+        said = b"" if has_begun else os.pread(out, 1 << 16, 0)
+        if grace := [seconds for words, seconds in endless.items() if words in said]:
+            end, has_begun = time.monotonic() + grace[0], True
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -212,6 +217,7 @@ def load_everything() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     for module in (
         *("pipeline.train", "pipeline.verify", "pipeline.evaluate", "pipeline.report.__main__", "pipeline.sweep"),
+        *("pipeline.play", "pipeline.trained", "pipeline.viewer.server"),
         *("pipeline.finish", "pipeline.driver", "pipeline.workers", "pipeline.players", "pipeline.floor"),
         *("pipeline.report.page", "pipeline.report.figures", "pipeline.report.tables", "pipeline.report.comparison"),
         *("actors.audit", "actors.envs.check", "pipeline.needs", "learners.iris.iris", "cluster.this_process"),

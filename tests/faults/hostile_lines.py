@@ -36,7 +36,15 @@ PRESETS = ("debug", "debug-atari", "delta-iris-debug", "catch", "atari-small", "
 
 def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[str]]:
     """A command and its arguments; whatever it should write goes below `place`."""
-    others = ("pipeline.verify", "pipeline.evaluate", "pipeline.report", "floor", "pipeline.sweep", "sweep file")
+    others = (
+        "pipeline.verify",
+        "pipeline.evaluate",
+        "pipeline.report",
+        "pipeline.play",
+        "floor",
+        "pipeline.sweep",
+        "sweep file",
+    )
     module = "pipeline.train" if rng.random() < 0.4 else rng.choice(others)
     if module == "pipeline.train":
         preset = rng.choice(PRESETS) if rng.random() < 0.3 else "debug"
@@ -52,6 +60,7 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.verify": [str(run)],
         "pipeline.evaluate": [str(run), "--in-process", "--episodes", "1"],
         "pipeline.report": [str(run), "--out", str(place / "out")],
+        "pipeline.play": [str(run)],
         "pipeline.sweep": ["status", str(_manifest(random.Random(0), place))],
     }[module]
     if rng.random() < 0.3:

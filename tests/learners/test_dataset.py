@@ -306,6 +306,18 @@ def test_the_newest_steps_are_those_of_the_last_iteration_each_once():
     assert segments.mask.tolist() == [[True] * 3, [True, True, False], [True, True, False]]
 
 
+def test_what_came_before_and_after_a_step_is_of_its_episode_alone():
+    dataset = dataset_of(3)
+    dataset.extend(make_chunk([5], first_episode=7, environment=1))
+    assert dataset.until(np.array([2, 4, 8]), 3).tolist() == [[0, 1, 2], [0, 0, 4], [6, 7, 8]]
+    assert dataset.since(2).tolist() == [2, 3]
+    assert dataset.since(6).tolist() == [6, 7, 8]
+    assert (dataset.row(0, 0), dataset.row(1, 4)) == (1, 8)
+    for wrong in (0, 9):
+        with pytest.raises(IndexError, match=f"found {wrong}, expected 1 to 8"):
+            dataset.since(wrong)
+
+
 def test_finished_episodes_are_the_newest_that_ended():
     dataset = Dataset(DatasetConfig(), CPU, ACTION_SPACE, {}, lambda part: 0)
     dataset.extend(make_chunk([4, 7, 2, 3], first_episode=1))

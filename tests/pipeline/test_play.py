@@ -1,0 +1,75 @@
+"""The command finds a run, says where its page is, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.play import SHIPPED, main, newest_run
+from pipeline.train import main as train
+from tests.pipeline.scores.runs import write_run
+from tests.pipeline.test_end_to_end import ENVIRONMENT, ROOT
+
+
+def test_the_run_that_committed_last_is_taken(tmp_path: Path):
+    older, newer, begun = (write_run(tmp_path / "runs", "Pong", seed) for seed in range(3))
+    for seconds, run in ((1000, older), (2000, newer), (3000, begun)):
+        os.utime(run / "checkpoints", (seconds, seconds))
+    assert newest_run(tmp_path / "runs") == begun
+    for checkpoint in (begun / "checkpoints").iterdir():
+        checkpoint.rename(begun / checkpoint.name)  # as if it had never committed
+    assert newest_run(tmp_path / "runs") == newer
+    assert newest_run(tmp_path) == newer  # one level deeper, as sweeps lie
+    assert newest_run(older) == older
+
+
+def test_without_a_run_the_shipped_agent_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert newest_run(Path("runs")) == SHIPPED
+    with pytest.raises(UsageError, match=r"^RUN_DIR: found no run with a commit at .* or below it, expected one$"):
+        newest_run(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["--port", "70000"], r"^--port: found 70000, expected .*65535$"),
+        (["--port", "http"], r"^--port: found 'http', expected"),
+        (["nowhere"], r"^RUN_DIR: found no run with a commit at nowhere"),
+        (["a", "b"], r"^found 'b', expected a flag there or nothing"),
+    ],
+)
+def test_a_mistake_is_one_line(line: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        main(line)
+
+
+def test_it_serves_a_page_until_it_is_told_to_end(tmp_path: Path):
+    run = tmp_path / "run"
+    assert train(["delta-iris-debug", "--in-process", "--run-dir", str(run)]) == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    line = [sys.executable, "-m", "pipeline.play", str(run)]
+    process = subprocess.Popen(
+        line, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        said = [process.stdout.readline() for _ in range(4)]
+        (link,) = re.findall(r"^open (http://127\.0\.0\.1:\d+/\?token=\S{30,})$", "".join(said), re.M)
+        with urllib.request.urlopen(link, timeout=60) as page:
+            assert b"<title>iris-ray</title>" in page.read()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
