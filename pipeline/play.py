@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cluster.this_process import prepare
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.errors import UsageError
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
@@ -40,6 +41,7 @@ class Arguments(Tool):
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, "python -m pipeline.play")
     run_dir = newest_run(arguments.run_dir)
+    prepare(threads=1)  # for one moment after another the networks of a small agent gain nothing from more
     # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
     from pipeline.trained import load
     from pipeline.viewer.server import Server
