@@ -16,7 +16,7 @@ endif
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo play report-demo test check curves soak fuzz bounds install requirements clean
+.PHONY: help demo play report-demo shipped-agent test check curves soak fuzz bounds install requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -46,6 +46,14 @@ check: install ## Runs the linter, the format check, the type checker, the impor
 curves: install ## Learning curves of Catch, ten seeds one after another (an hour); goes on where it stopped.
 	$(PY) -m benchmarks.curves --preset catch --seeds 10 --threshold 0.95 --runs runs/curves \
 		--out runs/curves/catch.json --picture runs/curves/catch.png
+
+# What comes with the project is a run like any other, without its older commits and its pictures.
+shipped-agent: install ## Trains anew the Catch agent that `make play` shows where there is no run, a quarter of an hour.
+	$(PY) -m pipeline.train catch --in-process --algorithm.actor-critic.lstm-size 48 \
+		--algorithm.actor-critic.channels 16 16 --evaluation.every 5 --run-dir runs/shipped
+	rm -rf pipeline/viewer/catch && mkdir -p pipeline/viewer/catch/checkpoints
+	cd runs/shipped && cp -r README.txt committed.txt config.json metrics.jsonl replay scores.json \
+		../../pipeline/viewer/catch/ && cp -r checkpoints/000040 ../../pipeline/viewer/catch/checkpoints/
 
 soak: install ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
 	$(PY) -m tests.faults.soak --minutes $(MINUTES)

@@ -20,7 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
 
 SHIPPED = Path(__file__).parent / "viewer" / "catch"
-"""The run of a Catch agent; benchmarks/shipped_agent.sh made it."""
+"""The run of a Catch agent; `make shipped-agent` made it."""
 
 
 class Arguments(Tool):

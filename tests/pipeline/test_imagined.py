@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from hashlib import sha256
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3 import PPO
 
 from pipeline.errors import UsageError
 from pipeline.imagined import ID, Imagined, ImaginedTogether
@@ -33,15 +36,16 @@ def test_gymnasium_finds_it_and_has_nothing_to_object(run: Path):
     assert isinstance(made.unwrapped, Imagined)
 
 
-def episode(env: gymnasium.Env, seed: int, steps: int) -> tuple[list[bytes], list[float]]:
+def episode(env: gymnasium.Env, seed: int, steps: int) -> tuple[str, list[float]]:
+    """A hash of all frames, and the rewards."""
     frame, _ = env.reset(seed=seed)
     env.action_space.seed(seed)
-    frames, rewards = [frame.tobytes()], []
+    seen, rewards = sha256(frame.tobytes()), []
     for _ in range(steps):
         frame, reward, _, _, _ = env.step(env.action_space.sample())
-        frames.append(frame.tobytes())
-        rewards.append(reward)
-    return frames, rewards
+        seen.update(frame.tobytes())
+        rewards.append(float(reward))
+    return seen.hexdigest(), rewards
 
 
 def test_the_same_seed_dreams_the_same_and_another_does_not(run: Path):
@@ -55,6 +59,15 @@ def test_an_episode_ends_where_it_is_told_to(run: Path):
     env = Imagined(run, horizon=5)
     env.reset(seed=0)
     assert [env.step(np.int64(0))[3] for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_a_strangers_agent_trains_in_it(run: Path):
+    agent = PPO("CnnPolicy", Imagined(run, horizon=16), n_steps=32, batch_size=16, n_epochs=1, seed=0, device="cpu")
+    before = [parameter.clone() for parameter in agent.policy.parameters()]
+    agent.learn(64)
+    assert agent.num_timesteps == 64
+    assert any(not torch.equal(*each) for each in zip(before, agent.policy.parameters(), strict=True))
+    assert agent.predict(Imagined(run).reset(seed=0)[0], deterministic=True)[0] in range(3)
 
 
 def test_dreams_side_by_side_begin_together_and_who_has_ended_waits(run: Path):

@@ -10,11 +10,15 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline import verify
 from pipeline.errors import UsageError
 from pipeline.play import SHIPPED, main, newest_run
 from pipeline.train import main as train
+from pipeline.trained import load
+from pipeline.viewer.scenes import Dreamt, Game, Settings
 from tests.pipeline.scores.runs import write_run
 from tests.pipeline.test_end_to_end import ENVIRONMENT, ROOT
 
@@ -36,6 +40,17 @@ def test_without_a_run_the_shipped_agent_plays(tmp_path: Path, monkeypatch: pyte
     assert newest_run(Path("runs")) == SHIPPED
     with pytest.raises(UsageError, match=r"^RUN_DIR: found no run with a commit at .* or below it, expected one$"):
         newest_run(tmp_path / "elsewhere")
+
+
+def test_the_shipped_agent_is_a_whole_run_that_catches_in_the_game_and_in_its_dream():
+    assert verify.main([str(SHIPPED)]) == 0
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) <= 5_000_000
+    trained = load(SHIPPED)
+    game, dream = Game(trained, Settings(), seed=0), Dreamt(trained, Settings(horizon=20), seed=0)
+    for scene, least in ((game, 0.7), (dream, 0.3)):  # a dream may start where the ball cannot be reached any more
+        scores = [view.score for view in (scene.step(None) for _ in range(300)) if view.ended]
+        assert len(scores) >= 12
+        assert np.mean(scores) > least, scores
 
 
 @pytest.mark.parametrize(
