@@ -83,7 +83,7 @@ class Play:
         self._sent: float | None = None
         self._note = ""
         """What could not be done, in one line."""
-        self._action = 0
+        self._action = next(each.action for each in bindings(trained.game.action_names) if not each.keys)
         self._row: int | None = None
         self._scene = self._make(self._mode)
         self.paused = False
@@ -134,7 +134,8 @@ class Play:
             return Game(self._trained, self._settings, seed)
         if kind == "dream":
             return Dreamt(self._trained, self._settings, seed, self._row)
-        row = self._row or self._trained.learner.dataset.row(0, 0)
+        dataset = self._trained.learner.dataset
+        row = self._row or dataset.row(int(np.random.default_rng(seed).integers(dataset.num_episodes)), 0)
         if kind == "beside":
             return SideBySide(self._trained, self._settings, seed, row)
         return Recorded(self._trained, row)
@@ -244,7 +245,7 @@ class Server:
         return web.Response(text=files("pipeline.viewer").joinpath("page.html").read_text(), content_type="text/html")
 
     async def _play(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=MAX_MESSAGE_BYTES)
+        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
         if self._is_taken:
             await socket.close(code=4001, message=b"somebody plays here already: close the other window first")
