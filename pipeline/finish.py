@@ -88,6 +88,7 @@ def describe_result(run: RunDirectory, modules: Sequence[str] = ()) -> str:
         read(run.scores_file).summary,
         *(f"  {kind:<32}{_relative(path)}" for kind, path in pictures.items()),
         f"  {'all metrics':<32}tensorboard --logdir {_relative(run.path)}",
+        f"  {'watch it, play in its dream':<32}{' '.join(['python -m pipeline.play', _relative(run.path), *allowed])}",
         f"  {'check every stored byte':<32}{' '.join(['python -m pipeline.verify', _relative(run.path), *allowed])}",
     ]
     return "\n".join(lines)

@@ -8,14 +8,15 @@ Legend: frames are (3, 64, 64) uint8.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learners.action_space import num_actions_of
+from learners.action_space import Action, ActionSpace
+from learners.algorithm import Actor
 from learners.dreaming.policy import PolicyActor
 from learners.nn.sampling import sample_categorical, uniforms
 from pipeline.trained import Trained
@@ -44,7 +45,7 @@ class View:
     score: float
     """Sum of rewards since then."""
     action: int | None = None
-    """That led here."""
+    """That led here, if it was one of several."""
     ended: bool = False
     value: float | None = None
     """What the agent thinks this moment is worth."""
@@ -52,7 +53,6 @@ class View:
     """Of what it would do next, by action."""
     errors: Sequence[float] = ()
     """Mean difference of imagined from real pixels after each step, 0 to 1."""
-    tokens: Sequence[int] = ()
 
 
 class Scene(Protocol):
@@ -65,32 +65,47 @@ class Scene(Protocol):
         ...
 
 
-@dataclass
 class Mind:
-    """The agent's policy along one trajectory."""
+    """The policy of an agent that dreams, along one trajectory: it tells what it thinks."""
 
-    trained: Trained
-    generator: np.random.Generator
-    state: Any = None
-    probabilities: list[float] = field(default_factory=list)
-    value: float = 0.0
+    def __init__(self, actor: PolicyActor, generator: np.random.Generator, state: Any) -> None:
+        self._actor = actor
+        self._generator = generator
+        self._state = state
+        self.probabilities: list[float] = []
+        self.value: float | None = None
 
     @torch.no_grad()
     def look(self, features: torch.Tensor, temperature: float) -> None:
         """At features (1, *F)."""
-        actor: PolicyActor = self.trained.actor
-        if self.state is None:
-            self.state = actor.initial_state(1)
-        judgement = actor.judge(features, self.state)
-        self.state = judgement.state
-        self._logits = judgement.logits / temperature
-        self.probabilities = self._logits.softmax(dim=-1)[0].tolist()
-        self.value = float(judgement.values[0])
+        judgement = self._actor.judge(features, self._state)
+        self._state, self._logits = judgement.state, judgement.logits / temperature
+        self.probabilities, self.value = self._logits.softmax(dim=-1)[0].tolist(), float(judgement.values[0])
 
     def act(self) -> int:
         """Drawn from what it thought when it last looked."""
-        uniform = torch.from_numpy(self.generator.random(1, dtype=np.float32))
+        uniform = torch.from_numpy(self._generator.random(1, dtype=np.float32))
         return int(sample_categorical(self._logits, uniform)[0])
+
+
+class Reflex:
+    """Any other agent along one trajectory: it says what it does and no more."""
+
+    probabilities: Sequence[float] = ()
+    value: float | None = None
+
+    def __init__(self, actor: Actor, generator: np.random.Generator, space: ActionSpace) -> None:
+        self._actor = actor
+        self._generator = generator
+        self._space = space
+        self._state = actor.initial_state(1)
+
+    def look(self, frame: Frame, temperature: float) -> None:
+        actions, self._state = self._actor.act(frame[None], self._state, self._generator, temperature=temperature)
+        (self._action,) = self._space.unstack(actions)
+
+    def act(self) -> Action:
+        return self._action
 
 
 class Game:
@@ -101,15 +116,15 @@ class Game:
         self._settings = settings
         self._generator = np.random.default_rng(seed)
         self._environment = trained.environment(seed)
-        self._shows_features = hasattr(trained.learner.algorithm, "render")
         self._begin()
 
     def step(self, action: int | None) -> View:
         if self._ended:
             self._begin()
             return self.view()
-        self._action = self._mind.act() if action is None else action
-        step = self._environment.step(self._action)
+        chosen = self._mind.act() if action is None else action
+        step = self._environment.step(chosen)
+        self._action = chosen if isinstance(chosen, int) else None
         self._steps += 1
         self._score += step.reward
         self._ended = step.ended
@@ -118,29 +133,29 @@ class Game:
         return self.view()
 
     def view(self) -> View:
-        return View(
-            self._pictures,
-            self._steps,
-            self._score,
-            self._action,
-            self._ended,
-            self._mind.value,
-            self._mind.probabilities,
-        )
+        mind = self._mind
+        return View(self._pictures, self._steps, self._score, self._action, self._ended, mind.value, mind.probabilities)
 
     def _begin(self) -> None:
-        self._mind = Mind(self._trained, self._generator)
+        actor = self._trained.actor
+        if isinstance(actor, PolicyActor):
+            self._mind: Mind | Reflex = Mind(actor, self._generator, actor.initial_state(1))
+        else:
+            self._mind = Reflex(actor, self._generator, self._trained.game.action_space)
         self._steps, self._score, self._ended = 0, 0.0, False
         self._action: int | None = None
         self._see(self._environment.reset())
 
     @torch.no_grad()
     def _see(self, frame: Frame) -> None:
+        self._pictures = {"the game": frame}
+        if isinstance(self._mind, Reflex):
+            self._mind.look(frame, self._settings.temperature)
+            return
         algorithm: Any = self._trained.learner.algorithm
         features = algorithm.observe(torch.from_numpy(frame)[None])
         self._mind.look(features, self._settings.temperature)
-        self._pictures = {"the game": frame}
-        if self._shows_features:
+        if hasattr(algorithm, "render"):
             self._pictures["what the agent sees"] = algorithm.render(features)[0].numpy()
 
 
@@ -183,8 +198,8 @@ class Dreamt:
         context = self._trained.context(np.array([row]), self._dreams.dream_columns)
         self._noise = torch.Generator().manual_seed(int(self._generator.integers(2**63)))
         self._dream = self._dreams.dream(context)
-        self._mind = Mind(self._trained, self._generator)
-        self._mind.state = actor.burn_in_on(self._dreams.context_features(context)[:, :-1], context.mask[:, :-1])
+        state = actor.burn_in_on(self._dreams.context_features(context)[:, :-1], context.mask[:, :-1])
+        self._mind = Mind(actor, self._generator, state)
         self._mind.look(self._dream.features[-1], self._settings.temperature)
         self._steps, self._score, self._ended = 0, 0.0, False
         self._action: int | None = None
@@ -254,10 +269,6 @@ class Recorded:
 
     def view(self) -> View:
         frame = self._steps_of.columns["frames"][0, self._steps].numpy()
-        action = int(self._steps_of.actions[0, self._steps - 1]) if self._steps else None
+        taken = self._steps_of.actions[0, self._steps - 1] if self._steps else None
+        action = int(taken) if taken is not None and not taken.ndim else None
         return View({"what happened": frame}, self._steps, self._score, action, self._steps >= len(self._rows) - 1)
-
-
-def num_actions(trained: Trained) -> int:
-    """Raises AlgorithmError for actions that no key can make."""
-    return num_actions_of(trained.game.action_space, trained.config.algorithm.kind)

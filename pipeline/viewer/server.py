@@ -23,6 +23,7 @@ import numpy as np
 from aiohttp import WSMsgType, web
 from pydantic import Field, ValidationError
 
+from learners.action_space import Discrete
 from learners.config import FRAME_SIZE, Config
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
@@ -130,6 +131,8 @@ class Play:
     def _make(self, mode: Mode) -> Scene:
         """Raises UsageError if the agent cannot be seen in this way."""
         kind, seed = MODES[mode], next(self._seeds)
+        if mode.startswith("you") and not isinstance(space := self._trained.game.action_space, Discrete):
+            raise UsageError(f"found actions that are {space}, expected some to choose from, for keys to make them")
         if kind == "game":
             return Game(self._trained, self._settings, seed)
         if kind == "dream":

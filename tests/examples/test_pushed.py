@@ -14,8 +14,11 @@ from pipeline.checkpoint import Checkpoints
 from pipeline.cli import Launch, command
 from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
+from pipeline.trained import load
+from pipeline.viewer.server import Command, Play
 from tests.examples.pushed import Pushed, PushedConfig
 from tests.pipeline.test_end_to_end import Train
+from tests.pipeline.viewer.fakes import header_of
 
 ALLOW = ("--allow-module", "tests.examples.pushed")
 LINE = ("pushed", *ALLOW, "--in-process", "--evaluation.every", "12")
@@ -51,6 +54,16 @@ def test_its_actions_are_stored_as_they_were_taken(trained: Path):
     for action in actions:
         Pushed.action_space.check(action)
     assert len(np.unique(actions, axis=0)) == len(actions)
+
+
+def test_it_is_watched_and_no_key_pushes(trained: Path):
+    play = Play(load(trained, ("tests.examples.pushed", "tests.examples.latent_shooting")))
+    assert {header_of(play.advance())["action"] for _ in range(12)} == {None}
+    header = header_of(play.obey(Command(mode="you in the game")))
+    assert header["mode"] == "agent in the game"
+    assert header["note"].startswith(f"found actions that are {SIZE} numbers from ")
+    play.obey(Command(mode="stored episodes"))
+    assert [header_of(play.advance())["step"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_killed_it_ends_as_if_nothing_had_happened(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

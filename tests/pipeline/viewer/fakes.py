@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.train import main as train
 from pipeline.trained import Trained, load
@@ -33,3 +36,10 @@ def serving(agent: Trained) -> Iterator[Server]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(60)
         loop.close()
+
+
+def header_of(message: bytes | None) -> dict[str, Any]:
+    """What a message says beside its pictures."""
+    assert message
+    (length,) = struct.unpack("<I", message[:4])
+    return json.loads(message[4 : 4 + length])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +13,7 @@ from aiohttp import ClientSession, WSServerHandshakeError
 
 from pipeline.errors import UsageError
 from pipeline.viewer.server import MODES, Newest, Server
-from tests.pipeline.viewer.fakes import serving, trained
+from tests.pipeline.viewer.fakes import header_of, serving, trained
 
 PATIENCE_S = 60
 
@@ -32,10 +30,9 @@ def socket_of(server: Server) -> str:
 
 async def picture(socket: aiohttp.ClientWebSocketResponse) -> tuple[dict[str, Any], np.ndarray]:
     data = await asyncio.wait_for(socket.receive_bytes(), PATIENCE_S)
-    (length,) = struct.unpack("<I", data[:4])
-    header = json.loads(data[4 : 4 + length])
-    frames = np.frombuffer(data[4 + length :], np.uint8)
-    return header, frames.reshape(len(header["pictures"]), 64, 64, 3)
+    header = header_of(data)
+    count = len(header["pictures"])
+    return header, np.frombuffer(data[-count * 64 * 64 * 3 :], np.uint8).reshape(count, 64, 64, 3)
 
 
 def test_each_way_of_looking_shows_something_that_moves(server: Server):
