@@ -191,7 +191,8 @@ class Server:
         self._trained = trained
         self._title = title
         self._token = secrets.token_urlsafe(24)
-        self._is_taken = False
+        self._socket: web.WebSocketResponse | None = None
+        """Of who plays."""
         self._thinking = ThreadPoolExecutor(1, "agent")
         self._port = 0
         self._runner: web.AppRunner | None = None
@@ -218,6 +219,8 @@ class Server:
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
+        if self._socket:
+            await self._socket.close(code=1001, message=b"python -m pipeline.play has ended")
         if self._runner:
             await self._runner.cleanup()
         self._thinking.shutdown(wait=False, cancel_futures=True)
@@ -250,14 +253,14 @@ class Server:
     async def _play(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
-        if self._is_taken:
+        if self._socket:
             await socket.close(code=4001, message=b"somebody plays here already: close the other window first")
             return socket
-        self._is_taken = True
+        self._socket = socket
         try:
             await self._serve(socket)
         finally:
-            self._is_taken = False
+            self._socket = None
         return socket
 
     async def _serve(self, socket: web.WebSocketResponse) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from aiohttp import ClientSession, WSMsgType
 
 from pipeline import verify
 from pipeline.errors import UsageError
@@ -82,9 +85,21 @@ def test_it_serves_a_page_until_it_is_told_to_end(tmp_path: Path):
         (link,) = re.findall(r"^open (http://127\.0\.0\.1:\d+/\?token=\S{30,})$", "".join(said), re.M)
         with urllib.request.urlopen(link, timeout=60) as page:
             assert b"<title>iris-ray</title>" in page.read()
-        process.send_signal(signal.SIGINT)
+        said_last = asyncio.run(play_until(link, lambda: process.send_signal(signal.SIGINT)))
         _, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, err) == (0, "")
+    assert said_last == (1001, "python -m pipeline.play has ended")  # to who still plays
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+async def play_until(link: str, end: Callable[[], None]) -> tuple[int | None, str]:
+    """Code and words with which the server says goodbye after `end`, called once pictures come."""
+    async with ClientSession() as session, session.ws_connect(link.replace("/?", "/play?")) as socket:
+        while (message := await asyncio.wait_for(socket.receive(), 60)).type != WSMsgType.BINARY:
+            pass
+        end()
+        while (message := await asyncio.wait_for(socket.receive(), 60)).type == WSMsgType.BINARY:
+            pass
+        return socket.close_code, str(message.extra)
