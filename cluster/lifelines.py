@@ -6,7 +6,9 @@ Where one of them is gone, Ray ends the process sooner or later without a word a
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
@@ -17,8 +19,10 @@ from cluster.errors import GoneError
 
 BEAT_S = 2.0
 """How often they are asked while something is waited for."""
-HEAD_PATIENCE_S = 30.0
-"""For how long the head may give no sign of life: it may be replaced. Ray ends this process after 60 s."""
+RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+HEAD_PATIENCE_S = float(os.environ.get(RAYS_PATIENCE, "60")) / 2
+"""For how long the head may give no sign of life, as it may be replaced: half of the time after which Ray would end
+this process."""
 
 
 class Lifelines:
@@ -26,50 +30,52 @@ class Lifelines:
 
     def __init__(self) -> None:
         context = ray.get_runtime_context()
-        self._head = _place(context.gcs_address)
         own = next((node for node in ray.nodes() if node["NodeID"] == context.get_node_id()), None)
-        self._own = (own["NodeManagerAddress"], int(own["NodeManagerPort"])) if own else None
-        if self._own and not _answers(self._own):
-            self._own = None
+        self._own = _reachable(own["NodeManagerAddress"], own["NodeManagerPort"]) if own else None
+        host, _, port = context.gcs_address.rpartition(":")
+        self._head = _reachable(host.strip("[]"), port)
+        self._heard_at = time.monotonic()
 
     def check(self) -> None:
-        """Raises GoneError, in one line, if the Ray of this machine is gone."""
-        if self._own and not _answers(self._own):
-            raise GoneError("the Ray of this machine, its raylet, is gone")
+        """Raises GoneError, in one line, if the Ray of this machine is gone: nobody listens there any more. Whatever
+        else keeps a connection from being made is no sign of that."""
+        if self._own:
+            try:
+                socket.create_connection(self._own, timeout=BEAT_S).close()
+            except ConnectionRefusedError as error:
+                raise GoneError("the Ray of this machine, its raylet, is gone") from error
+            except OSError:
+                pass
 
     async def hold(self, awaited: Awaitable[Any]) -> Any:
         """What is awaited, as long as there are signs of life. Raises: GoneError."""
         self.check()
-        waiting, silent_s = asyncio.ensure_future(awaited), 0.0
+        waiting = asyncio.ensure_future(awaited)
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # who is not awaited any more
+        self._heard_at = time.monotonic()
         try:
             while not (await asyncio.wait([waiting], timeout=BEAT_S))[0]:
                 self.check()
-                silent_s = 0.0 if await _answers_in_time(self._head) else silent_s + BEAT_S
-                if silent_s > HEAD_PATIENCE_S:
-                    host, port = self._head
-                    raise GoneError(f"the head node of the cluster, {host}:{port}, does not answer any more")
+                await self._listen()
             return await waiting
         finally:
             waiting.cancel()
 
+    async def _listen(self) -> None:
+        """To the head. Raises GoneError if it has been silent for too long."""
+        if not self._head:
+            return
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(BEAT_S):
+                _, writer = await asyncio.open_connection(*self._head)
+            writer.close()
+            self._heard_at = time.monotonic()
+        if time.monotonic() - self._heard_at > HEAD_PATIENCE_S:
+            host, port = self._head
+            raise GoneError(f"the head node of the cluster, {host}:{port}, does not answer any more")
 
-def _place(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
 
-
-def _answers(place: tuple[str, int]) -> bool:
-    with suppress(OSError), socket.create_connection(place, timeout=BEAT_S):
-        return True
-    return False
-
-
-async def _answers_in_time(place: tuple[str, int]) -> bool:
-    """Whatever lies between: nothing else waits for it."""
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(BEAT_S):
-            _, writer = await asyncio.open_connection(*place)
-        writer.close()
-        return True
-    return False
+def _reachable(host: str, port: str | int) -> tuple[str, int] | None:
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=BEAT_S):
+        return host, int(port)
+    return None

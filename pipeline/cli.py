@@ -142,7 +142,7 @@ def command(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: object) -> str:
     """What it says: characters that cannot be printed are escaped, the middle of what is very long is left out."""
     line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} … {line[-290:]}"

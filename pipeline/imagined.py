@@ -117,7 +117,8 @@ class Imagined(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
 
 class ImaginedTogether(VectorEnv[Frames, NDArray[np.int64], NDArray[Any]]):
-    """B dreams as one batch: they begin together, and who has ended waits until `reset`, with reward 0."""
+    """B dreams as one batch: they begin together, and who has ended or was truncated waits until `reset`, with reward
+    0."""
 
     metadata = {  # noqa: RUF012 - Gymnasium's own
         "render_modes": ["rgb_array"],
@@ -155,21 +156,23 @@ class ImaginedTogether(VectorEnv[Frames, NDArray[np.int64], NDArray[Any]]):
         """Of all of them. Raises ValueError for some of them alone."""
         if options and not np.all(options.get("reset_mask", True)):
             raise ValueError("reset_mask: found some dreams, expected all: they are one batch")
-        super().reset(seed=seed[0] if isinstance(seed, list) else seed)
+        if isinstance(seed, list):
+            raise ValueError("seed: found a list, expected one number: the dreams are one batch")
+        super().reset(seed=seed)
         self._steps, self._ended[:] = 0, False
         self._frames = self._dreaming.begin(self.np_random)
-        return self._frames, {}
+        return self._frames.copy(), {}
 
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Frames, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         self._steps += 1
-        frames, rewards, ends = self._dreaming.step(np.asarray(actions, dtype=np.int64))
+        frames, rewards, ends = self._dreaming.step(np.array(actions, dtype=np.int64))  # a copy: a dream keeps some
         waiting = self._ended.copy()
         self._frames = np.where(waiting[:, None, None, None], self._frames, frames)
-        self._ended |= ends
         truncated = np.full(self.num_envs, self._steps >= self._horizon) & ~waiting
-        return self._frames, np.where(waiting, 0.0, rewards).astype(np.float32), ends & ~waiting, truncated, {}
+        self._ended |= ends | truncated
+        return self._frames.copy(), np.where(waiting, 0.0, rewards).astype(np.float32), ends & ~waiting, truncated, {}
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         return tuple(self._frames)

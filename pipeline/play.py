@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cluster.this_process import prepare
-from pipeline.cli import Positional, Tool, command, parse_arguments
+from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
 from pipeline.errors import UsageError
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     trained = load(run_dir, arguments.allow_module)
     config = trained.config
-    title = f"{config.preset} on {config.game}, seed {config.seed}, after iteration {trained.iteration}"
+    title = in_one_line(f"{config.preset} on {config.game}, seed {config.seed}, after iteration {trained.iteration}")
     print(f"run directory {run_dir}")
 
     async def serve() -> None:

@@ -5,12 +5,14 @@ Legend: B dreams side by side, T steps of context.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actors.envs.environment import Environment
@@ -20,6 +22,7 @@ from learners.dreaming.dream import DrawnDreams
 from learners.dreaming.policy import PolicyActor
 from learners.errors import RecoverableError
 from learners.learner import Learner
+from learners.memory import ExperienceTooLargeError
 from learners.part import Segments
 from pipeline.checkpoint import Checkpoints
 from pipeline.commit_mark import check_commits
@@ -31,6 +34,8 @@ from pipeline.train import agent_config, game_of
 
 RECENT_STEPS = 5_000
 """At least so many of the newest steps can be looked back on, in whole files."""
+OFFERED = ("observe", "dream", "render", "context_features", "dream_parts", "dream_columns", "noise_per_step")
+"""By an algorithm whose dreams can be looked at."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Trained:
     def dreams(self) -> DrawnDreams:
         """Its world model. Raises UsageError, in one line, if it has none that can be looked at, or none yet."""
         algorithm = self.learner.algorithm
-        if not (hasattr(algorithm, "dream") and hasattr(algorithm, "render") and isinstance(self.actor, PolicyActor)):
+        if not (all(hasattr(algorithm, name) for name in OFFERED) and isinstance(self.actor, PolicyActor)):
             words = "found an algorithm without dreams that can be drawn, expected one that has `dream` and `render`"
             raise UsageError(f"{self.config.algorithm.kind}: {words}")
         dreams, updates, trainings = cast(DrawnDreams, algorithm), self.learner.updates(), self.config.trainings
@@ -74,9 +79,9 @@ class Trained:
 
 
 def load(path: Path, allow_module: Sequence[str] = ()) -> Trained:
-    """The agent of a run, which may go on meanwhile only if nobody is looking.
+    """The agent of a run, which must not be training while it is read, and may afterwards.
 
-    Raises: UsageError, in one line, if there is no run or no commit, it is in use or damaged.
+    Raises: UsageError, in one line, if there is no run or no commit, it is in use or damaged; AlgorithmError.
     """
     run = RunDirectory.open(path)
     try:
@@ -90,16 +95,30 @@ def load(path: Path, allow_module: Sequence[str] = ()) -> Trained:
             raise UsageError(f"{run.config_file}: not the configuration of checkpoint {checkpoint.path.name}")
         store, agent = run.store(config), agent_config(config)
         how = {"seed": config.seed, "device": "cpu", "experience": ExperienceReader(store)}
-        learner = Learner(agent, config.dataset.model_copy(update={"frames": "resident"}), config.learner, **how)
         try:
+            with _global_settings_kept():
+                learner = Learner(
+                    agent, config.dataset.model_copy(update={"frames": "resident"}), config.learner, **how
+                )
             learner.load(str(checkpoint.path))
             history = store.history(checkpoint.state.experience)
             learner.mirror(_recent(history, checkpoint.state.lost), gaps=True)
-        except (ValueError, OSError, RecoverableError) as error:
+        except (ValueError, OSError, RecoverableError, ExperienceTooLargeError) as error:
             raise UsageError(f"{run.path}: {error}") from error
         return Trained(config, checkpoint.iteration, learner, game_of(config))
     finally:
         run.close()
+
+
+@contextmanager
+def _global_settings_kept() -> Iterator[None]:
+    """A learner takes torch for itself; who looks shares it with others."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    with torch.random.fork_rng():
+        yield
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def _recent(history: Sequence[Index], lost: Sequence[Receipt]) -> list[list[Receipt]]:

@@ -25,7 +25,8 @@ def bindings(names: Sequence[str]) -> list[Binding]:
     """Of actions by their names, one each: `UPRIGHTFIRE`, `move_left`, `do`, …
 
     Directions are arrows, FIRE (or `do`) is the space bar, doing nothing is no key at all; what is left gets digits and
-    letters. Without a name for doing nothing, holding no key repeats the first action.
+    letters, and beyond these a name that no key has: a page shows buttons, too. Without a name for doing nothing,
+    holding no key repeats the first action.
     """
     found: dict[tuple[str, ...], Binding] = {}
     left = []
@@ -35,7 +36,8 @@ def bindings(names: Sequence[str]) -> list[Binding]:
             left.append((action, name))
         else:
             found[keys] = Binding(keys, action, name)
-    for (action, name), key in zip(left, OTHERS, strict=False):
+    for place, (action, name) in enumerate(left):
+        key = OTHERS[place] if place < len(OTHERS) else f"#{action}"
         found[(key,)] = Binding((key,), action, name)
     if () not in found:
         found[()] = Binding((), 0, names[0])

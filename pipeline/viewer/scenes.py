@@ -28,7 +28,7 @@ Frame = NDArray[np.uint8]
 class Settings:
     """What may change while a scene is on."""
 
-    temperature: float = 1.0
+    temperature: float
     """Of what the agent draws its actions with; near 0 it takes the likeliest."""
     horizon: int = 200
     """Imagined steps until a dream starts anew."""
@@ -109,7 +109,7 @@ class Reflex:
 
 
 class Game:
-    """The real game, as it is played for a score."""
+    """The real game, as it is played for a score, but for random actions (ε)."""
 
     def __init__(self, trained: Trained, settings: Settings, seed: int) -> None:
         self._trained = trained
@@ -138,7 +138,7 @@ class Game:
 
     def _begin(self) -> None:
         actor = self._trained.actor
-        if isinstance(actor, PolicyActor):
+        if isinstance(actor, PolicyActor) and hasattr(self._trained.learner.algorithm, "observe"):
             self._mind: Mind | Reflex = Mind(actor, self._generator, actor.initial_state(1))
         else:
             self._mind = Reflex(actor, self._generator, self._trained.game.action_space)
@@ -244,11 +244,14 @@ class SideBySide:
 
     @torch.no_grad()
     def _compare(self) -> None:
-        real = self._steps_of.columns["frames"][0, self._steps].numpy()
+        """What came after the last stored action is not known: the frame before stays there."""
+        is_known = self._steps < len(self._rows)
+        real = self._steps_of.columns["frames"][0, self._steps if is_known else -1].numpy()
         imagined = self._dreams.render(self._dream.features[-1])[0].numpy()
         self._pictures = {"what happened": real, "the dream, same actions": imagined}
-        self._errors = [*self._errors, float(np.abs(real.astype(int) - imagined.astype(int)).mean() / 255.0)]
-        self._ended = self._steps >= min(len(self._rows) - 1, self._settings.horizon)
+        if is_known:
+            self._errors = [*self._errors, float(np.abs(real.astype(int) - imagined.astype(int)).mean() / 255.0)]
+        self._ended = self._steps >= min(len(self._rows), self._settings.horizon)
 
 
 class Recorded:
@@ -260,7 +263,7 @@ class Recorded:
         self._steps, self._score = 0, 0.0
 
     def step(self, action: int | None) -> View:
-        if self._steps >= len(self._rows) - 1:
+        if self._steps >= len(self._rows):
             self._steps, self._score = 0, 0.0
             return self.view()
         self._score += float(self._steps_of.rewards[0, self._steps])
@@ -268,7 +271,7 @@ class Recorded:
         return self.view()
 
     def view(self) -> View:
-        frame = self._steps_of.columns["frames"][0, self._steps].numpy()
+        frame = self._steps_of.columns["frames"][0, min(self._steps, len(self._rows) - 1)].numpy()
         taken = self._steps_of.actions[0, self._steps - 1] if self._steps else None
         action = int(taken) if taken is not None and not taken.ndim else None
-        return View({"what happened": frame}, self._steps, self._score, action, self._steps >= len(self._rows) - 1)
+        return View({"what happened": frame}, self._steps, self._score, action, self._steps >= len(self._rows))

@@ -1,8 +1,8 @@
 """A page on this machine through which somebody plays: the game, or the agent's dream of it.
 
 Only this machine can reach it, and only who has the link: it holds a token, and no other page can use it (`Host` and
-`Origin` are checked). One plays at a time. A scene goes on at its own pace; a slow browser gets fewer pictures, the
-newest ones, and never a queue of old ones.
+`Origin` are checked). One plays at a time, the window that was opened last. A scene goes on at its own pace; a slow
+browser gets fewer pictures, the newest ones, and never more than two of them wait on their way.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import hmac
 import json
 import secrets
 import struct
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.resources import files
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -25,6 +27,7 @@ from pydantic import Field, ValidationError
 
 from learners.action_space import Discrete
 from learners.config import FRAME_SIZE, Config
+from pipeline.cli import in_one_line
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings
@@ -48,6 +51,10 @@ Mode = Literal[
     "stored episodes",
 ]
 MAX_MESSAGE_BYTES = 4096
+UNSEEN = 2
+"""Pictures that may be on their way to a browser: the next is sent when it says that it has shown one."""
+FAREWELL_S = 2.0
+"""How long a browser may take to say goodbye."""
 FIRST_RATE = 10.0
 """Steps a second, until somebody asks for others."""
 
@@ -57,12 +64,16 @@ class Command(Config):
 
     mode: Mode | None = None
     episode: Annotated[int, Field(ge=0)] | None = None
-    """Index of a stored one, together with `step`: where a dream starts."""
+    """Index of a stored one, together with `step`: where dreams and stored episodes start."""
+    anywhere: bool = False
+    """They start anywhere again."""
     step: Annotated[int, Field(ge=0)] | None = None
     action: Annotated[int, Field(ge=0)] | None = None
     """Of the keys that are held."""
     sent: float | None = None
     """The browser's clock, which is sent back with the first picture after it."""
+    seen: bool = False
+    """A picture was shown."""
     paused: bool | None = None
     once: bool = False
     """One step, though it is paused."""
@@ -78,7 +89,7 @@ class Play:
 
     def __init__(self, trained: Trained) -> None:
         self._trained = trained
-        self._settings = Settings()
+        self._settings = Settings(trained.config.evaluation.temperature)
         self._seeds = iter(range(10**9))
         self._mode: Mode = "agent in the game"
         self._sent: float | None = None
@@ -122,11 +133,14 @@ class Play:
                 self._row = self._trained.learner.dataset.row(command.episode, command.step or 0)
             except IndexError:
                 raise UsageError(f"found no step {command.step or 0} of episode {command.episode}") from None
-        if command.mode is not None or command.episode is not None:
-            mode = command.mode or self._mode
+        self._row = None if command.anywhere else self._row
+        mode, moves = command.mode or self._mode, command.anywhere or command.episode is not None
+        if command.mode or (moves and MODES[mode] != "game"):
             self._scene, self._mode = self._make(mode), mode
             return self.look()
-        return self.advance() if command.once else None
+        if command.once:
+            return self.advance()
+        return None if command.paused is None else self.look()
 
     def _make(self, mode: Mode) -> Scene:
         """Raises UsageError if the agent cannot be seen in this way."""
@@ -149,11 +163,11 @@ class Play:
         header = {
             "pictures": list(view.pictures),
             "step": view.step,
-            "score": view.score,
+            "score": view.score if isfinite(view.score) else None,
             "action": view.action,
             "ended": view.ended,
-            "value": view.value,
-            "probabilities": [round(each, 4) for each in view.probabilities],
+            "value": view.value if view.value is not None and isfinite(view.value) else None,
+            "probabilities": [round(each, 4) if isfinite(each) else 0.0 for each in view.probabilities],
             "errors": [round(each, 5) for each in view.errors],
             "mode": self._mode,
             "paused": self.paused,
@@ -161,7 +175,7 @@ class Play:
             "note": self._note,
         }
         self._sent = None
-        text = json.dumps(header).encode()
+        text = json.dumps(header, allow_nan=False).encode()
         pictures = [np.ascontiguousarray(each.transpose(1, 2, 0)).tobytes() for each in view.pictures.values()]
         return struct.pack("<I", len(text)) + text + b"".join(pictures)
 
@@ -206,7 +220,7 @@ class Server:
         app = web.Application(middlewares=[self._only_from_here])
         app.router.add_get("/", self._page)
         app.router.add_get("/play", self._play)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=FAREWELL_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, port)
         try:
@@ -219,8 +233,7 @@ class Server:
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        if self._socket:
-            await self._socket.close(code=1001, message=b"python -m pipeline.play has ended")
+        await self._dismiss(1001, "python -m pipeline.play has ended")
         if self._runner:
             await self._runner.cleanup()
         self._thinking.shutdown(wait=False, cancel_futures=True)
@@ -229,39 +242,51 @@ class Server:
     async def _only_from_here(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
         """A page of somebody else's may send a browser here, under another name of this address or with its own
         origin; it does not know the token, and gets nothing with it either."""
-        ours = {f"{HOST}:{self._port}", f"localhost:{self._port}"}
+        port = "" if self._port == 80 else f":{self._port}"  # browsers leave it out
+        ours = {HOST + port, f"localhost{port}"}
         if request.host not in ours:
             raise web.HTTPForbidden(text=f"found the host {request.host[:80]!r}, expected {HOST}:{self._port}\n")
         origin = request.headers.get("Origin")
         if origin is not None and origin.removeprefix("http://") not in ours:
             raise web.HTTPForbidden(text=f"found the origin {origin[:80]!r}, expected none or this page's own\n")
-        if not hmac.compare_digest(request.query.get("token", "").encode(), self._token.encode()):
+        if not hmac.compare_digest(request.query.get("token", "").encode(errors="replace"), self._token.encode()):
             raise web.HTTPForbidden(text="found a wrong token or none, expected the link as it was printed\n")
         response = await handler(request)
         if not response.prepared:
             response.headers["Referrer-Policy"] = "no-referrer"
             response.headers["Cache-Control"] = "no-store"
+            response.headers["X-Content-Type-Options"] = "nosniff"
             response.headers["Content-Security-Policy"] = (
-                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
-                " img-src data:; frame-ancestors 'none'"
+                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:;"
+                f" connect-src 'self' ws://{request.host}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
             )
         return response
 
     async def _page(self, request: web.Request) -> web.Response:
-        return web.Response(text=files("pipeline.viewer").joinpath("page.html").read_text(), content_type="text/html")
+        return web.Response(
+            text=files("pipeline.viewer").joinpath("page.html").read_text("utf-8"), content_type="text/html"
+        )
 
     async def _play(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
-        if self._socket:
-            await socket.close(code=4001, message=b"somebody plays here already: close the other window first")
-            return socket
+        await self._dismiss(4001, "another window plays now")
         self._socket = socket
         try:
             await self._serve(socket)
+        except* Exception as errors:  # of the game, or a disk: the page goes on, this play does not
+            words = f"the agent cannot go on: {in_one_line(errors.exceptions[0])}"
+            print(words, file=sys.stderr)
+            await socket.close(code=1011, message=words.encode()[:120])
         finally:
-            self._socket = None
+            self._socket = None if self._socket is socket else self._socket
         return socket
+
+    async def _dismiss(self, code: int, words: str) -> None:
+        """Who plays, if somebody does; without waiting long for an answer."""
+        if self._socket:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._socket.close(code=code, message=words.encode()), FAREWELL_S)
 
     async def _serve(self, socket: web.WebSocketResponse) -> None:
         loop = asyncio.get_running_loop()
@@ -271,11 +296,12 @@ class Server:
 
         play: Play = await think(Play, self._trained)
         await socket.send_json(self._introduction())
-        newest = Newest()
+        newest, unseen = Newest(), asyncio.Semaphore(UNSEEN)
 
         async def send() -> None:
             with suppress(ConnectionError):  # the browser is gone, which the loop below hears, too
                 while True:
+                    await unseen.acquire()
                     await socket.send_bytes(await newest.take())
 
         async def tick() -> None:
@@ -297,7 +323,9 @@ class Server:
                 except ValidationError as error:
                     await socket.close(code=1008, message=f"unknown command: {first_mistake(error)}"[:120].encode())
                     break
-                if answer := await think(play.obey, command):
+                if command.seen:
+                    unseen.release()
+                elif answer := await think(play.obey, command):
                     newest.put(answer)
             for task in tasks:
                 task.cancel()
@@ -311,4 +339,5 @@ class Server:
             "bindings": [binding._asdict() for binding in bindings(names)],
             "episodes": self._trained.learner.dataset.episode_lengths().tolist(),
             "size": FRAME_SIZE,
+            "temperature": self._trained.config.evaluation.temperature,
         }

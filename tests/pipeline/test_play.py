@@ -21,7 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.play import SHIPPED, main, newest_run
 from pipeline.train import main as train
 from pipeline.trained import load
-from pipeline.viewer.scenes import Dreamt, Game, Settings
+from pipeline.viewer.scenes import Dreamt, Game, Recorded, Settings, SideBySide
 from tests.pipeline.scores.runs import write_run
 from tests.pipeline.test_end_to_end import ENVIRONMENT, ROOT
 
@@ -49,11 +49,28 @@ def test_the_shipped_agent_is_a_whole_run_that_catches_in_the_game_and_in_its_dr
     assert verify.main([str(SHIPPED)]) == 0
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) <= 5_000_000
     trained = load(SHIPPED)
-    game, dream = Game(trained, Settings(), seed=0), Dreamt(trained, Settings(horizon=20), seed=0)
+    game, dream = Game(trained, Settings(1.0), seed=0), Dreamt(trained, Settings(1.0, horizon=20), seed=0)
     for scene, least in ((game, 0.7), (dream, 0.3)):  # a dream may start where the ball cannot be reached any more
         scores = [view.score for view in (scene.step(None) for _ in range(300)) if view.ended]
         assert len(scores) >= 12
         assert np.mean(scores) > least, scores
+
+
+def test_a_stored_episode_is_shown_to_its_last_reward_and_a_dream_beside_it_as_far():
+    trained = load(SHIPPED)
+    dataset = trained.learner.dataset
+    for episode in range(3, 6):
+        row = dataset.row(episode, 0)
+        length = len(dataset.since(row))
+        for scene in (Recorded(trained, row), SideBySide(trained, Settings(1.0), 0, row)):
+            views = [scene.step(None) for _ in range(length)]
+            assert [view.ended for view in views] == [False] * (length - 1) + [True]
+            assert [view.step for view in views] == list(range(1, length + 1))
+            assert [view.score for view in views[:-1]] == [0.0] * (length - 1)
+            assert abs(views[-1].score) == 1.0  # caught or not, which nothing but the last step tells
+            assert all(view.action in (0, 1, 2) for view in views)
+            assert len(views[-1].errors) in (0, length)
+            assert scene.step(None).step == 0
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def test_without_an_action_that_does_nothing_no_key_is_the_first():
     assert [(each.keys, each.action) for each in bindings(["0", "1"])] == [(("1",), 0), ((), 0), (("2",), 1)]
 
 
-@pytest.mark.parametrize("names", [CRAFTER, [str(i) for i in range(18)], ["UP", "UP", "UP"]])
+@pytest.mark.parametrize(
+    "names", [CRAFTER, [str(i) for i in range(18)], ["UP", "UP", "UP"], [str(i) for i in range(60)]]
+)
 def test_no_two_actions_have_the_same_keys_and_all_have_some(names: list[str]):
     found = list(bindings(names))
     assert len({each.keys for each in found}) == len(found)

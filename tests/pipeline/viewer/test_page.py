@@ -29,9 +29,9 @@ GO = """(async () => {{ {until}
 HOLD = """(async () => {{ {until}
     const action = () => [...document.querySelectorAll('#facts span')].find(
         each => each.textContent.startsWith('action'))?.lastChild.textContent;
-    document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: "{key}", bubbles: true}}));
+    document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: "{key}", code: "{key}", bubbles: true}}));
     const seen = await until(() => action() === "{name}");
-    document.body.dispatchEvent(new KeyboardEvent('keyup', {{key: "{key}", bubbles: true}}));
+    document.body.dispatchEvent(new KeyboardEvent('keyup', {{key: "{key}", code: "{key}", bubbles: true}}));
     return seen;
 }})()"""
 
@@ -75,10 +75,32 @@ def test_keys_change_what_happens(browser: Browser, server: Server, mode: str):
     assert look(browser, server, 1280, GO.format(until=UNTIL, mode=mode), *held).values[1:] == [True] * len(keys)
 
 
-def test_a_second_window_says_why_it_shows_nothing(browser: Browser, server: Server):
-    opened = f"""(async () => {{ {UNTIL}
+def test_a_window_that_another_one_replaces_says_so(browser: Browser, server: Server):
+    other = f"""(async () => {{ {UNTIL}
         await until(() => window.frames_seen > 0);
         const socket = new WebSocket(`ws://${{location.host}}/play${{location.search}}`);
-        return new Promise(done => socket.onclose = event => done(event.reason));
+        await until(() => document.getElementById('note').textContent);
+        socket.close();
+        return document.getElementById('note').textContent;
     }})()"""
-    assert look(browser, server, 1280, opened).values == ["somebody plays here already: close the other window first"]
+    assert look(browser, server, 1280, other).values == ["another window plays now"]
+
+
+def test_a_button_that_is_touched_acts_and_pause_keeps_its_state(browser: Browser, server: Server):
+    touched = f"""(async () => {{ {UNTIL}
+        const button = [...document.querySelectorAll('#touch button')].find(each => each.textContent === "RIGHT");
+        const action = () => [...document.querySelectorAll('#facts span')].find(
+            each => each.textContent.startsWith('action'))?.lastChild.textContent;
+        button.dispatchEvent(new PointerEvent('pointerdown', {{pointerId: 7}}));
+        const seen = await until(() => action() === "RIGHT");
+        button.dispatchEvent(new PointerEvent('pointerup', {{pointerId: 7}}));
+        const released = await until(() => action() === "STAY");
+        const pause = document.getElementById('pause');
+        pause.click();
+        await new Promise(done => setTimeout(done, 500));
+        const before = window.frames_seen;
+        await new Promise(done => setTimeout(done, 500));
+        return [seen, released, pause.getAttribute('aria-pressed'), window.frames_seen - before];
+    }})()"""
+    going = GO.format(until=UNTIL, mode="you in the dream")
+    assert look(browser, server, 390, going, touched).values[1] == [True, True, "true", 0]

@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
-from aiohttp import ClientSession, WSServerHandshakeError
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
+from actors.envs.catch import Catch
 from pipeline.errors import UsageError
 from pipeline.viewer.server import MODES, Newest, Server
 from tests.pipeline.viewer.fakes import header_of, serving, trained
@@ -29,7 +30,9 @@ def socket_of(server: Server) -> str:
 
 
 async def picture(socket: aiohttp.ClientWebSocketResponse) -> tuple[dict[str, Any], np.ndarray]:
+    """The next one, as a page takes it."""
     data = await asyncio.wait_for(socket.receive_bytes(), PATIENCE_S)
+    await socket.send_json({"seen": True})
     header = header_of(data)
     count = len(header["pictures"])
     return header, np.frombuffer(data[-count * 64 * 64 * 3 :], np.uint8).reshape(count, 64, 64, 3)
@@ -115,25 +118,61 @@ def test_a_socket_of_another_page_is_refused(server: Server):
         asyncio.run(ask())
 
 
-def test_a_second_browser_is_told_so_and_gets_in_when_the_first_has_gone(server: Server):
-    async def two() -> tuple[int | None, str, bool]:
-        async with ClientSession() as session:
-            async with session.ws_connect(socket_of(server)) as first:
-                await asyncio.wait_for(first.receive_json(), PATIENCE_S)
-                async with session.ws_connect(socket_of(server)) as second:
-                    message = await asyncio.wait_for(second.receive(), PATIENCE_S)
-                    refused = second.close_code, str(message.extra)
-            for _ in range(100):
-                async with session.ws_connect(socket_of(server)) as third:
-                    message = await asyncio.wait_for(third.receive(), PATIENCE_S)
-                    if message.type == aiohttp.WSMsgType.TEXT:
-                        return *refused, True
-                await asyncio.sleep(0.1)
-        return *refused, False
+def test_the_window_that_was_opened_last_plays_and_the_other_is_told_so(server: Server):
+    async def two() -> tuple[int | None, str, dict[str, Any]]:
+        async with ClientSession() as session, session.ws_connect(socket_of(server)) as first:
+            await asyncio.wait_for(first.receive_json(), PATIENCE_S)
+            async with session.ws_connect(socket_of(server)) as second:
+                await asyncio.wait_for(second.receive_json(), PATIENCE_S)
+                while (message := await asyncio.wait_for(first.receive(), PATIENCE_S)).type == WSMsgType.BINARY:
+                    pass
+                return message.data, str(message.extra), (await picture(second))[0]
 
-    code, words, got_in = asyncio.run(two())
-    assert (code, words) == (4001, "somebody plays here already: close the other window first")
-    assert got_in
+    code, words, header = asyncio.run(two())
+    assert (code, words) == (4001, "another window plays now")
+    assert header["mode"] == "agent in the game"
+
+
+def test_a_browser_that_shows_nothing_is_sent_two_pictures_and_then_the_newest(server: Server):
+    async def be_slow() -> tuple[list[int], int]:
+        async with ClientSession() as session, session.ws_connect(socket_of(server)) as socket:
+            await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
+            await socket.send_json({"rate": 60.0, "episode": 0, "mode": "stored episodes"})
+            unseen = [header_of(await asyncio.wait_for(socket.receive_bytes(), PATIENCE_S)) for _ in range(2)]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(socket.receive_bytes(), 1.0)
+            await socket.send_json({"paused": True})
+            await socket.send_json({"seen": True})
+            newest = header_of(await asyncio.wait_for(socket.receive_bytes(), PATIENCE_S))
+            return [header["paused"] for header in unseen], newest["paused"]
+
+    assert asyncio.run(be_slow()) == ([False, False], True)
+
+
+def test_what_goes_wrong_in_the_game_is_said_and_the_page_stays(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def broken(*_: object) -> None:
+        raise RuntimeError("the ball is gone")
+
+    async def watch() -> tuple[int | None, str]:
+        async with ClientSession() as session, session.ws_connect(socket_of(server)) as socket:
+            await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
+            monkeypatch.setattr(Catch, "step", broken)
+            while (message := await asyncio.wait_for(socket.receive(), PATIENCE_S)).type == WSMsgType.BINARY:
+                await socket.send_json({"seen": True})
+            return socket.close_code, str(message.extra)
+
+    assert asyncio.run(watch()) == (1011, "the agent cannot go on: the ball is gone")
+    assert capfd.readouterr().err == "the agent cannot go on: the ball is gone\n"
+    monkeypatch.undo()
+
+    async def look_again() -> dict[str, Any]:
+        async with ClientSession() as session, session.ws_connect(socket_of(server)) as socket:
+            await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
+            return (await picture(socket))[0]
+
+    assert asyncio.run(look_again())["step"] == 0
 
 
 @pytest.mark.parametrize(
@@ -155,8 +194,8 @@ def test_what_no_page_of_ours_says_ends_the_conversation(server: Server, message
         async with ClientSession() as session, session.ws_connect(socket_of(server)) as socket:
             await socket.send_str(message)
             while (await asyncio.wait_for(socket.receive(), PATIENCE_S)).type in (
-                aiohttp.WSMsgType.TEXT,
-                aiohttp.WSMsgType.BINARY,
+                WSMsgType.TEXT,
+                WSMsgType.BINARY,
             ):
                 pass
             return socket.close_code
