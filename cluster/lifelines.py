@@ -34,7 +34,8 @@ class Lifelines:
         self._own = _reachable(own["NodeManagerAddress"], own["NodeManagerPort"]) if own else None
         host, _, port = context.gcs_address.rpartition(":")
         self._head = _reachable(host.strip("[]"), port)
-        self._heard_at = time.monotonic()
+        self._asked_at = time.monotonic()
+        self._silent_since: float | None = None
 
     def check(self) -> None:
         """Raises GoneError, in one line, if the Ray of this machine is gone: nobody listens there any more. Whatever
@@ -52,8 +53,8 @@ class Lifelines:
         self.check()
         waiting = asyncio.ensure_future(awaited)
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # who is not awaited any more
-        self._heard_at = time.monotonic()
         try:
+            await self._listen()
             while not (await asyncio.wait([waiting], timeout=BEAT_S))[0]:
                 self.check()
                 await self._listen()
@@ -62,17 +63,20 @@ class Lifelines:
             waiting.cancel()
 
     async def _listen(self) -> None:
-        """To the head. Raises GoneError if it has been silent for too long."""
-        if not self._head:
+        """To the head, once a beat, however short each wait is. Raises GoneError if it has been silent for too long."""
+        if not self._head or time.monotonic() - self._asked_at < BEAT_S:
             return
-        with suppress(OSError, TimeoutError):
+        self._asked_at = time.monotonic()
+        try:
             async with asyncio.timeout(BEAT_S):
                 _, writer = await asyncio.open_connection(*self._head)
             writer.close()
-            self._heard_at = time.monotonic()
-        if time.monotonic() - self._heard_at > HEAD_PATIENCE_S:
-            host, port = self._head
-            raise GoneError(f"the head node of the cluster, {host}:{port}, does not answer any more")
+            self._silent_since = None
+        except (OSError, TimeoutError) as error:
+            self._silent_since = self._silent_since or self._asked_at
+            if time.monotonic() - self._silent_since > HEAD_PATIENCE_S:
+                host, port = self._head
+                raise GoneError(f"the head node of the cluster, {host}:{port}, does not answer any more") from error
 
 
 def _reachable(host: str, port: str | int) -> tuple[str, int] | None:

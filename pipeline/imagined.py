@@ -39,7 +39,11 @@ Frames = NDArray[np.uint8]
 class Dreaming:
     """B dreams of one world model, which begin together."""
 
-    def __init__(self, trained: Trained, size: int) -> None:
+    def __init__(self, trained: Trained, size: int, horizon: int) -> None:
+        """Raises ValueError, in one line, if nothing is to be dreamt."""
+        for name, found in (("num_envs", size), ("horizon", horizon)):
+            if found < 1:
+                raise ValueError(f"{name}: found {found}, expected at least 1")
         self._dreams = trained.dreams
         self._trained = trained
         self._size = size
@@ -90,7 +94,7 @@ class Imagined(gymnasium.Env[NDArray[np.uint8], np.int64]):
         Raises: UsageError, in one line, if there is no such run, or no world model has been trained in it yet.
         """
         trained = load(Path(run), allow_module)
-        self._dreaming = Dreaming(trained, 1)
+        self._dreaming = Dreaming(trained, 1, horizon)
         self._horizon = horizon
         self._steps = 0
         self._frame = np.zeros((64, 64, 3), dtype=np.uint8)
@@ -139,7 +143,7 @@ class ImaginedTogether(VectorEnv[Frames, NDArray[np.int64], NDArray[Any]]):
         trained = load(Path(run), allow_module)
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self._dreaming = Dreaming(trained, num_envs)
+        self._dreaming = Dreaming(trained, num_envs, horizon)
         self._horizon = horizon
         self._steps = 0
         self._ended = np.zeros(num_envs, dtype=np.bool_)

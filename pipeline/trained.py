@@ -105,6 +105,8 @@ def load(path: Path, allow_module: Sequence[str] = ()) -> Trained:
             learner.mirror(_recent(history, checkpoint.state.lost), gaps=True)
         except (ValueError, OSError, RecoverableError, ExperienceTooLargeError) as error:
             raise UsageError(f"{run.path}: {error}") from error
+        if not learner.dataset.num_steps:
+            raise UsageError(f"{run.path}: found no stored step, expected some to start from")
         return Trained(config, checkpoint.iteration, learner, game_of(config))
     finally:
         run.close()

@@ -104,6 +104,13 @@ def test_a_run_without_a_trained_world_model_says_from_when_on_there_is_one(tmp_
         Imagined(run)
 
 
+def test_nothing_to_dream_is_one_line(run: Path):
+    with pytest.raises(ValueError, match=r"^horizon: found 0, expected at least 1$"):
+        Imagined(run, horizon=0)
+    with pytest.raises(ValueError, match=r"^num_envs: found -1, expected at least 1$"):
+        ImaginedTogether(run, num_envs=-1)
+
+
 def test_what_is_no_run_is_one_line(tmp_path: Path):
     with pytest.raises(UsageError, match=r"found no run there, expected a directory with config\.json$"):
         Imagined(tmp_path)
