@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.question import Question
 from pipeline.trained import load
-from pipeline.viewer.server import MODES, Command, Play
+from pipeline.viewer.visit import MODES, Command, Visit
 
 PROMISED_PER_S = 15.0
 WARM_UP = 3
@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     loaded_s = time.perf_counter() - start
     rates = {}
     for mode in MODES:
-        play = Play(trained)
-        play.obey(Command.model_validate({"mode": mode}))
+        visit = Visit(trained)
+        visit.obey(Command.model_validate({"mode": mode}))
         for _ in range(WARM_UP):
-            play.advance()
+            visit.advance()
         start = time.perf_counter()
         for _ in range(flags.steps):
-            play.advance()
+            visit.advance()
         rates[mode] = flags.steps / (time.perf_counter() - start)
     run = {"preset": trained.config.preset, "game": trained.config.game, "iteration": trained.iteration}
     question.answer({"run": run, "loaded_s": loaded_s, "promised_per_s": PROMISED_PER_S, "per_s": rates})

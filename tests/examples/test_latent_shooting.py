@@ -16,7 +16,7 @@ from pipeline import evaluate, verify
 from pipeline.config import RunConfig
 from pipeline.report.__main__ import main as report
 from pipeline.trained import load
-from pipeline.viewer.server import Command, Play
+from pipeline.viewer.visit import Command, Visit
 from tests.pipeline.test_end_to_end import ENVIRONMENT, PATIENCE_S, ROOT, Train
 from tests.pipeline.viewer.fakes import header_of
 
@@ -75,21 +75,21 @@ def test_it_is_evaluated_and_reported(trained: Path, tmp_path: Path):
 
 
 def test_it_is_watched_and_says_what_it_lacks(trained: Path):
-    play = Play(load(trained, ("tests.examples.latent_shooting",)))
-    seen = [header_of(play.advance()) for _ in range(12)]
+    visit = Visit(load(trained, ("tests.examples.latent_shooting",)))
+    seen = [header_of(visit.advance()) for _ in range(12)]
     actions = {header["action"] for header in seen}
     assert actions - {None}  # which begins an episode
     assert actions <= {0, 1, 2, None}
     assert {tuple(header["pictures"]) for header in seen} == {("the game",)}
     for mode in ("agent in the dream", "you in the dream", "dream beside reality"):
-        header = header_of(play.obey(Command(mode=mode)))
+        header = header_of(visit.obey(Command(mode=mode)))
         assert header["mode"] == "agent in the game"
         assert header["note"] == (
             "latent-shooting: found an algorithm without dreams that can be drawn, expected one that has `dream` and"
             " `render`"
         )
     for mode in ("you in the game", "stored episodes"):
-        assert header_of(play.obey(Command(mode=mode))) | {"mode": mode, "note": ""} == header_of(play.look())
+        assert header_of(visit.obey(Command(mode=mode))) | {"mode": mode, "note": ""} == header_of(visit.look())
 
 
 @pytest.mark.parametrize("module", ["pipeline.verify", "pipeline.evaluate"])

@@ -15,7 +15,7 @@ from pipeline.cli import Launch, command
 from pipeline.presets import preset
 from pipeline.run_dir import RunDirectory
 from pipeline.trained import load
-from pipeline.viewer.server import Command, Play
+from pipeline.viewer.visit import Command, Visit
 from tests.examples.pushed import Pushed, PushedConfig
 from tests.pipeline.test_end_to_end import Train
 from tests.pipeline.viewer.fakes import header_of
@@ -57,13 +57,13 @@ def test_its_actions_are_stored_as_they_were_taken(trained: Path):
 
 
 def test_it_is_watched_and_no_key_pushes(trained: Path):
-    play = Play(load(trained, ("tests.examples.pushed", "tests.examples.latent_shooting")))
-    assert {header_of(play.advance())["action"] for _ in range(12)} == {None}
-    header = header_of(play.obey(Command(mode="you in the game")))
+    visit = Visit(load(trained, ("tests.examples.pushed", "tests.examples.latent_shooting")))
+    assert {header_of(visit.advance())["action"] for _ in range(12)} == {None}
+    header = header_of(visit.obey(Command(mode="you in the game")))
     assert header["mode"] == "agent in the game"
     assert header["note"].startswith(f"found actions that are {SIZE} numbers from ")
-    play.obey(Command(mode="stored episodes"))
-    assert [header_of(play.advance())["step"] for _ in range(3)] == [1, 2, 3]
+    visit.obey(Command(mode="stored episodes"))
+    assert [header_of(visit.advance())["step"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_killed_it_ends_as_if_nothing_had_happened(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

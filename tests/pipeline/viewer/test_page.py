@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.viewer.server import MODES, Server
+from pipeline.viewer.server import Server
+from pipeline.viewer.visit import MODES, Mode
 from tests.browser import Browser, Page
 from tests.pipeline.viewer.fakes import PRESETS, serving, trained
 
@@ -56,7 +57,7 @@ def look(browser: Browser, server: Server, width: int, *expressions: str) -> Pag
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
 @pytest.mark.parametrize("mode", MODES)
-def test_every_way_of_looking_shows_moving_pictures(browser: Browser, server: Server, mode: str, width: int):
+def test_every_way_of_looking_shows_moving_pictures(browser: Browser, server: Server, mode: Mode, width: int):
     page = look(browser, server, width, GO.format(until=UNTIL, mode=mode), FITS, "innerWidth")
     (pressed, canvases, note, bars, touch_is_hidden), fits, inner = page.values
     assert (pressed, note, fits, inner) == (mode, "", True, width)

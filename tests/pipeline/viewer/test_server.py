@@ -13,7 +13,8 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from actors.envs.catch import Catch
 from pipeline.errors import UsageError
-from pipeline.viewer.server import MODES, Newest, Server
+from pipeline.viewer.server import Newest, Server
+from pipeline.viewer.visit import MODES, Mode
 from tests.pipeline.viewer.fakes import header_of, serving, trained
 
 PATIENCE_S = 60
@@ -39,8 +40,8 @@ async def picture(socket: aiohttp.ClientWebSocketResponse) -> tuple[dict[str, An
 
 
 def test_each_way_of_looking_shows_something_that_moves(server: Server):
-    async def look() -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {}
+    async def look() -> dict[Mode, list[Any]]:
+        found: dict[Mode, list[Any]] = {}
         async with ClientSession() as session, session.ws_connect(socket_of(server)) as socket:
             hello = await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
             assert hello["modes"] == list(MODES)

@@ -1,0 +1,159 @@
+"""One browser's visit: what it may ask for, and what it is shown."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from math import isfinite
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from learners.action_space import Discrete
+from learners.config import Config
+from pipeline.errors import UsageError
+from pipeline.trained import Trained
+from pipeline.viewer.keys import bindings
+from pipeline.viewer.scenes import Dreamt, Game, Recorded, Scene, Settings, SideBySide, View
+
+Mode = Literal[
+    "agent in the game",
+    "you in the game",
+    "agent in the dream",
+    "you in the dream",
+    "dream beside reality",
+    "stored episodes",
+]
+MODES: Mapping[Mode, str] = {
+    "agent in the game": "game",
+    "you in the game": "game",
+    "agent in the dream": "dream",
+    "you in the dream": "dream",
+    "dream beside reality": "beside",
+    "stored episodes": "stored",
+}
+"""And the kind of scene that each shows."""
+FIRST_RATE = 10.0
+"""Steps a second, until somebody asks for others."""
+
+
+class Command(Config):
+    """What a browser may ask for; what it leaves out stays as it is."""
+
+    mode: Mode | None = None
+    episode: Annotated[int, Field(ge=0)] | None = None
+    """Index of a stored one, together with `step`: where dreams and stored episodes start."""
+    anywhere: bool = False
+    """They start anywhere again."""
+    step: Annotated[int, Field(ge=0)] | None = None
+    action: Annotated[int, Field(ge=0)] | None = None
+    """Of the keys that are held."""
+    sent: float | None = None
+    """The browser's clock, which is sent back with the first picture after it."""
+    seen: bool = False
+    """A picture was shown."""
+    paused: bool | None = None
+    once: bool = False
+    """One step, though it is paused."""
+    rate: Annotated[float, Field(ge=0.5, le=60.0)] | None = None
+    """Steps a second."""
+    temperature: Annotated[float, Field(ge=0.01, le=5.0)] | None = None
+    horizon: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class Visit:
+    """A thread of its own calls this, and nobody else: what a message says is of one moment."""
+
+    def __init__(self, trained: Trained) -> None:
+        self._trained = trained
+        self._settings = Settings(trained.config.evaluation.temperature)
+        self._seeds = iter(range(10**9))
+        self._mode: Mode = "agent in the game"
+        self._sent: float | None = None
+        self._note = ""
+        """What could not be done, in one line."""
+        self._action = next(each.action for each in bindings(trained.game.action_names) if not each.keys)
+        self._row: int | None = None
+        self._scene = self._make(self._mode)
+        self.paused = False
+        self.rate = FIRST_RATE
+
+    def obey(self, command: Command) -> bytes | None:
+        """A message, if there is a reason for one before the next step."""
+        try:
+            return self._obey(command)
+        except UsageError as error:
+            self._note = str(error)
+            return self.look()
+
+    def advance(self) -> bytes:
+        """The message after one step more."""
+        return self._message(self._scene.step(self._action if self._mode.startswith("you") else None))
+
+    def look(self) -> bytes:
+        """The message of the moment that it is."""
+        return self._message(self._scene.view())
+
+    def _obey(self, command: Command) -> bytes | None:
+        self._note = ""
+        self._settings.temperature = command.temperature or self._settings.temperature
+        self._settings.horizon = command.horizon or self._settings.horizon
+        self.rate = command.rate or self.rate
+        self.paused = self.paused if command.paused is None else command.paused
+        self._sent = self._sent if command.sent is None else command.sent
+        if command.action is not None:
+            if command.action >= (count := len(self._trained.game.action_names)):
+                raise UsageError(f"action: found {command.action}, expected 0 to {count - 1}")
+            self._action = command.action
+        if command.episode is not None:
+            try:
+                self._row = self._trained.learner.dataset.row(command.episode, command.step or 0)
+            except IndexError:
+                raise UsageError(f"found no step {command.step or 0} of episode {command.episode}") from None
+        self._row = None if command.anywhere else self._row
+        mode, moves = command.mode or self._mode, command.anywhere or command.episode is not None
+        if command.mode or (moves and MODES[mode] != "game"):
+            self._scene, self._mode = self._make(mode), mode
+            return self.look()
+        if command.once:
+            return self.advance()
+        return None if command.paused is None else self.look()
+
+    def _make(self, mode: Mode) -> Scene:
+        """Raises UsageError if the agent cannot be seen in this way."""
+        kind, seed = MODES[mode], next(self._seeds)
+        if mode.startswith("you") and not isinstance(space := self._trained.game.action_space, Discrete):
+            raise UsageError(f"found actions that are {space}, expected some to choose from, for keys to make them")
+        if kind == "game":
+            return Game(self._trained, self._settings, seed)
+        if kind == "dream":
+            return Dreamt(self._trained, self._settings, seed, self._row)
+        dataset = self._trained.learner.dataset
+        row = self._row or dataset.row(int(np.random.default_rng(seed).integers(dataset.num_episodes)), 0)
+        if kind == "beside":
+            return SideBySide(self._trained, self._settings, seed, row)
+        return Recorded(self._trained, row)
+
+    def _message(self, view: View) -> bytes:
+        """Length of a header as 4 bytes, the header in JSON, and of each picture 64 × 64 × 3 bytes, rows from the
+        top."""
+        header = {
+            "pictures": list(view.pictures),
+            "step": view.step,
+            "score": view.score if isfinite(view.score) else None,
+            "action": view.action,
+            "ended": view.ended,
+            "value": view.value if view.value is not None and isfinite(view.value) else None,
+            "probabilities": [round(each, 4) if isfinite(each) else 0.0 for each in view.probabilities],
+            "errors": [round(each, 5) for each in view.errors],
+            "mode": self._mode,
+            "paused": self.paused,
+            "sent": self._sent,
+            "note": self._note,
+        }
+        self._sent = None
+        text = json.dumps(header, allow_nan=False).encode()
+        pictures = [np.ascontiguousarray(each.transpose(1, 2, 0)).tobytes() for each in view.pictures.values()]
+        return struct.pack("<I", len(text)) + text + b"".join(pictures)
