@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cluster.this_process import prepare
+from learners.directory_lock import DirectoryLock, InUseError
 from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
 from pipeline.errors import UsageError
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
@@ -32,8 +33,9 @@ class Arguments(Tool):
     """
 
     run_dir: Annotated[Path, Positional()] = Path("runs")
-    """What `python -m pipeline.train` wrote, or a directory with runs in it, of which the newest is taken; its last
-    commit plays. If there is none in the default one: a Catch agent that comes with this package."""
+    """What `python -m pipeline.train` wrote, or a directory with runs in it, of which the newest is taken that is not
+    in training; its last commit plays. If there is none in the default one: a Catch agent that comes with this
+    package."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Of the page, on this machine's loopback address; 0: any that is free."""
 
@@ -66,15 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def newest_run(path: Path) -> Path:
-    """The run at a path, or that below it which committed last. Raises UsageError if there is none."""
+    """The run at a path, or of those below it that are not in training the one which committed last.
+
+    Raises: UsageError if there is none.
+    """
     if (path / CONFIG_FILE).exists():
         return path
     runs = [config.parent for depth in ("*", "*/*") for config in path.glob(f"{depth}/{CONFIG_FILE}")]
-    if begun := [run for run in runs if any((run / CHECKPOINTS).glob("[0-9]*"))]:
-        return max(begun, key=lambda run: (run / CHECKPOINTS).stat().st_mtime)
+    begun = [run for run in runs if any((run / CHECKPOINTS).glob("[0-9]*"))]
+    for run in sorted(begun, key=lambda run: (run / CHECKPOINTS).stat().st_mtime, reverse=True):
+        try:
+            DirectoryLock.to_read(run).release()
+            return run
+        except InUseError:
+            print(f"passed over, because it is in training: {run}")
     if path == Arguments().run_dir:
         return SHIPPED
-    raise UsageError(f"RUN_DIR: found no run with a commit at {path} or below it, expected one")
+    raise UsageError(f"RUN_DIR: found no run at {path} or below it, expected one with a commit that is not in training")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 from pathlib import Path
 
-from pipeline.demo import demo_directory
+from pipeline.demo import beside_random, demo_directory
+from pipeline.evaluation import Episode, Evaluation
+from pipeline.presets import preset
 
 
 def finish(run: Path) -> None:
@@ -25,3 +27,15 @@ def test_after_a_finished_demo_comes_the_next_number(tmp_path: Path):
     finish(tmp_path / "demo-2")
     (tmp_path / "demo-3").mkdir()
     assert demo_directory(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+def test_the_agent_stands_beside_random_play_in_standard_errors_of_their_difference():
+    random, agent = scored([0.0, 2.0, 4.0]), scored([10.0, 13.0, 16.0])  # standard errors 2/√3 and 3/√3
+    assert beside_random(random, agent) == "random 2 → this agent 13 (3 games each, 5.3 standard errors above)"
+    assert beside_random(agent, random) == "random 13 → this agent 2 (3 games each, 5.3 standard errors below)"
+    assert beside_random(random, scored([2.0])) == "random 2 → this agent 2 (1 games each)"
+
+
+def scored(scores: list[float]) -> Evaluation:
+    episodes = [Episode(seed=0, index=index, score=score, length=1) for index, score in enumerate(scores)]
+    return Evaluation.of(preset("demo"), None, {}, episodes)

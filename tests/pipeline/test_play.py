@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, WSMsgType
 
+from learners.directory_lock import DirectoryLock
 from pipeline import verify
 from pipeline.errors import UsageError
 from pipeline.play import SHIPPED, main, newest_run
@@ -38,10 +39,21 @@ def test_the_run_that_committed_last_is_taken(tmp_path: Path):
     assert newest_run(older) == older
 
 
+def test_a_run_in_training_is_passed_over_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    older, newer = (write_run(tmp_path / "runs", "Pong", seed) for seed in range(2))
+    for seconds, run in ((1000, older), (2000, newer)):
+        os.utime(run / "checkpoints", (seconds, seconds))
+    lock = DirectoryLock.to_write(newer)
+    assert newest_run(tmp_path / "runs") == older
+    assert capsys.readouterr().out == f"passed over, because it is in training: {newer}\n"
+    lock.release()
+    assert newest_run(tmp_path / "runs") == newer
+
+
 def test_without_a_run_the_shipped_agent_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert newest_run(Path("runs")) == SHIPPED
-    with pytest.raises(UsageError, match=r"^RUN_DIR: found no run with a commit at .* or below it, expected one$"):
+    with pytest.raises(UsageError, match=r"^RUN_DIR: found no run at .* or below it, expected one with a commit"):
         newest_run(tmp_path / "elsewhere")
 
 
