@@ -87,14 +87,25 @@ def train(config: RunConfig, seed: int, runs: Path) -> Row:
 
 
 def verdict(random: Mapping[str, Any], rows: Sequence[Row]) -> Row:
-    """The mean over seeds minus that of random play, in standard errors of this difference (seeds are the sample)."""
+    """Means minus that of random play in standard errors of this difference: of each seed, whose episodes are the
+    sample, and of the mean over seeds, which then are."""
     means = [row["score_mean"] for row in rows]
-    difference = float(np.mean(means)) - random["score_mean"]
+    difference, noise = float(np.mean(means)) - random["score_mean"], _square_error(random)
     found: Row = {"seeds": len(rows), "score_mean": float(np.mean(means)), "above_random": difference}
+    errors = [sqrt(_square_error(row) + noise) for row in rows]
+    above = [
+        (mean - random["score_mean"]) / error if error else None for mean, error in zip(means, errors, strict=True)
+    ]
+    found["of_each_seed_standard_errors_above"] = above
     if len(rows) > 1:
-        error = sqrt(np.var(means, ddof=1) / len(means) + random["score_std"] ** 2 / random["episodes"])
+        error = sqrt(np.var(means, ddof=1) / len(means) + noise)
         found |= {"standard_error": error, "standard_errors_above": difference / error if error else None}
     return found
+
+
+def _square_error(play: Mapping[str, Any]) -> float:
+    """Of the mean score of its episodes."""
+    return play["score_std"] ** 2 / play["episodes"]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ RANDOM = {"score_mean": 10.0, "score_std": 20.0, "episodes": 100}
 
 
 def rows(*means: float) -> list[dict[str, float]]:
-    return [{"seed": seed, "score_mean": mean} for seed, mean in enumerate(means)]
+    spread = {"score_std": 30.0, "episodes": 100}
+    return [{"seed": seed, "score_mean": mean, **spread} for seed, mean in enumerate(means)]
 
 
 def test_the_difference_is_counted_in_its_own_standard_errors():
@@ -23,8 +24,10 @@ def test_the_difference_is_counted_in_its_own_standard_errors():
     assert found["standard_errors_above"] == pytest.approx(10.0 / (16.0 / 3 + 4.0) ** 0.5)
 
 
-def test_one_seed_has_no_standard_error():
-    assert "standard_error" not in verdict(RANDOM, rows(16.0))
+def test_of_one_seed_the_episodes_are_the_sample():
+    found = verdict(RANDOM, rows(16.0))
+    assert "standard_error" not in found
+    assert found["of_each_seed_standard_errors_above"] == [pytest.approx(6.0 / (9.0 + 4.0) ** 0.5)]
 
 
 def test_another_game_is_scored_under_the_same_protocol():
