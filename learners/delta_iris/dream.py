@@ -49,6 +49,8 @@ class DeltaIrisDream:
         self._pending = embedded[
             :, -1:
         ]  # (B, m, E): what the cache does not hold yet, the current frame the last of it
+        self.tokens = tokens[:, -1]
+        """(B, K), of the transition to the newest frame."""
         self.features = [frames[:, -1]]
 
     @torch.no_grad()
@@ -72,6 +74,7 @@ class DeltaIrisDream:
     def _draw(self, actions: Tensor, tokens: Tensor) -> None:
         """The next frame, after actions (B,), of tokens (B, K)."""
         context = self._tokenizer.config.context_frames
+        self.tokens = tokens
         self._actions = [*self._actions, actions][-context:]
         frames = self._tokenizer.decode(torch.stack(self._frames, 1), torch.stack(self._actions, 1), tokens)
         self._frames = [*self._frames, frames][-context:]

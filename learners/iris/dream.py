@@ -25,7 +25,8 @@ class IrisDream:
         self._tokenizer = tokenizer
         self._gpt = gpt
         self._cache = gpt.transformer.new_cache(len(tokens), gpt.max_positions)
-        self._tokens = tokens  # of the current frame
+        self.tokens = tokens
+        """(B, K), of the newest frame."""
         self._pending = tokens  # (B, n): those of them the cache does not hold yet
         self.features = [tokenizer.decode(tokens)]
 
@@ -43,12 +44,12 @@ class IrisDream:
         for k in range(1, gpt.tokens_per_frame):
             hidden = gpt.advance(gpt.token_embedding(tokens[-1].unsqueeze(1)), self._cache)[:, -1]
             tokens.append(sample_categorical(gpt.token_head(hidden), noise[:, 2 + k]))
-        self._tokens = torch.stack(tokens, dim=1)  # (B, K)
-        self._pending = self._tokens[:, -1:]
-        self.features.append(self._tokenizer.decode(self._tokens))
+        self.tokens = torch.stack(tokens, dim=1)  # (B, K)
+        self._pending = self.tokens[:, -1:]
+        self.features.append(self._tokenizer.decode(self.tokens))
         return rewards, ends
 
     def _restart(self) -> None:
         """The context is full: goes on from the current frame alone."""
         self._cache.clear()
-        self._pending = self._tokens
+        self._pending = self.tokens

@@ -7,8 +7,8 @@ Legend: frames are (3, 64, 64) uint8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from learners.algorithm import Actor
 from learners.dreaming.policy import PolicyActor
 from learners.nn.sampling import sample_categorical, uniforms
 from pipeline.trained import Trained
+from pipeline.viewer import tokens
 
 Frame = NDArray[np.uint8]
 
@@ -53,6 +54,8 @@ class View:
     """Of what it would do next, by action."""
     errors: Sequence[float] = ()
     """Mean difference of imagined from real pixels after each step, 0 to 1."""
+    tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By picture; none where the agent has no tokenizer."""
 
 
 class Scene(Protocol):
@@ -129,26 +132,29 @@ class Game:
         self._score += step.reward
         self._ended = step.ended
         if not step.ended:
-            self._see(step.frame)
+            self._see(step.frame, chosen)
         return self.view()
 
     def view(self) -> View:
-        mind = self._mind
-        return View(self._pictures, self._steps, self._score, self._action, self._ended, mind.value, mind.probabilities)
+        view = View(self._pictures, self._steps, self._score, self._action, self._ended)
+        seen = {name: self._tokens for name in list(self._pictures)[-1:]}
+        return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
     def _begin(self) -> None:
         actor = self._trained.actor
+        self._tokenizing = tokens.Episode(self._trained)
         if isinstance(actor, PolicyActor) and hasattr(self._trained.learner.algorithm, "observe"):
             self._mind: Mind | Reflex = Mind(actor, self._generator, actor.initial_state(1))
         else:
             self._mind = Reflex(actor, self._generator, self._trained.game.action_space)
         self._steps, self._score, self._ended = 0, 0.0, False
         self._action: int | None = None
-        self._see(self._environment.reset())
+        self._see(self._environment.reset(), None)
 
     @torch.no_grad()
-    def _see(self, frame: Frame) -> None:
-        self._pictures = {"the game": frame}
+    def _see(self, frame: Frame, action: Action | None) -> None:
+        """A frame, and what led to it."""
+        self._pictures, self._tokens = {"the game": frame}, self._tokenizing.of(frame, action)
         if isinstance(self._mind, Reflex):
             self._mind.look(frame, self._settings.temperature)
             return
@@ -188,8 +194,9 @@ class Dreamt:
     @torch.no_grad()
     def view(self) -> View:
         pictures = {"the dream": self._dreams.render(self._dream.features[-1])[0].numpy()}
-        mind = self._mind
-        return View(pictures, self._steps, self._score, self._action, self._ended, mind.value, mind.probabilities)
+        view = View(pictures, self._steps, self._score, self._action, self._ended)
+        seen = dict.fromkeys(pictures, tokens.of_dream(self._dream))
+        return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
     @torch.no_grad()
     def _begin(self) -> None:
@@ -232,7 +239,8 @@ class SideBySide:
         return self.view()
 
     def view(self) -> View:
-        return View(self._pictures, self._steps, self._score, self._action, self._ended, errors=self._errors)
+        view = View(self._pictures, self._steps, self._score, self._action, self._ended)
+        return replace(view, errors=self._errors, tokens=self._tokens)
 
     @torch.no_grad()
     def _begin(self) -> None:
@@ -249,6 +257,9 @@ class SideBySide:
         real = self._steps_of.columns["frames"][0, self._steps if is_known else -1].numpy()
         imagined = self._dreams.render(self._dream.features[-1])[0].numpy()
         self._pictures = {"what happened": real, "the dream, same actions": imagined}
+        row = int(self._rows[self._steps if is_known else -1])
+        both = tokens.of_row(self._trained, row), tokens.of_dream(self._dream)
+        self._tokens = dict(zip(self._pictures, both, strict=True))
         if is_known:
             self._errors = [*self._errors, float(np.abs(real.astype(int) - imagined.astype(int)).mean() / 255.0)]
         self._ended = self._steps >= min(len(self._rows), self._settings.horizon)
@@ -258,6 +269,7 @@ class Recorded:
     """A stored episode as it was played."""
 
     def __init__(self, trained: Trained, row: int) -> None:
+        self._trained = trained
         self._rows = trained.learner.dataset.since(row)
         self._steps_of = trained.learner.dataset.gather(self._rows[None], ("frames",))
         self._steps, self._score = 0, 0.0
@@ -271,7 +283,9 @@ class Recorded:
         return self.view()
 
     def view(self) -> View:
-        frame = self._steps_of.columns["frames"][0, min(self._steps, len(self._rows) - 1)].numpy()
+        at = min(self._steps, len(self._rows) - 1)
+        pictures = {"what happened": self._steps_of.columns["frames"][0, at].numpy()}
         taken = self._steps_of.actions[0, self._steps - 1] if self._steps else None
         action = int(taken) if taken is not None and not taken.ndim else None
-        return View({"what happened": frame}, self._steps, self._score, action, self._steps >= len(self._rows))
+        view = View(pictures, self._steps, self._score, action, self._steps >= len(self._rows))
+        return replace(view, tokens=dict.fromkeys(pictures, tokens.of_row(self._trained, int(self._rows[at]))))

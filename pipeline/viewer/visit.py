@@ -148,6 +148,7 @@ class Visit:
             "value": view.value if view.value is not None and isfinite(view.value) else None,
             "probabilities": [round(each, 4) if isfinite(each) else 0.0 for each in view.probabilities],
             "errors": [round(each, 5) for each in view.errors],
+            "tokens": [list(view.tokens.get(name, ())) for name in view.pictures],
             "mode": self._mode,
             "paused": self.paused,
             "sent": self._sent,
