@@ -89,6 +89,21 @@ def _small_actor_critic(
     )
 
 
+def _catch_actor_critic(*, channels: tuple[int, ...], lstm_size: int, training: PartTraining) -> ActorCriticConfig:
+    """Looks ahead to the end of a fall."""
+    return ActorCriticConfig(
+        channels=channels,
+        patch_size=4,
+        lstm_size=lstm_size,
+        burn_in=4,
+        horizon=7,
+        discount=0.95,
+        entropy_weight=0.03,
+        learn_after_end=False,
+        training=training,
+    )
+
+
 CATCH = IrisConfig(
     tokenizer=_patch_tokenizer(
         vocab_size=64,
@@ -109,17 +124,20 @@ CATCH = IrisConfig(
             starts_after=0, batch_size=8, steps_per_iteration=120, learning_rate=2e-3, weight_decay=0.01
         ),
     ),
-    actor_critic=ActorCriticConfig(
+    actor_critic=_catch_actor_critic(
         channels=(16, 32),
-        patch_size=4,
         lstm_size=256,
-        burn_in=4,
-        horizon=7,
-        discount=0.95,
-        entropy_weight=0.03,
-        learn_after_end=False,
         training=PartTraining(starts_after=0, batch_size=32, steps_per_iteration=30, learning_rate=2e-3),
     ),
+)
+DEMO = CATCH.model_copy(
+    update={
+        "actor_critic": _catch_actor_critic(
+            channels=(16, 16),
+            lstm_size=64,
+            training=PartTraining(starts_after=0, batch_size=16, steps_per_iteration=36, learning_rate=2e-3),
+        )
+    }
 )
 
 DEBUG = IrisConfig(
@@ -173,7 +191,24 @@ PRESETS = {
         },
     ),
     "demo": Preset(
-        "Boxing with small networks, about four minutes on two CPU cores.",
+        "Catch with smaller steps of the policy and fewer iterations: learnt in minutes.",
+        {
+            "iterations": 21,
+            "algorithm": DEMO,
+            "env": {"kind": "catch"},
+            "collection": {"last_iteration": 21, "envs_per_collector": 4},
+            "evaluation": {
+                "every": 3,
+                "episodes": 100,
+                "final_episodes": 100,
+                "envs_per_evaluator": 25,
+                "num_evaluators": 2,
+            },
+            "inspect_every": 7,
+        },
+    ),
+    "atari-demo": Preset(
+        "UpNDown with small networks, five minutes or more on two CPU cores.",
         {
             "iterations": 15,
             "algorithm": _small_iris(
@@ -182,8 +217,8 @@ PRESETS = {
                 world_model_starts_after=2,
                 actor_critic=_small_actor_critic(horizon=8, steps=10, starts_after=5),
             ),
-            "env": {"kind": "atari", "game": "Boxing", "evaluation_max_frames": 4_000},
-            "collection": {"last_iteration": 15},
+            "env": {"kind": "atari", "game": "UpNDown", "evaluation_max_frames": 4_000},
+            "collection": {"steps_per_iteration": 400, "last_iteration": 15, "epsilon": 0.05},
             "evaluation": {
                 "every": 5,
                 "episodes": 4,
