@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.config import AtariConfig
 from actors.envs.games import check_game
 from benchmarks.hardware import describe
 from pipeline.config import RunConfig
@@ -69,7 +70,8 @@ def play_at_random(config: RunConfig) -> Row:
 def train(config: RunConfig, seed: int, runs: Path) -> Row:
     """A run to its end."""
     run_dir = runs / f"{config.preset}-{config.game}-seed{seed}"
-    command = ["-m", "pipeline.train", config.preset, "--env.game", config.game, "--seed", str(seed)]
+    game = ["--env.game", config.game] if isinstance(config.env, AtariConfig) else []
+    command = ["-m", "pipeline.train", config.preset, *game, "--seed", str(seed)]
     subprocess.run([sys.executable, *command, "--run-dir", str(run_dir)], check=True, stdout=sys.stderr)
     scores = json.loads((run_dir / "scores.json").read_text())
     timings = [json.loads(line) for line in (run_dir / "timings.jsonl").read_text().splitlines()]
