@@ -22,7 +22,7 @@ help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
 
-demo: install ## Trains small networks on Boxing, about four minutes; goes on where an unfinished demo stopped.
+demo: install ## Learns Catch in imagination, some minutes, and tells random play from the agent; goes on where a demo stopped.
 	$(PY) -m pipeline.demo
 
 play: install ## A page in which the newest run's agent plays, or you do, in the game or in its dream; Ctrl-C ends it.

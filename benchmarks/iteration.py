@@ -40,7 +40,7 @@ NOT_MEASURED = "not measured: safetensors is not installed"
 
 def main(argv: Sequence[str] | None = None) -> None:
     question = Question("iteration", "seconds of an iteration by phase, and of a whole run", __doc__)
-    Workload.add_flags(question.flags, preset="demo")
+    Workload.add_flags(question.flags, preset="atari-demo")
     question.flags.add_argument("--frames", type=int, default=1_000, help="steps in the synthetic dataset")
     question.flags.add_argument("--steps", type=int, help="gradient steps measured per part; default: an iteration's")
     flags = question.ask(argv)

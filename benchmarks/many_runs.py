@@ -35,7 +35,7 @@ Measured = tuple[dict[str, float], float]
 
 def main(argv: Sequence[str] | None = None) -> None:
     question = Question("many_runs", "runs per device-hour against runs at once", __doc__)
-    Workload.add_flags(question.flags, preset="demo")
+    Workload.add_flags(question.flags, preset="atari-demo")
     question.flags.add_argument("--runs", type=int, nargs="+", default=[1, 2, 4], help="how many at once")
     question.flags.add_argument("--frames", type=int, default=1_000, help="steps in each synthetic dataset")
     question.flags.add_argument("--steps", type=int, default=10, help="gradient steps measured per part")

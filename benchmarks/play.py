@@ -1,7 +1,7 @@
 """How many moments a second can be shown of an agent: steps of each way of looking, one after another, as the page of
 `python -m pipeline.play` takes them (on one thread), without the browser.
 
-    python -m benchmarks.play --run runs/demo-Boxing-seed0 --out benchmarks/results/play_cpu_demo.json
+    python -m benchmarks.play --run runs/atari-demo-UpNDown-seed0 --out benchmarks/results/play_cpu_demo.json
 """
 
 from __future__ import annotations

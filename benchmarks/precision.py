@@ -4,7 +4,7 @@ A preset's parts train one after another on steps of its game under random play:
 seed (same initial weights, same batches), and in float32 with another seed, which shows how far apart two curves may
 lie that mean the same. Of each part: the mean loss over the last fifth of the steps, and the two differences.
 
-    python -m benchmarks.precision --preset demo --steps 300 --picture docs/images/precision.png \\
+    python -m benchmarks.precision --preset atari-demo --steps 300 --picture docs/images/precision.png \\
         --out benchmarks/results/precision_cpu.json
 """
 
@@ -36,7 +36,7 @@ WINDOW = 10
 
 def main(argv: Sequence[str] | None = None) -> None:
     question = Question("precision", "loss curves in bfloat16 against float32", __doc__)
-    Workload.add_flags(question.flags, preset="demo")
+    Workload.add_flags(question.flags, preset="atari-demo")
     question.flags.add_argument("--frames", type=int, default=2_000, help="environment steps to learn from")
     question.flags.add_argument("--steps", type=int, default=300, help="gradient steps of each part")
     question.flags.add_argument("--picture", type=Path, help="file for the curves as a picture")

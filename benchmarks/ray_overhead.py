@@ -41,7 +41,7 @@ Seconds = dict[str, float]
 def main(argv: Sequence[str] | None = None) -> None:
     text = "seconds of a whole iteration under Ray against the same parts in one process"
     question = Question("ray_overhead", text, __doc__)
-    question.flags.add_argument("--preset", default="demo", choices=sorted(PRESETS))
+    question.flags.add_argument("--preset", default="atari-demo", choices=sorted(PRESETS))
     question.flags.add_argument("--iterations", type=int, default=6)
     question.flags.add_argument("--repeats", type=int, default=2)
     question.flags.add_argument("--one-process", type=Path, help=argparse.SUPPRESS)

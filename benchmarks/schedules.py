@@ -7,7 +7,7 @@ gradients, 2 (N − 1) / N of its weights over `--bandwidth`. Evaluation, commit
 
     python -m benchmarks.schedules --iteration benchmarks/results/iteration_cpu.json --out …
 
-With `--measure`, `python -m pipeline.train` plays `demo` both ways on this machine, with one thread for the learner and
+With `--measure`, `python -m pipeline.train` plays `atari-demo` both ways on this machine, with one thread for the learner and
 one collector, and the second half of the iterations counts.
 """
 
@@ -143,10 +143,19 @@ class _Jumping(selectors.SelectSelector):
 
 
 def measure(schedule: str) -> dict[str, Any]:
-    """A real run of `demo` on this machine."""
+    """A real run of `atari-demo` on this machine."""
     with TemporaryDirectory() as directory:
         flags = ("--schedule", schedule, "--iterations", str(MEASURED_ITERATIONS), "--evaluation.final-episodes", "1")
-        command = [sys.executable, "-m", "pipeline.train", "demo", *flags, *MEASURED_FLAGS, "--run-dir", directory]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.train",
+            "atari-demo",
+            *flags,
+            *MEASURED_FLAGS,
+            "--run-dir",
+            directory,
+        ]
         subprocess.run(command, check=True, stdout=sys.stderr)
         lines = [json.loads(line) for line in (Path(directory) / "timings.jsonl").read_text().splitlines()]
     later = lines[MEASURED_ITERATIONS // 2 : -1]  # every part trains; the last one evaluates and makes pictures

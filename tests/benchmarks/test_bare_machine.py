@@ -45,7 +45,7 @@ def test_a_benchmark_of_the_learner_needs_only_torch_numpy_and_pydantic(name: st
 
 
 def test_a_bare_machine_plays_a_synthetic_game_and_says_what_it_could_not_measure(tmp_path: Path):
-    answer = _answer("iteration", "--preset demo --frames 30 --steps 1", tmp_path)
+    answer = _answer("iteration", "--preset atari-demo --frames 30 --steps 1", tmp_path)
     assert answer["environment"] == "synthetic"
     assert answer["phases"]["commit"] == "not measured: safetensors is not installed"
     assert answer["run"]["left_out"] == ["evaluation", "commit"]

@@ -26,6 +26,6 @@ def test_a_tokenizer_is_compared_with_the_published_one_that_has_the_same_loss()
     assert seconds == {"vgg16": 2.22, "none": 1.34}
 
 
-@pytest.mark.parametrize(("batch_size", "preset"), [(16, "iris-atari100k"), (8, "demo")])
+@pytest.mark.parametrize(("batch_size", "preset"), [(16, "iris-atari100k"), (8, "atari-demo")])
 def test_another_batch_size_or_other_networks_are_not_compared(batch_size: int, preset: str):
     assert compare("actor_critic", 1.0, batch_size, parse_workload(f"--preset {preset}"), CEILINGS) == {}

@@ -25,7 +25,7 @@ from pipeline.verify import Arguments
 
 DEBUG = preset("debug")
 ROOT = Path(__file__).resolve().parents[2]
-ALL_PRESETS = "iris-atari100k, iris-crafter, demo, atari-small, catch, debug, debug-atari, gym"
+ALL_PRESETS = "iris-atari100k, iris-crafter, demo, atari-demo, atari-small, catch, debug, debug-atari, gym"
 
 MISTAKES = {
     # The preset.

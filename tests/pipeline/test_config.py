@@ -202,7 +202,8 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
     assert {name: config.game for name, (_, config) in PRESETS.items()} == {
         "iris-atari100k": "Pong",
         "iris-crafter": "crafter",
-        "demo": "Boxing",
+        "demo": "catch",
+        "atari-demo": "UpNDown",
         "atari-small": "Krull",
         "catch": "catch",
         "debug": "catch",
@@ -210,7 +211,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "gym": "gym",
         "delta-iris-atari100k": "Pong",
         "delta-iris-crafter": "crafter",
-        "delta-iris-demo": "Boxing",
+        "delta-iris-demo": "UpNDown",
         "delta-iris-atari-small": "Krull",
         "delta-iris-crafter-small": "crafter",
         "delta-iris-catch": "catch",

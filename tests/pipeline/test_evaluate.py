@@ -35,7 +35,7 @@ from tests.pipeline.scores.runs import write_run
 
 CATCH = preset("catch")
 DEBUG = preset("debug")
-DEMO = preset("demo")
+DEMO = preset("atari-demo")
 IRIS_ATARI100K = preset("iris-atari100k")
 
 EVALUATION = DEMO.evaluation.model_copy(update={"envs_per_evaluator": 4})
