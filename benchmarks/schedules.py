@@ -7,8 +7,8 @@ gradients, 2 (N − 1) / N of its weights over `--bandwidth`. Evaluation, commit
 
     python -m benchmarks.schedules --iteration benchmarks/results/iteration_cpu.json --out …
 
-With `--measure`, `python -m pipeline.train` plays `atari-demo` both ways on this machine, with one thread for the learner and
-one collector, and the second half of the iterations counts.
+With `--measure`, `python -m pipeline.train` plays `atari-demo` both ways on this machine, with one thread for the
+learner and one collector, and the second half of the iterations counts.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class View:
     errors: Sequence[float] = ()
     """Mean difference of imagined from real pixels after each step, 0 to 1."""
     tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """By picture; none where the agent has no tokenizer."""
+    """By picture; none where the agent has none."""
 
 
 class Scene(Protocol):

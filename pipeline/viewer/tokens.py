@@ -1,4 +1,4 @@
-"""The tokens of what is shown, where an agent has a tokenizer: a derived column `tokens`, or dreams that have them.
+"""The tokens of what is shown, where an agent has any: a derived column `tokens`, or dreams that have them.
 
 Legend: K tokens per frame; none where there are none to tell.
 """

@@ -90,7 +90,7 @@ def test_a_stored_episode_is_shown_to_its_last_reward_and_a_dream_beside_it_as_f
     [
         (["--port", "70000"], r"^--port: found 70000, expected .*65535$"),
         (["--port", "http"], r"^--port: found 'http', expected"),
-        (["nowhere"], r"^RUN_DIR: found no run with a commit at nowhere"),
+        (["nowhere"], r"^RUN_DIR: found no run at nowhere"),
         (["a", "b"], r"^found 'b', expected a flag there or nothing"),
     ],
 )
