@@ -145,17 +145,9 @@ class _Jumping(selectors.SelectSelector):
 def measure(schedule: str) -> dict[str, Any]:
     """A real run of `atari-demo` on this machine."""
     with TemporaryDirectory() as directory:
-        flags = ("--schedule", schedule, "--iterations", str(MEASURED_ITERATIONS), "--evaluation.final-episodes", "1")
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline.train",
-            "atari-demo",
-            *flags,
-            *MEASURED_FLAGS,
-            "--run-dir",
-            directory,
-        ]
+        flags = ["--schedule", schedule, "--iterations", str(MEASURED_ITERATIONS), "--evaluation.final-episodes", "1"]
+        flags += [*MEASURED_FLAGS, "--run-dir", directory]
+        command = [sys.executable, "-m", "pipeline.train", "atari-demo", *flags]
         subprocess.run(command, check=True, stdout=sys.stderr)
         lines = [json.loads(line) for line in (Path(directory) / "timings.jsonl").read_text().splitlines()]
     later = lines[MEASURED_ITERATIONS // 2 : -1]  # every part trains; the last one evaluates and makes pictures

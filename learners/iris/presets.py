@@ -122,6 +122,8 @@ CATCH = IrisConfig(
     ),
 )
 
+CATCH_EVALUATION = {"episodes": 100, "final_episodes": 100, "envs_per_evaluator": 25, "num_evaluators": 2}
+
 DEBUG = IrisConfig(
     tokenizer=TokenizerConfig(
         vocab_size=16,
@@ -179,13 +181,7 @@ PRESETS = {
             "algorithm": CATCH,
             "env": {"kind": "catch"},
             "collection": {"last_iteration": 24},
-            "evaluation": {
-                "every": 3,
-                "episodes": 100,
-                "final_episodes": 100,
-                "envs_per_evaluator": 25,
-                "num_evaluators": 2,
-            },
+            "evaluation": {"every": 3, **CATCH_EVALUATION},
             "inspect_every": 8,
         },
     ),
@@ -250,13 +246,7 @@ PRESETS = {
             "algorithm": CATCH,
             "env": {"kind": "catch"},
             "collection": {"last_iteration": 40},
-            "evaluation": {
-                "every": 1,
-                "episodes": 100,
-                "final_episodes": 100,
-                "envs_per_evaluator": 25,
-                "num_evaluators": 2,
-            },
+            "evaluation": {"every": 1, **CATCH_EVALUATION},
             "inspect_every": 10,
         },
     ),

@@ -87,12 +87,16 @@ def test_a_raylet_where_nobody_listens_any_more_is_gone_at_once(sockets: tuple[s
 def test_whatever_else_keeps_a_connection_from_being_made_is_no_death(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ):
-    def no_more_files(*_: object, **__: object) -> None:
+    tried: list[object] = []
+
+    def no_more_files(address: object, **_: object) -> None:
+        tried.append(address)
         raise OSError("too many open files")
 
     held = Lifelines()
     monkeypatch.setattr(socket, "create_connection", no_more_files)
     held.check()
+    assert ("127.0.0.1", sockets[1].getsockname()[1]) in tried
 
 
 def test_what_could_not_be_reached_from_the_beginning_on_is_not_watched(sockets: tuple[socket.socket, socket.socket]):
