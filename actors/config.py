@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -115,6 +115,39 @@ class CatchConfig(EnvironmentConfig):
         return Catch(self, seed)
 
 
+class RoomsConfig(EnvironmentConfig):
+    """A dot moves between walls with doors; scored by how often it reaches a place in another room."""
+
+    kind: str = "rooms"
+    layout: Literal["two_rooms", "three_rooms", "pldm"] = "two_rooms"
+    """One wall; two walls, whose doors are far apart; the two rooms of PLDM (Sobal et al. 2025), scaled to 64 pixels,
+    with a narrower door and shorter moves."""
+    training_steps: PositiveInt = 64
+    """Training: agent steps of an episode, which has no goal."""
+    door_starts: Probability = 0.25
+    """Training: share of the episodes that start near a door."""
+    evaluation_steps: PositiveInt = 60
+    """Evaluation: the budget, in agent steps."""
+    radius: PositiveFloat = 4.5
+    """Evaluation: pixels from the goal within which it is reached."""
+    success: Literal["ever", "at the end"] = "ever"
+    """Evaluation: whether the first step within the radius ends the episode, or only the last one counts."""
+
+    @property
+    def evaluation_protocol(self) -> EvaluationProtocol:
+        return {
+            "environment": f"rooms, layout {self.layout}",
+            "steps at most": self.evaluation_steps,
+            "success": f"within {self.radius:g} of {FRAME_SIZE} pixels, {self.success}",
+            "start and goal": "uniform, in the first and the last room, either way",
+        }
+
+    def build(self, seed: int, *, evaluation: bool = False) -> Environment:
+        from actors.envs.rooms import Rooms
+
+        return Rooms(self, seed, evaluation=evaluation)
+
+
 class GymConfig(EnvironmentConfig):
     """Any Gymnasium environment with image observations and Discrete actions."""
 
@@ -137,7 +170,9 @@ class GymConfig(EnvironmentConfig):
         return Gym(self, seed)
 
 
-ENVIRONMENTS: Kinds[EnvironmentConfig] = Kinds(lambda: (AtariConfig, CrafterConfig, CatchConfig, GymConfig))
+ENVIRONMENTS: Kinds[EnvironmentConfig] = Kinds(
+    lambda: (AtariConfig, CrafterConfig, CatchConfig, RoomsConfig, GymConfig)
+)
 """Where a module registers an environment of its own."""
 AnyEnvironment = Annotated[SerializeAsAny[EnvironmentConfig], BeforeValidator(ENVIRONMENTS.choose)]
 """Type of a field that holds the settings of some environment."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,15 @@ class Environment(Protocol):
 
     def set_state(self, state: bytes) -> None:
         """Raises ValueError if `state` is not one of this environment's."""
+        ...
+
+
+@runtime_checkable
+class HasGoal(Protocol):
+    """What an environment offers beside this whose episodes, played for a score, have a goal that is seen."""
+
+    def goal(self) -> NDArray[np.uint8] | None:
+        """What the agent sees, (3, 64, 64), where the running episode's goal is reached; None if it has none."""
         ...
 
 
