@@ -1,0 +1,71 @@
+"""Settings of planning: how actions are looked for, and what they are judged by. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from learners.config import Config, Probability
+
+
+class PlannerConfig(Config):
+    """Looks for the actions whose imagined outcome costs least, again and again while it acts."""
+
+    kind: Literal["cem", "mppi", "shooting", "gradient"] = "cem"
+    """Cross-entropy method: candidates are drawn anew around the mean of the best. MPPI: around their mean weighted by
+    cost. Shooting: all are drawn at once, the best counts. Gradient: several are improved by descent through the
+    model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi."""
+    blocks: PositiveInt = 6
+    """Actions of a plan."""
+    block_steps: PositiveInt = 4
+    """Steps that each is held for."""
+    execute: PositiveInt = 1
+    """Blocks that are done before it plans anew."""
+    samples: PositiveInt = 64
+    """Candidates of an iteration."""
+    elites: PositiveInt = 8
+    """The best of them, which the next ones are drawn around."""
+    iterations: PositiveInt = 5
+    objective: Literal["sum", "last"] = "sum"
+    """Of the costs of predicted steps: all, or that of the last one alone."""
+    min_std: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Candidates vary by no less: a share of half the range of each number, or of equal odds."""
+    temperature: PositiveFloat = 0.5
+    """Of MPPI's weights, in standard deviations of the elites' costs."""
+    keep: Probability = 0.3
+    """Of probabilities, how much stays in an iteration; the rest are frequencies among the elites."""
+    restarts: PositiveInt = 8
+    """Of the gradient, from other actions each."""
+    gradient_steps: PositiveInt = 100
+    """Of Adam."""
+    learning_rate: PositiveFloat = 0.1
+    """Of Adam, in half ranges of each number."""
+
+    @property
+    def horizon(self) -> int:
+        """Predicted steps."""
+        return self.blocks * self.block_steps
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.elites > self.samples:
+            raise ValueError(f"elites: found {self.elites}, expected at most samples, {self.samples}")
+        if self.execute > self.blocks:
+            raise ValueError(f"execute: found {self.execute}, expected at most blocks, {self.blocks}")
+        return self
+
+
+class CostConfig(Config):
+    """What predicted steps cost: a weighted sum. A weight of 0 leaves a term out."""
+
+    goal: NonNegativeFloat = 1.0
+    """Mean squared distance of features from the goal's."""
+    action: NonNegativeFloat = 0.0
+    """Squared length of the action, in half ranges."""
+    smoothness: NonNegativeFloat = 0.0
+    """Squared length of its change."""
+    reward: NonNegativeFloat = 0.0
+    """Predicted reward, negative."""
+    end: NonNegativeFloat = 0.0
+    """Predicted probability that the episode is over."""

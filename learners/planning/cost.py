@@ -1,0 +1,92 @@
+"""What predicted steps cost: terms that nothing trains, and guardrails that every step must keep to.
+
+Legend: E environments, N candidates, H steps, D features, A numbers of an action.
+Source: LeCun (2022), A Path Towards Autonomous Machine Intelligence, §3.2: the intrinsic cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Term(Protocol):
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Of each predicted step (E, N, H): features (E, N, H + 1, D), the first of them now, actions (E, N, H, A)."""
+        ...
+
+
+@dataclass(frozen=True)
+class GoalDistance:
+    """mean over D of (ẑ_t − goal)²."""
+
+    goal: Tensor  # (E, D)
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return (features[:, :, 1:] - self.goal[:, None, None]).square().mean(dim=-1)
+
+
+class ActionSize:
+    """‖a_t‖²."""
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return actions.square().sum(dim=-1)
+
+
+class ActionChange:
+    """‖a_t − a_{t−1}‖², 0 at the first step."""
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return torch.cat([actions[:, :, :1], actions], dim=2).diff(dim=2).square().sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a head reads from the features after each step: a probability of the end, or a reward, with its sign."""
+
+    head: Callable[[Tensor], Tensor]  # (..., D) -> (...)
+    sign: float = 1.0
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return self.sign * self.head(features[:, :, 1:])
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """weight · max(0, violation + margin) at every predicted step, whatever else counts."""
+
+    violation: Callable[[Tensor], Tensor]
+    """(..., D) -> (...): how far inside what is forbidden; not above 0 outside."""
+    weight: float
+    margin: float = 0.0
+    """From which distance on it costs, in the unit of `violation`."""
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return self.weight * (self.violation(features[:, :, 1:]) + self.margin).clamp(min=0.0)
+
+    def violations(self, features: Tensor) -> Tensor:
+        """(E, N): predicted steps that are inside."""
+        return (self.violation(features[:, :, 1:]) > 0).sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Σ weight · term, of all predicted steps or of the last one; guardrails of all of them."""
+
+    terms: Sequence[tuple[float, Term]]
+    guardrails: Sequence[Guardrail] = ()
+    objective: Literal["sum", "last"] = "sum"
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        """(E, N) of candidates: features (E, N, H + 1, D), actions (E, N, H, A)."""
+        steps = torch.zeros_like(actions[..., 0])  # (E, N, H)
+        for weight, term in self.terms:
+            steps = steps + weight * term(features, actions)
+        total = steps.sum(dim=-1) if self.objective == "sum" else steps[..., -1]
+        for guardrail in self.guardrails:
+            total = total + guardrail(features, actions).sum(dim=-1)
+        return total

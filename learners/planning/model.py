@@ -1,0 +1,32 @@
+"""What a planner needs of a world model: features of frames, and what an action makes of them.
+
+Legend: E environments, N candidates, M rows, H steps, D features, A numbers of an action (of one of n actions: n, one
+of them 1 and the others 0).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class LatentModel(Protocol):
+    def encode(self, frames: Tensor) -> Tensor:
+        """Features (M, D) of frames (M, 3, 64, 64) uint8."""
+        ...
+
+    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Features (M, D) one step after features (M, D) under actions (M, A)."""
+        ...
+
+
+def imagine(model: LatentModel, start: Tensor, actions: Tensor) -> Tensor:
+    """Predicted features (E, N, H + 1, D) from start (E, D) on, which comes first, under actions (E, N, H, A)."""
+    shape = actions.shape[:2]
+    features = start.unsqueeze(1).expand(-1, shape[1], -1).flatten(0, 1)  # (E · N, D)
+    predicted = [features]
+    for step in actions.flatten(0, 1).unbind(1):
+        predicted.append(model.predict(predicted[-1], step))
+    return torch.stack(predicted, dim=1).unflatten(0, shape)
