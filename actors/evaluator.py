@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from actors.config import EnvironmentConfig, EvaluationConfig
+from actors.envs.environment import HasGoal
 from actors.envs.together import InThisProcess
 from actors.lockstep import Lockstep
 from actors.reports import EpisodeScore
-from learners.algorithm import Agent, AgentConfig
+from learners.algorithm import Agent, AgentConfig, Aims
 from learners.streams import Streams
 
 MAX_RECORDED_FRAMES = 600
@@ -58,12 +59,16 @@ class Evaluator:
         rng = streams.numpy("evaluation", iteration, batch)
         episodes = range(batch * size, batch * size + num_episodes)
         keys = [streams.key("evaluation environment", iteration, episode) for episode in episodes]
-        environments = InThisProcess([self._env.build(key, evaluation=True) for key in keys])
-        lockstep = Lockstep(environments, self._action_space, history=0)
+        environments = [self._env.build(key, evaluation=True) for key in keys]
+        lockstep = Lockstep(InThisProcess(environments), self._action_space, history=0)
         lockstep.reset()
         state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
         frames = np.zeros((size, *lockstep.frames.shape[1:]), dtype=np.uint8)  # idle slots stay in the batch
+        if isinstance(actor := self._agent.actor, Aims) and all(isinstance(each, HasGoal) for each in environments):
+            goals = frames.copy()
+            goals[:num_episodes] = [each.goal() for each in environments]
+            state = actor.aim(state, goals)
         recorded = []
         while lockstep.running.any():
             frames[:num_episodes] = lockstep.frames

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,15 @@ class Actor(Protocol):
         Of every random decision the temperature says how far it strays from the best: 1 is as trained. How much is
         drawn from the generator must not depend on what is drawn.
         """
+        ...
+
+
+@runtime_checkable
+class Aims(Actor, Protocol):
+    """An actor that can be told what to reach."""
+
+    def aim(self, state: Any, goals: NDArray[np.uint8]) -> Any:
+        """State of running episodes that from now on go for what frames (B, 3, 64, 64) show."""
         ...
 
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from learners.config import AlgorithmConfig, Kinds
 
-_FOLDERS = ("iris", "delta_iris")
+_FOLDERS = ("iris", "delta_iris", "jepa")
 """Of `learners/`; each has a `config` with the settings and `presets`."""
 
 

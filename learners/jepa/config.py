@@ -1,0 +1,82 @@
+"""Settings of a joint-embedding world model and the agent that plans in it.
+
+The defaults are those of a small model on `rooms`, for a CPU. Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from learners.config import AlgorithmConfig, Config, PartTraining
+from learners.planning.config import CostConfig, PlannerConfig
+
+if TYPE_CHECKING:
+    from learners.action_space import ActionSpace
+    from learners.jepa.jepa import Jepa
+
+
+class RegulariserConfig(Config):
+    """What keeps encodings from becoming all alike, which predicts best."""
+
+    kind: Literal["vicreg", "none"] = "vicreg"
+    """Variance, covariance, time similarity and inverse dynamics (Bardes et al. 2022, Sobal et al. 2025); or nothing,
+    to see a collapse."""
+    variance: NonNegativeFloat = 16.0
+    """Of mean over features of max(0, 1 − √(variance + 1e-4))."""
+    covariance: NonNegativeFloat = 8.0
+    """Of the mean squared covariance of two different features."""
+    similarity: NonNegativeFloat = 2.0
+    """Of the mean squared change of features in a step."""
+    inverse_dynamics: NonNegativeFloat = 1.0
+    """Of the error of the action that is read from features before and after it."""
+
+
+class WorldModelConfig(Config):
+    """Encoder of frames, predictor of the next frame's features, and inverse model of the action between."""
+
+    features: PositiveInt = 128
+    """D."""
+    channels: PositiveInt = 32
+    """Of the encoder's three convolutions, on patches of 4 × 4 pixels."""
+    hidden: PositiveInt = 256
+    """Of the predictor's and the inverse model's two layers."""
+    rollout: Annotated[int, Field(ge=1)] = 6
+    """Steps that are predicted from the first frame of a training segment, one after another."""
+    regulariser: RegulariserConfig = RegulariserConfig()
+    training: PartTraining = PartTraining(
+        starts_after=0, batch_size=48, steps_per_iteration=100, learning_rate=1e-3, max_gradient_norm=2.0
+    )
+
+
+class AgentConfig(Config):
+    """Acts: to a goal by planning, without one at random, in strides."""
+
+    planner: PlannerConfig = PlannerConfig()
+    cost: CostConfig = CostConfig()
+    turn: NonNegativeFloat = 0.4
+    """Without a goal: standard deviation of the change of direction from step to step, in radians."""
+
+
+class JepaConfig(AlgorithmConfig):
+    """A joint-embedding predictive architecture: it predicts features, not pixels, and plans by what it predicts."""
+
+    kind: str = "jepa"
+    world_model: WorldModelConfig = WorldModelConfig()
+    agent: AgentConfig = AgentConfig()
+
+    @property
+    def trainings(self) -> dict[str, PartTraining]:
+        return {"world_model": self.world_model.training}
+
+    def check_ranks(self, ranks: int) -> None:
+        """Variance and covariance are sums over the batch that are added up, so ranks share them exactly."""
+
+    def build(self, action_space: ActionSpace, *, record: bool = False) -> Jepa:
+        from learners.jepa.jepa import Jepa
+
+        return Jepa(self, action_space)
+
+
+CONFIG = JepaConfig

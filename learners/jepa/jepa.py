@@ -1,0 +1,99 @@
+"""A joint-embedding world model behind the seam of `learners/algorithm.py`, and an agent that plans in it.
+
+Legend: N frames, B segments, L frames of each, K predicted steps, D features, A numbers of an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from learners.action_space import ActionSpace
+from learners.dataset import Dataset
+from learners.drawing import UniformDrawing
+from learners.inspection import Inspection, held_out
+from learners.jepa.config import JepaConfig
+from learners.jepa.losses import covariance_term, predictions, spread, squared_error, variance_term
+from learners.jepa.networks import WorldModel
+from learners.part import Derived, Losses, Mean, Part, Segments
+from learners.planning.actor import PlanningActor
+from learners.planning.numbers import Numbers
+
+
+class Jepa:
+    def __init__(self, config: JepaConfig, action_space: ActionSpace) -> None:
+        self.config = config
+        self._numbers = Numbers(action_space)
+        self.world_model = WorldModel(config.world_model, self._numbers.count)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        settings = self.config.world_model
+        return (
+            Part(
+                name="world_model",
+                module=self.world_model,
+                training=settings.training,
+                drawing=UniformDrawing(settings.rollout + 1, anchor="start"),
+                columns=("frames",),
+                loss=self._loss,
+            ),
+        )
+
+    @property
+    def derived(self) -> Mapping[str, Derived]:
+        return {"features": Derived("world_model", self._features)}
+
+    def acting_modules(self) -> Mapping[str, nn.Module]:
+        return {"world_model": self.world_model}
+
+    def actor(self) -> PlanningActor:
+        agent = self.config.agent
+        return PlanningActor(self.world_model, agent.planner, agent.cost, self._numbers, turn=agent.turn)
+
+    def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
+        is_new = dataset.newest_iteration == iteration
+        return Inspection(held_out(self.parts, dataset, generator) if is_new else {}, {})
+
+    def _features(self, steps: Segments) -> Tensor:
+        return self.world_model.encode(steps.columns["frames"].squeeze(1))  # (N, D) of N segments of one step
+
+    def _loss(self, segments: Segments, noise: Tensor) -> Losses:
+        settings, mask = self.config.world_model, segments.mask
+        weights = settings.regulariser
+        features = self.world_model.encode(segments.columns["frames"].flatten(0, 1)).unflatten(0, mask.shape)
+        actions = self._numbers.of(segments.actions)  # (B, L, A)
+        predicted = predictions(self.world_model.predict, features[:, 0], actions, settings.rollout)  # (B, K, D)
+        pairs = mask[:, 1:] & mask[:, :-1]
+        terms: dict[str, Mean] = {"prediction": squared_error(predicted, features[:, 1:], pairs)}
+        real = features[mask]  # (N, D)
+        with torch.no_grad():
+            metrics = self._metrics(predicted, features, actions, pairs)
+            metrics["mean_std"] = spread(real)
+        if weights.kind == "none":
+            return Losses(terms, metrics)
+        inverse = self.world_model.inverse(torch.cat([features[:, :-1], features[:, 1:]], dim=-1))
+        similarity = squared_error(features[:, 1:], features[:, :-1], pairs)
+        dynamics = squared_error(inverse, actions[:, :-1], pairs)
+        terms |= {
+            "similarity": Mean(weights.similarity * similarity.total, similarity.count),
+            "inverse_dynamics": Mean(weights.inverse_dynamics * dynamics.total, dynamics.count),
+        }
+        apart = {
+            "variance": variance_term(real, weights.variance),
+            "covariance": covariance_term(real, weights.covariance),
+        }
+        return Losses({**terms, **apart}, metrics)
+
+    def _metrics(self, predicted: Tensor, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
+        """Error of one step against features' variance, and how much worse it is with the actions of others."""
+        one, before, after = pairs[:, :1], features[:, 0], features[:, 1:2]
+        others = self.world_model.predict(before, actions[:, 0].roll(1, 0)).unsqueeze(1)
+        error = squared_error(predicted[:, :1], after, one).value
+        variance = features[:, :2].flatten(0, 1).var(dim=0, correction=0).mean()
+        return {
+            "relative_error": error / variance.clamp(min=1e-12),
+            "action_sensitivity": squared_error(others, after, one).value / error.clamp(min=1e-12),
+        }

@@ -1,0 +1,110 @@
+"""An actor that plans to a goal; without one it wanders, so that it meets everything.
+
+Legend: B environments, D features, A numbers of an action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from learners.action_space import Actions
+from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.cost import ActionChange, ActionSize, Cost, GoalDistance, Term
+from learners.planning.model import LatentModel
+from learners.planning.numbers import Numbers
+from learners.planning.search import Plan, Task, noise_shape, search
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of running episodes."""
+
+    last: NDArray[np.float32]  # (B, A) numbers of the last action; nan before the first
+    frames: NDArray[np.uint8]  # (B, 3, 64, 64) that it was taken on; of 0 before
+    goal: Tensor | None = None  # (B, D)
+    plan: Plan | None = None
+    done: int = 0
+    """Steps of the plan that are done."""
+
+
+class PlanningActor:
+    history = 1
+
+    def __init__(
+        self, model: LatentModel, planner: PlannerConfig, cost: CostConfig, numbers: Numbers, *, turn: float
+    ) -> None:
+        """`model` is a module, too: it is where its weights are."""
+        self._model = model
+        self._planner = planner
+        self._cost = cost
+        self._numbers = numbers
+        self._turn = turn
+
+    def initial_state(self, batch_size: int) -> Memory:
+        return Memory(
+            np.full((batch_size, self._numbers.count), np.nan, np.float32), np.zeros((batch_size, 3, 64, 64), np.uint8)
+        )
+
+    def burn_in(self, frames: NDArray[np.uint8], actions: Actions, mask: NDArray[np.bool_]) -> Memory:
+        last = self._numbers.of(torch.from_numpy(actions[:, -1])).numpy()
+        last = np.where(mask[:, -1:], last, np.float32(np.nan))
+        return Memory(last, frames[:, -1].copy())
+
+    @torch.no_grad()
+    def aim(self, state: Memory, goals: NDArray[np.uint8]) -> Memory:
+        """Goes for frames (B, 3, 64, 64) from now on."""
+        return replace(state, goal=self._encode(goals), plan=None, done=0)
+
+    def act(
+        self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
+    ) -> tuple[Actions, Memory]:
+        """The temperature is not applied: a plan is the best that was found."""
+        if state.goal is None:
+            return self._wander(frames, state, generator)
+        settings = self._planner
+        # As much is drawn as a new plan takes, in every step.
+        noise = generator.standard_normal(noise_shape(settings, len(frames), self._numbers.count), dtype=np.float32)
+        plan, done = state.plan, state.done
+        if plan is None or done >= settings.execute * settings.block_steps:
+            warm = plan and plan.shifted(settings.execute)
+            with torch.no_grad():
+                start = self._encode(frames)
+            task = Task(self._model, start, self._cost_to(state.goal), settings.block_steps)
+            plan, done = search(task, settings, torch.from_numpy(noise).to(start.device), warm), 0
+        numbers = plan.blocks[:, done // settings.block_steps]
+        return self._numbers.actions(numbers), replace(state, plan=plan, done=done + 1)
+
+    def _cost_to(self, goal: Tensor) -> Cost:
+        weights = self._cost
+        known: list[tuple[float, Term]] = [
+            (weights.goal, GoalDistance(goal)),
+            (weights.action, ActionSize()),
+            (weights.smoothness, ActionChange()),
+        ]
+        return Cost([(weight, term) for weight, term in known if weight], objective=self._planner.objective)
+
+    def _wander(
+        self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator
+    ) -> tuple[Actions, Memory]:
+        """Keeps its direction but for a little, and a new one where it is stuck; strides of √U.
+
+        In a box of other than two numbers, and of one of several actions, all are uniform.
+        """
+        size = (len(frames), self._numbers.count)
+        fresh, turn = generator.uniform(-np.pi, np.pi, len(frames)), generator.normal(0.0, self._turn, len(frames))
+        length, uniform = np.sqrt(generator.random(len(frames))), generator.uniform(-1.0, 1.0, size)
+        if self._numbers.count == 2 and self._numbers.is_box:
+            is_stuck = (frames == state.frames).all(axis=(1, 2, 3)) | np.isnan(state.last).any(axis=1)
+            angle = np.where(is_stuck, fresh, np.arctan2(state.last[:, 1], state.last[:, 0]) + turn)
+            uniform = np.stack([length * np.cos(angle), length * np.sin(angle)], axis=1)
+        numbers = uniform.astype(np.float32)
+        return self._numbers.actions(torch.from_numpy(numbers)), replace(state, last=numbers, frames=frames.copy())
+
+    def _encode(self, frames: NDArray[np.uint8]) -> Tensor:
+        assert isinstance(self._model, nn.Module)
+        return self._model.encode(torch.from_numpy(frames).to(next(self._model.parameters()).device))
