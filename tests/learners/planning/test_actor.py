@@ -1,0 +1,110 @@
+"""The actor wanders without a goal, plans to one it is given, and draws as much whatever it does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from learners.action_space import Box, Discrete
+from learners.planning.actor import PlanningActor
+from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.numbers import Numbers
+
+SPACE = Box((-4.0, -4.0), (4.0, 4.0))
+
+
+class Corner(nn.Module):
+    """Features: the red and the green of the first pixel, in tens of levels; an action adds to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.encoded = 0
+
+    def encode(self, frames: Tensor) -> Tensor:
+        self.encoded += 1
+        return frames[:, :2, 0, 0].float() / 10.0
+
+    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+        return features + actions
+
+
+def frames(*corners: tuple[int, int]) -> np.ndarray:
+    found = np.zeros((len(corners), 3, 64, 64), np.uint8)
+    found[:, :2, 0, 0] = corners
+    return found
+
+
+def actor(**settings: object) -> PlanningActor:
+    planner = PlannerConfig.model_validate({"blocks": 2, "block_steps": 2, **settings})
+    return PlanningActor(Corner(), planner, CostConfig(), Numbers(SPACE), turn=0.1)
+
+
+def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():
+    box = Numbers(Box((-4.0, 0.0), (4.0, 1.0)))
+    assert box.of(torch.tensor([[4.0, 0.5], [-2.0, 0.0]])).tolist() == [[1.0, 0.0], [-0.5, -1.0]]
+    assert box.actions(torch.tensor([[1.0, 0.0], [-0.5, -1.0]])).tolist() == [[4.0, 0.5], [-2.0, 0.0]]
+    choice = Numbers(Discrete(3))
+    assert choice.of(torch.tensor([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert choice.actions(torch.tensor([[0.1, 0.7, 0.2]])).tolist() == [1]
+
+
+def test_a_goal_is_approached_by_plans_that_are_held_for_their_blocks():
+    player = actor(samples=100, elites=10, iterations=6, min_std=0.05)
+    state = player.aim(player.initial_state(2), frames((100, 100), (100, 60)))
+    seen, generator, taken = frames((80, 80), (80, 80)), np.random.default_rng(0), []
+    for _ in range(4):
+        actions, state = player.act(seen, state, generator, temperature=1.0)
+        taken.append(actions)
+    assert (taken[0] == taken[1]).all()
+    assert (np.abs(np.array(taken)) <= 4.0).all()
+    assert taken[0][0] == pytest.approx(np.array([4.0, 4.0]), abs=0.8)
+    assert taken[0][1] == pytest.approx(np.array([4.0, -4.0]), abs=0.8)
+    assert player._model.encoded == 1 + 2  # the goal, and a frame for each plan of one block
+
+
+def test_without_a_goal_it_wanders_in_strides_and_turns_where_it_is_stuck():
+    player, generator = actor(), np.random.default_rng(0)
+    state = player.initial_state(1)
+    directions, lengths = [], []
+    for step in range(200):
+        actions, state = player.act(frames((step, 0)), state, generator, temperature=1.0)
+        directions.append(np.arctan2(actions[0, 1], actions[0, 0]))
+        lengths.append(np.hypot(*actions[0]))
+    turns = np.angle(np.exp(1j * np.diff(directions)))
+    assert 0.07 < turns.std() < 0.13
+    assert max(lengths) <= 4.0 + 1e-5
+    assert 2.4 < np.mean(lengths) < 2.9  # 4 · 2/3
+    stuck = []
+    for _ in range(50):
+        actions, state = player.act(frames((7, 7)), state, generator, temperature=1.0)
+        stuck.append(np.arctan2(actions[0, 1], actions[0, 0]))
+    assert np.angle(np.exp(1j * np.diff(stuck[1:]))).std() > 1.0
+
+
+def test_burning_in_is_going_on():
+    player, generator = actor(), np.random.default_rng(0)
+    actions, state = player.act(frames((1, 1), (2, 2)), player.initial_state(2), generator, temperature=1.0)
+    burnt = player.burn_in(frames((1, 1), (2, 2))[:, None], actions[:, None], np.array([[True], [True]]))
+    assert burnt.last == pytest.approx(state.last, abs=1e-6)
+    assert (burnt.frames == state.frames).all()
+    fresh = player.burn_in(frames((0, 0))[:, None], np.zeros((1, 1, 2), np.float32), np.array([[False]]))
+    assert np.isnan(fresh.last).all()
+
+
+def test_as_much_is_drawn_whether_it_plans_or_goes_on():
+    drawn = []
+    for steps in (1, 2):
+        player, generator = actor(), np.random.default_rng(0)
+        state = player.aim(player.initial_state(1), frames((100, 100)))
+        for _ in range(steps):
+            _, state = player.act(frames((0, 0)), state, generator, temperature=1.0)
+        drawn.append(generator.random())
+    again = np.random.default_rng(0)
+    for expected in drawn:
+        again.standard_normal((5, 1, 64, 2, 2), dtype=np.float32)
+        copy = np.random.default_rng()
+        copy.bit_generator.state = again.bit_generator.state
+        assert copy.random() == expected
