@@ -58,6 +58,9 @@ class Mean:
     def of(self, sums: Tensor) -> Tensor:
         return Mean(*sums).value
 
+    def times(self, weight: float) -> Mean:
+        return Mean(weight * self.total, self.count)
+
 
 @dataclass(frozen=True)
 class Statistic:

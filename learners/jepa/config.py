@@ -20,17 +20,24 @@ if TYPE_CHECKING:
 class RegulariserConfig(Config):
     """What keeps encodings from becoming all alike, which predicts best."""
 
-    kind: Literal["vicreg", "none"] = "vicreg"
-    """Variance, covariance, time similarity and inverse dynamics (Bardes et al. 2022, Sobal et al. 2025); or nothing,
-    to see a collapse."""
+    kind: Literal["vicreg", "ema", "sigreg", "none"] = "vicreg"
+    """Variance, covariance, time similarity and inverse dynamics (Bardes et al. 2022, Sobal et al. 2025); predictions
+    of what a slow copy of the encoder sees, with inverse dynamics (Grill et al. 2020); features that are Gaussian in
+    every direction (Balestriero and LeCun 2025); or nothing, to see a collapse."""
     variance: NonNegativeFloat = 16.0
-    """Of mean over features of max(0, 1 − √(variance + 1e-4))."""
+    """vicreg: of mean over features of max(0, 1 − √(variance + 1e-4))."""
     covariance: NonNegativeFloat = 8.0
-    """Of the mean squared covariance of two different features."""
+    """vicreg: of the mean squared covariance of two different features."""
     similarity: NonNegativeFloat = 2.0
-    """Of the mean squared change of features in a step."""
+    """vicreg: of the mean squared change of features in a step."""
     inverse_dynamics: NonNegativeFloat = 1.0
-    """Of the error of the action that is read from features before and after it."""
+    """vicreg, ema: of the error of the action that is read from features before and after it."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """ema: how far the copy moves towards the encoder in a gradient step."""
+    gaussian: NonNegativeFloat = 0.1
+    """sigreg: of the distance from a Gaussian."""
+    directions: PositiveInt = 256
+    """sigreg: along which that is measured, drawn anew in every gradient step."""
 
 
 class WorldModelConfig(Config):
@@ -71,7 +78,9 @@ class JepaConfig(AlgorithmConfig):
         return {"world_model": self.world_model.training}
 
     def check_ranks(self, ranks: int) -> None:
-        """Variance and covariance are sums over the batch that are added up, so ranks share them exactly."""
+        """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""
+        if ranks > 1 and self.world_model.regulariser.kind == "sigreg":
+            raise ValueError(f"found {ranks}, expected 1 with regulariser.kind sigreg: it looks at the whole batch")
 
     def build(self, action_space: ActionSpace, *, record: bool = False) -> Jepa:
         from learners.jepa.jepa import Jepa

@@ -15,9 +15,16 @@ from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
 from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
-from learners.jepa.losses import covariance_term, predictions, spread, squared_error, variance_term
+from learners.jepa.losses import (
+    covariance_term,
+    gaussian_term,
+    predictions,
+    spread,
+    squared_error,
+    variance_term,
+)
 from learners.jepa.networks import WorldModel
-from learners.part import Derived, Losses, Mean, Part, Segments
+from learners.part import Derived, Losses, Mean, Part, Segments, Statistic
 from learners.planning.actor import PlanningActor
 from learners.planning.numbers import Numbers
 
@@ -39,8 +46,18 @@ class Jepa:
                 drawing=UniformDrawing(settings.rollout + 1, anchor="start"),
                 columns=("frames",),
                 loss=self._loss,
+                noise=self._noise,
+                after_step=self.world_model.follow if self.world_model.teacher else None,
             ),
         )
+
+    @property
+    def _noise(self) -> tuple[int, int]:
+        """Of the part: as much for each segment as makes the directions of `sigreg` in all."""
+        settings = self.config.world_model
+        weights = settings.regulariser
+        per_segment = -(-weights.directions * settings.features // settings.training.batch_size)
+        return (1, per_segment) if weights.kind == "sigreg" else (0, 0)
 
     @property
     def derived(self) -> Mapping[str, Derived]:
@@ -61,31 +78,41 @@ class Jepa:
         return self.world_model.encode(steps.columns["frames"].squeeze(1))  # (N, D) of N segments of one step
 
     def _loss(self, segments: Segments, noise: Tensor) -> Losses:
-        settings, mask = self.config.world_model, segments.mask
-        weights = settings.regulariser
-        features = self.world_model.encode(segments.columns["frames"].flatten(0, 1)).unflatten(0, mask.shape)
+        settings, model, mask = self.config.world_model, self.world_model, segments.mask
+        frames = segments.columns["frames"]
+        frames = torch.where(mask[..., None, None, None], frames, frames[:, :1])  # no statistic sees padding
+        features = model.encode(frames.flatten(0, 1)).unflatten(0, mask.shape)  # (B, L, D)
         actions = self._numbers.of(segments.actions)  # (B, L, A)
-        predicted = predictions(self.world_model.predict, features[:, 0], actions, settings.rollout)  # (B, K, D)
+        predicted = predictions(model.predict, features[:, 0], actions, settings.rollout)  # (B, K, D)
         pairs = mask[:, 1:] & mask[:, :-1]
-        terms: dict[str, Mean] = {"prediction": squared_error(predicted, features[:, 1:], pairs)}
-        real = features[mask]  # (N, D)
         with torch.no_grad():
             metrics = self._metrics(predicted, features, actions, pairs)
-            metrics["mean_std"] = spread(real)
-        if weights.kind == "none":
-            return Losses(terms, metrics)
-        inverse = self.world_model.inverse(torch.cat([features[:, :-1], features[:, 1:]], dim=-1))
-        similarity = squared_error(features[:, 1:], features[:, :-1], pairs)
-        dynamics = squared_error(inverse, actions[:, :-1], pairs)
-        terms |= {
-            "similarity": Mean(weights.similarity * similarity.total, similarity.count),
-            "inverse_dynamics": Mean(weights.inverse_dynamics * dynamics.total, dynamics.count),
-        }
-        apart = {
-            "variance": variance_term(real, weights.variance),
-            "covariance": covariance_term(real, weights.covariance),
-        }
-        return Losses({**terms, **apart}, metrics)
+            metrics["mean_std"] = spread(features.flatten(0, 1), mask.flatten())
+            slow = model.teacher and model.teacher(frames.flatten(0, 1)).unflatten(0, mask.shape)
+        targets = features if slow is None else slow
+        terms: dict[str, Mean | Statistic] = {"prediction": squared_error(predicted, targets[:, 1:], pairs)}
+        return Losses(terms | self._apart(features, actions, pairs, mask, noise), metrics)
+
+    def _apart(
+        self, features: Tensor, actions: Tensor, pairs: Tensor, mask: Tensor, noise: Tensor
+    ) -> dict[str, Mean | Statistic]:
+        """What keeps features (B, L, D) from becoming all alike."""
+        weights, rows, real = self.config.world_model.regulariser, features.flatten(0, 1), mask.flatten()
+        terms: dict[str, Mean | Statistic] = {}
+        if weights.kind == "vicreg":
+            terms["variance"] = variance_term(rows, real, weights.variance)
+            terms["covariance"] = covariance_term(rows, real, weights.covariance)
+            terms["similarity"] = squared_error(features[:, 1:], features[:, :-1], pairs).times(weights.similarity)
+        if weights.kind in ("vicreg", "ema"):
+            inverse = self.world_model.inverse(torch.cat([features[:, :-1], features[:, 1:]], dim=-1))
+            terms["inverse_dynamics"] = squared_error(inverse, actions[:, :-1], pairs).times(weights.inverse_dynamics)
+        if weights.kind == "sigreg":
+            size = features.shape[-1]
+            numbers = noise.flatten()[: noise.numel() // size * size].clamp(1e-6, 1.0 - 1e-6)
+            directions = torch.special.ndtri(numbers).unflatten(0, (-1, size))  # (M, D)
+            directions = directions / directions.norm(dim=1, keepdim=True)
+            terms["gaussian"] = gaussian_term(rows, real, directions, weights.gaussian)
+        return terms
 
     def _metrics(self, predicted: Tensor, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
         """Error of one step against features' variance, and how much worse it is with the actions of others."""

@@ -31,10 +31,12 @@ def squared_error(found: Tensor, expected: Tensor, mask: Tensor) -> Mean:
     return Mean((errors * weights).sum(), weights.sum())
 
 
-def moments(features: Tensor) -> Tensor:
-    """(1 + D + D²): number, sum and sum of products of rows (N, D), which add up over processes."""
-    count = features.new_tensor([len(features)])
-    return torch.cat([count, features.sum(dim=0), (features.T @ features).flatten()])
+def moments(features: Tensor, real: Tensor) -> Tensor:
+    """(1 + D + D²): number, sum and sum of products of the rows (N, D) where real (N,) is True, which add up over
+    processes."""
+    weights = real.to(features.dtype)
+    weighted = features * weights[:, None]
+    return torch.cat([weights.sum()[None], weighted.sum(dim=0), (weighted.T @ features).flatten()])
 
 
 def _covariance(sums: Tensor, size: int) -> Tensor:
@@ -43,19 +45,19 @@ def _covariance(sums: Tensor, size: int) -> Tensor:
     return (products - total.outer(total) / count) / (count - 1.0).clamp(min=1.0)
 
 
-def variance_term(features: Tensor, weight: float) -> Statistic:
-    """weight · mean over D of max(0, 1 − √(variance + 1e-4)), of rows (N, D)."""
+def variance_term(features: Tensor, real: Tensor, weight: float) -> Statistic:
+    """weight · mean over D of max(0, 1 − √(variance + 1e-4)), of the rows (N, D) where real (N,) is True."""
     size = features.shape[1]
 
     def of(sums: Tensor) -> Tensor:
         variances = _covariance(sums, size).diagonal().clamp(min=0.0)
         return weight * (1.0 - (variances + EPSILON).sqrt()).clamp(min=0.0).mean()
 
-    return Statistic(moments(features), of)
+    return Statistic(moments(features, real), of)
 
 
-def covariance_term(features: Tensor, weight: float) -> Statistic:
-    """weight · Σ_{i≠j} C_ij² / (D (D − 1)), C the covariance of rows (N, D)."""
+def covariance_term(features: Tensor, real: Tensor, weight: float) -> Statistic:
+    """weight · Σ_{i≠j} C_ij² / (D (D − 1)), C the covariance of the rows (N, D) where real (N,) is True."""
     size = features.shape[1]
 
     def of(sums: Tensor) -> Tensor:
@@ -63,9 +65,36 @@ def covariance_term(features: Tensor, weight: float) -> Statistic:
         others = covariance - torch.diag(covariance.diagonal())
         return weight * others.square().sum() / max(1, size * (size - 1))
 
-    return Statistic(moments(features), of)
+    return Statistic(moments(features, real), of)
 
 
-def spread(features: Tensor) -> Tensor:
-    """Mean over D of the standard deviation over rows (N, D): about 1 when healthy, near 0 when collapsed."""
-    return features.std(dim=0, correction=0).mean()
+def gaussian_term(features: Tensor, real: Tensor, directions: Tensor, weight: float) -> Statistic:
+    """weight · mean over directions u (M, D) of N ∫ |φ(t) − e^{−t²/2}|² e^{−t²/2} dt from −3 to 3 by 33 points.
+
+    φ(t) = mean of e^{itz·u} over the N rows z (N, D) where real (N,) is True; u are of length 1. Of N(0, 1) its
+    expectation does not depend on N.
+    """
+    points = torch.linspace(0.0, 3.0, 17, device=features.device)
+    angles = (features @ directions.T).unsqueeze(-1) * points  # (N, M, 17)
+    weights = real.to(features.dtype)
+    sums = torch.stack([angles.cos(), angles.sin()], dim=1)  # (N, 2, M, 17)
+    sums = torch.cat([weights.sum()[None], torch.einsum("n,ncmt->cmt", weights, sums).flatten()])
+
+    def of(sums: Tensor) -> Tensor:
+        cosine, sine = (sums[1:] / sums[0]).unflatten(0, (2, len(directions), len(points)))
+        window = (-0.5 * points.square()).exp()
+        distance = (cosine - window).square() + sine.square()
+        return weight * sums[0] * 2.0 * torch.trapezoid(distance * window, points, dim=-1).mean()
+
+    return Statistic(sums, of)
+
+
+def spread(features: Tensor, real: Tensor) -> Tensor:
+    """Mean over D of the standard deviation over the rows (N, D) where real (N,) is True: about 1 when healthy, near 0
+    when collapsed."""
+    size = features.shape[1]
+    sums = moments(features, real)
+    variances = (
+        sums[1 + size :].unflatten(0, (size, size)).diagonal() / sums[0] - (sums[1 : 1 + size] / sums[0]).square()
+    )
+    return variances.clamp(min=0.0).sqrt().mean()

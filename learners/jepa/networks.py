@@ -5,6 +5,9 @@ Legend: N frames or rows, D features, A numbers of an action.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +17,10 @@ from learners.part import to_unit
 
 
 class Encoder(nn.Module):
-    """Three convolutions, 64 × 64 to 8 × 8, one linear layer and LayerNorm, so that features are of one size."""
+    """Three convolutions, 64 × 64 to 8 × 8, one linear layer, and LayerNorm, so that features are of one size.
+
+    For `sigreg` it is BatchNorm: vectors of one length are no Gaussian.
+    """
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -28,7 +34,7 @@ class Encoder(nn.Module):
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(channels * (FRAME_SIZE // 8) ** 2, config.features),
-            nn.LayerNorm(config.features),
+            nn.BatchNorm1d(config.features) if config.regulariser.kind == "sigreg" else nn.LayerNorm(config.features),
         )
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -37,12 +43,12 @@ class Encoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """z' = LayerNorm(z + MLP(z, a))."""
+    """z' = LayerNorm(z + MLP(z, a)), for `sigreg` without the LayerNorm."""
 
     def __init__(self, config: WorldModelConfig, action_size: int) -> None:
         super().__init__()
         self.change = _mlp(config.features + action_size, config.hidden, config.features)
-        self.norm = nn.LayerNorm(config.features)
+        self.norm = nn.Identity() if config.regulariser.kind == "sigreg" else nn.LayerNorm(config.features)
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:
         """(N, D) of features (N, D) and actions (N, A)."""
@@ -50,19 +56,29 @@ class Predictor(nn.Module):
 
 
 class WorldModel(nn.Module):
-    """A LatentModel, with the inverse model that its training needs."""
+    """A LatentModel, with what its training needs: an inverse model, and for `ema` a slow copy of the encoder."""
 
     def __init__(self, config: WorldModelConfig, action_size: int) -> None:
         super().__init__()
         self.encoder = Encoder(config)
         self.predictor = Predictor(config, action_size)
         self.inverse = _mlp(2 * config.features, config.hidden, action_size)
+        regulariser = config.regulariser
+        self.teacher = deepcopy(self.encoder).requires_grad_(False) if regulariser.kind == "ema" else None
+        self._rate = regulariser.rate
 
     def encode(self, frames: Tensor) -> Tensor:
         return self.encoder(frames)
 
     def predict(self, features: Tensor, actions: Tensor) -> Tensor:
         return self.predictor(features, actions)
+
+    @torch.no_grad()
+    def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
+        """For `Part.after_step`: teacher ← (1 − rate) teacher + rate encoder, where the step is taken."""
+        assert self.teacher is not None
+        for slow, fast in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
+            slow.copy_(torch.where(is_taken, (1.0 - self._rate) * slow + self._rate * fast, slow))
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from learners.jepa.losses import covariance_term, predictions, spread, squared_error, variance_term
+from learners.jepa.losses import covariance_term, gaussian_term, predictions, spread, squared_error, variance_term
+
+
+def real(rows: Tensor) -> Tensor:
+    return torch.ones(len(rows), dtype=torch.bool)
 
 
 def test_variance_and_covariance_of_a_case_by_hand():
     rows = torch.tensor([[0.0, 0.0], [0.4, 0.0], [0.0, 0.8], [0.4, 0.8]])  # variances 4/75, 16/75; no covariance
     expected = sum(max(0.0, 1.0 - (variance + 1e-4) ** 0.5) for variance in (4 / 75, 16 / 75)) / 2
-    assert variance_term(rows, 3.0).value.item() == pytest.approx(3.0 * expected, rel=1e-5)
-    assert covariance_term(rows, 1.0).value.item() == pytest.approx(0.0, abs=1e-9)
+    assert variance_term(rows, real(rows), 3.0).value.item() == pytest.approx(3.0 * expected, rel=1e-5)
+    assert covariance_term(rows, real(rows), 1.0).value.item() == pytest.approx(0.0, abs=1e-9)
     together = torch.tensor([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])  # variances 1, 4; covariance 2, both ways
-    assert covariance_term(together, 0.5).value.item() == pytest.approx(0.5 * (4.0 + 4.0) / 2)
-    assert variance_term(together, 1.0).value.item() == 0.0
+    assert covariance_term(together, real(together), 0.5).value.item() == pytest.approx(0.5 * (4.0 + 4.0) / 2)
+    assert variance_term(together, real(together), 1.0).value.item() == 0.0
 
 
 def test_shares_of_a_batch_add_up_to_the_terms_of_the_whole():
     rows = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)) * 0.5
-    for term in (variance_term, covariance_term):
-        whole, one, other = term(rows, 2.0), term(rows[:5], 2.0), term(rows[5:], 2.0)
+    directions = torch.eye(5)
+    terms = (
+        lambda of: variance_term(of, real(of), 2.0),
+        lambda of: covariance_term(of, real(of), 2.0),
+        lambda of: gaussian_term(of, real(of), directions, 2.0),
+    )
+    for term in terms:
+        whole, one, other = term(rows), term(rows[:5]), term(rows[5:])
         assert whole.of(one.sums + other.sums).item() == pytest.approx(whole.value.item(), rel=1e-5)
         assert abs(one.value.item() - whole.value.item()) > 1e-3
 
 
 def test_rows_that_are_all_alike_have_no_spread_and_the_dearest_variance():
     alike = torch.ones(8, 4)
-    assert spread(alike).item() == 0.0
-    assert variance_term(alike, 1.0).value.item() == pytest.approx(0.99, abs=1e-4)
+    assert spread(alike, real(alike)).item() == 0.0
+    assert variance_term(alike, real(alike), 1.0).value.item() == pytest.approx(0.99, abs=1e-4)
 
 
 def test_predictions_follow_the_actions_before_them_alone():
@@ -41,3 +52,31 @@ def test_predictions_follow_the_actions_before_them_alone():
 def test_padding_is_no_error():
     found, expected = torch.tensor([[[1.0, 1.0], [5.0, 5.0]]]), torch.zeros(1, 2, 2)
     assert squared_error(found, expected, torch.tensor([[True, False]])).value.item() == 1.0
+
+
+def test_padded_rows_count_in_no_statistic():
+    rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    padded, mask = torch.cat([rows, 100.0 * torch.ones(4, 3)]), torch.arange(13) < 9
+    for term in (variance_term, covariance_term):
+        assert term(padded, mask, 1.0).value.item() == pytest.approx(term(rows, real(rows), 1.0).value.item(), rel=1e-5)
+    of_rows = gaussian_term(rows, real(rows), torch.eye(3), 1.0).value.item()
+    assert gaussian_term(padded, mask, torch.eye(3), 1.0).value.item() == pytest.approx(of_rows, rel=1e-5)
+    assert spread(padded, mask).item() == pytest.approx(rows.std(dim=0, correction=0).mean().item(), rel=1e-4)
+
+
+def test_a_gaussian_costs_as_much_however_many_and_anything_else_far_more():
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(64, 8, generator=generator), dim=1)
+
+    def cost(rows: Tensor) -> float:
+        return gaussian_term(rows, real(rows), directions, 1.0).value.item()
+
+    few, many = (cost(torch.randn(count, 8, generator=generator)) for count in (200, 4000))
+    # N · E|φ̂ − φ|² = 1 − φ², so ∫ (1 − e^{−t²}) e^{−t²/2} dt over (−3, 3).
+    points = torch.linspace(-3.0, 3.0, 2001)
+    window = (-0.5 * points.square()).exp()
+    expected = torch.trapezoid((1.0 - window.square()) * window, points).item()
+    assert few == pytest.approx(expected, rel=0.35)
+    assert many == pytest.approx(expected, rel=0.35)
+    for other in (torch.zeros(200, 8), 3.0 * torch.randn(200, 8, generator=generator), torch.rand(200, 8) * 2 - 1):
+        assert cost(other) > 5 * expected
