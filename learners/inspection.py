@@ -61,6 +61,8 @@ class Inspection:
     metrics: dict[str, float]
     pictures: Mapping[str, Picture]
     """By name, which becomes that of a file."""
+    remarks: Sequence[str] = ()
+    """What who watches the run is told, a line each."""
 
 
 @torch.no_grad()

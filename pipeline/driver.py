@@ -194,6 +194,8 @@ class Attempt:
         with self._phase(play, "inspect", 1):
             inspection = await self._workers.arrival(group.lead.call("inspect", iteration), "the parts to be inspected")
             media.save_inspection(self._media, iteration, inspection)
+        for remark in inspection.remarks:
+            self._reporter.line(f"iteration {iteration}: {remark}")
         play.inspected = inspection.metrics
 
     def _gradient_steps(self, part: str, play: Play) -> int:

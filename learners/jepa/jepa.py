@@ -6,6 +6,7 @@ Legend: N frames, B segments, L frames of each, K predicted steps, D features, A
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
 from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
+from learners.jepa.inspection import inspect_features
 from learners.jepa.losses import (
     covariance_term,
     gaussian_term,
@@ -72,7 +74,8 @@ class Jepa:
 
     def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
         is_new = dataset.newest_iteration == iteration
-        return Inspection(held_out(self.parts, dataset, generator) if is_new else {}, {})
+        look = inspect_features(self.world_model, self._numbers, dataset)
+        return replace(look, metrics=look.metrics | (held_out(self.parts, dataset, generator) if is_new else {}))
 
     def _features(self, steps: Segments) -> Tensor:
         return self.world_model.encode(steps.columns["frames"].squeeze(1))  # (N, D) of N segments of one step
