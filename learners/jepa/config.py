@@ -57,6 +57,21 @@ class WorldModelConfig(Config):
     )
 
 
+class HeadsConfig(Config):
+    """Reward and end, read off predicted features; what they learn changes no feature."""
+
+    hidden: PositiveInt = 128
+    """Of their two layers."""
+    training: PartTraining = PartTraining(starts_after=0, batch_size=64, steps_per_iteration=50, learning_rate=1e-3)
+
+
+class DecoderConfig(Config):
+    """Frames drawn from features, for people; nothing learns from it."""
+
+    channels: PositiveInt = 32
+    training: PartTraining = PartTraining(starts_after=0, batch_size=32, steps_per_iteration=50, learning_rate=1e-3)
+
+
 class AgentConfig(Config):
     """Acts: to a goal by planning, without one at random, in strides."""
 
@@ -71,11 +86,14 @@ class JepaConfig(AlgorithmConfig):
 
     kind: str = "jepa"
     world_model: WorldModelConfig = WorldModelConfig()
+    heads: HeadsConfig = HeadsConfig()
+    decoder: DecoderConfig = DecoderConfig()
     agent: AgentConfig = AgentConfig()
 
     @property
     def trainings(self) -> dict[str, PartTraining]:
-        return {"world_model": self.world_model.training}
+        parts = {"world_model": self.world_model, "heads": self.heads, "decoder": self.decoder}
+        return {name: part.training for name, part in parts.items()}
 
     def check_ranks(self, ranks: int) -> None:
         """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""

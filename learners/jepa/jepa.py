@@ -25,8 +25,8 @@ from learners.jepa.losses import (
     squared_error,
     variance_term,
 )
-from learners.jepa.networks import WorldModel
-from learners.part import Derived, Losses, Mean, Part, Segments, Statistic
+from learners.jepa.networks import Decoder, Heads, WorldModel
+from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
 from learners.planning.numbers import Numbers
 
@@ -36,6 +36,8 @@ class Jepa:
         self.config = config
         self._numbers = Numbers(action_space)
         self.world_model = WorldModel(config.world_model, self._numbers.count)
+        self.heads = Heads(config.world_model.features, config.heads.hidden)
+        self.decoder = Decoder(config.world_model.features, config.decoder.channels)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -50,6 +52,22 @@ class Jepa:
                 loss=self._loss,
                 noise=self._noise,
                 after_step=self.world_model.follow if self.world_model.teacher else None,
+            ),
+            Part(
+                name="heads",
+                module=self.heads,
+                training=self.config.heads.training,
+                drawing=UniformDrawing(settings.rollout + 1, anchor="start"),
+                columns=("features",),
+                loss=self._heads_loss,
+            ),
+            Part(
+                name="decoder",
+                module=self.decoder,
+                training=self.config.decoder.training,
+                drawing=UniformDrawing(1, anchor="start"),
+                columns=("frames", "features"),
+                loss=self._decoder_loss,
             ),
         )
 
@@ -66,11 +84,14 @@ class Jepa:
         return {"features": Derived("world_model", self._features)}
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
-        return {"world_model": self.world_model}
+        return {"world_model": self.world_model, "heads": self.heads}
 
     def actor(self) -> PlanningActor:
         agent = self.config.agent
-        return PlanningActor(self.world_model, agent.planner, agent.cost, self._numbers, turn=agent.turn)
+        return PlanningActor(self.world_model, self.heads, agent.planner, agent.cost, self._numbers, turn=agent.turn)
+
+    def render(self, features: Tensor) -> Tensor:
+        return self.decoder(features).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
 
     def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
         is_new = dataset.newest_iteration == iteration
@@ -116,6 +137,25 @@ class Jepa:
             directions = directions / directions.norm(dim=1, keepdim=True)
             terms["gaussian"] = gaussian_term(rows, real, directions, weights.gaussian)
         return terms
+
+    def _heads_loss(self, segments: Segments, noise: Tensor) -> Losses:
+        """On predictions from the first frame on, which is where they are read."""
+        features, actions = segments.columns["features"], self._numbers.of(segments.actions)
+        with torch.no_grad():
+            predicted = predictions(self.world_model.predict, features[:, 0], actions, self.config.world_model.rollout)
+        rewards, ends = self.heads(predicted)  # (B, K) each
+        mask, real_ends = segments.mask[:, :-1], segments.ends[:, :-1].float()
+        crossentropy = nn.functional.binary_cross_entropy_with_logits(ends, real_ends, reduction="none")
+        terms = {
+            "rewards": masked_mean((rewards - segments.rewards[:, :-1].sign()).square(), mask),
+            "ends": masked_mean(crossentropy, mask),
+        }
+        return Losses(terms, {})
+
+    def _decoder_loss(self, segments: Segments, noise: Tensor) -> Losses:
+        frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding
+        drawn = self.decoder(segments.columns["features"].squeeze(1))
+        return Losses({"pixels": mean((drawn - frames).square())}, {})
 
     def _metrics(self, predicted: Tensor, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
         """Error of one step against features' variance, and how much worse it is with the actions of others."""

@@ -81,6 +81,39 @@ class WorldModel(nn.Module):
             slow.copy_(torch.where(is_taken, (1.0 - self._rate) * slow + self._rate * fast, slow))
 
 
+class Heads(nn.Module):
+    """Reward, and the logit of the end, of features after an action."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = _mlp(features, hidden, 2)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(...) each, of features (..., D)."""
+        rewards, ends = self.layers(features).unbind(-1)
+        return rewards, ends
+
+
+class Decoder(nn.Module):
+    """The encoder's mirror: one linear layer to 8 × 8, two transposed convolutions to 64 × 64."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        size = FRAME_SIZE // 8
+        self.layers = nn.Sequential(
+            nn.Linear(features, channels * size**2),
+            nn.ReLU(),
+            nn.Unflatten(1, (channels, size, size)),
+            nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(channels, 3, 4, stride=4),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, 3, 64, 64) in about [0, 1], of features (N, D)."""
+        return self.layers(features)
+
+
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
     return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""An actor that plans to a goal; without one it wanders, so that it meets everything.
+"""An actor that plans; without the goal that it should go to it wanders, so that it meets everything.
 
 Legend: B environments, D features, A numbers of an action.
 """
@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from learners.action_space import Actions
 from learners.planning.config import CostConfig, PlannerConfig
-from learners.planning.cost import ActionChange, ActionSize, Cost, GoalDistance, Term
+from learners.planning.cost import (
+    ActionChange,
+    ActionSize,
+    Cost,
+    GoalDistance,
+    Heads,
+    PredictedEnd,
+    PredictedReward,
+    Term,
+)
 from learners.planning.model import LatentModel
 from learners.planning.numbers import Numbers
 from learners.planning.search import Plan, Task, noise_shape, search
@@ -36,10 +45,18 @@ class PlanningActor:
     history = 1
 
     def __init__(
-        self, model: LatentModel, planner: PlannerConfig, cost: CostConfig, numbers: Numbers, *, turn: float
+        self,
+        model: LatentModel,
+        heads: Heads,
+        planner: PlannerConfig,
+        cost: CostConfig,
+        numbers: Numbers,
+        *,
+        turn: float,
     ) -> None:
         """`model` is a module, too: it is where its weights are."""
         self._model = model
+        self._heads = heads
         self._planner = planner
         self._cost = cost
         self._numbers = numbers
@@ -64,7 +81,7 @@ class PlanningActor:
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
     ) -> tuple[Actions, Memory]:
         """The temperature is not applied: a plan is the best that was found."""
-        if state.goal is None:
+        if state.goal is None and self._cost.goal:
             return self._wander(frames, state, generator)
         settings = self._planner
         # As much is drawn as a new plan takes, in every step.
@@ -79,12 +96,14 @@ class PlanningActor:
         numbers = plan.blocks[:, done // settings.block_steps]
         return self._numbers.actions(numbers), replace(state, plan=plan, done=done + 1)
 
-    def _cost_to(self, goal: Tensor) -> Cost:
+    def _cost_to(self, goal: Tensor | None) -> Cost:
         weights = self._cost
-        known: list[tuple[float, Term]] = [
-            (weights.goal, GoalDistance(goal)),
+        known: list[tuple[float, Term]] = [] if goal is None else [(weights.goal, GoalDistance(goal))]
+        known += [
             (weights.action, ActionSize()),
             (weights.smoothness, ActionChange()),
+            (weights.reward, PredictedReward(self._heads)),
+            (weights.end, PredictedEnd(self._heads)),
         ]
         return Cost([(weight, term) for weight, term in known if weight], objective=self._planner.objective)
 

@@ -44,15 +44,30 @@ class ActionChange:
         return torch.cat([actions[:, :, :1], actions], dim=2).diff(dim=2).square().sum(dim=-1)
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What a head reads from the features after each step: a probability of the end, or a reward, with its sign."""
+Heads = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Reward and the logit of the end (...), read off the features (..., D) after a step."""
 
-    head: Callable[[Tensor], Tensor]  # (..., D) -> (...)
-    sign: float = 1.0
+
+@dataclass(frozen=True)
+class PredictedReward:
+    """−r_t · Π_{k<t} (1 − p_k): what comes after a predicted end, of probability p, does not count."""
+
+    heads: Heads
 
     def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
-        return self.sign * self.head(features[:, :, 1:])
+        rewards, ends = self.heads(features[:, :, 1:])
+        goes_on = (1.0 - ends.sigmoid()).cumprod(dim=2)
+        return -rewards * torch.cat([torch.ones_like(goes_on[:, :, :1]), goes_on[:, :, :-1]], dim=2)
+
+
+@dataclass(frozen=True)
+class PredictedEnd:
+    """p_t, the predicted probability that the episode is over after the step."""
+
+    heads: Heads
+
+    def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
+        return self.heads(features[:, :, 1:])[1].sigmoid()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from actors.envs.rooms import Rooms
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig, PartTraining
 from learners.experience import Chunk
-from learners.jepa.config import JepaConfig, RegulariserConfig, WorldModelConfig
+from learners.jepa.config import DecoderConfig, HeadsConfig, JepaConfig, RegulariserConfig, WorldModelConfig
 from learners.jepa.jepa import Jepa
 from learners.learner import Learner
 
 SPACE = Rooms(RoomsConfig(), 0, evaluation=False).action_space
+TRAINING = PartTraining(starts_after=0, batch_size=8, learning_rate=2e-3)
 KINDS = ("vicreg", "ema", "sigreg", "none")
 
 
@@ -27,8 +28,10 @@ def tiny(kind: str = "vicreg", **regulariser: object) -> JepaConfig:
             hidden=16,
             rollout=3,
             regulariser=RegulariserConfig.model_validate({"kind": kind, "directions": 8, **regulariser}),
-            training=PartTraining(starts_after=0, batch_size=8, learning_rate=2e-3),
-        )
+            training=TRAINING,
+        ),
+        heads=HeadsConfig(hidden=16, training=TRAINING),
+        decoder=DecoderConfig(channels=8, training=TRAINING),
     )
 
 
@@ -139,3 +142,15 @@ def test_the_small_model_has_the_size_it_says():
     model = Jepa(JepaConfig(), SPACE).world_model
     assert sum(each.numel() for each in model.encoder.parameters()) == 282_592
     assert sum(each.numel() for each in model.predictor.change.parameters()) == 132_224
+
+
+def test_heads_and_decoder_learn_from_features_and_change_none():
+    found = learner(tiny())
+    before = {name: each.clone() for name, each in found.algorithm.world_model.state_dict().items()}
+    for part, name in (("heads", "loss/ends"), ("decoder", "loss/pixels")):
+        first = found.train(part, 1, range(10))
+        last = found.train(part, 2, range(60))
+        assert last[name] < first[name]
+    assert all(torch.equal(each, before[name]) for name, each in found.algorithm.world_model.state_dict().items())
+    drawn = found.algorithm.render(torch.zeros(2, 16))
+    assert (drawn.shape, drawn.dtype) == ((2, 3, 64, 64), torch.uint8)

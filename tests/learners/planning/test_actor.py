@@ -31,6 +31,10 @@ class Corner(nn.Module):
         return features + actions
 
 
+def no_heads(features: Tensor) -> tuple[Tensor, Tensor]:
+    raise AssertionError
+
+
 def frames(*corners: tuple[int, int]) -> np.ndarray:
     found = np.zeros((len(corners), 3, 64, 64), np.uint8)
     found[:, :2, 0, 0] = corners
@@ -39,7 +43,7 @@ def frames(*corners: tuple[int, int]) -> np.ndarray:
 
 def actor(**settings: object) -> PlanningActor:
     planner = PlannerConfig.model_validate({"blocks": 2, "block_steps": 2, **settings})
-    return PlanningActor(Corner(), planner, CostConfig(), Numbers(SPACE), turn=0.1)
+    return PlanningActor(Corner(), no_heads, planner, CostConfig(), Numbers(SPACE), turn=0.1)
 
 
 def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():

@@ -12,7 +12,16 @@ from torch import Tensor
 from actors.config import RoomsConfig
 from actors.envs.rooms import LAYOUTS, Layout, Rooms
 from learners.planning.config import PlannerConfig
-from learners.planning.cost import ActionChange, ActionSize, Cost, GoalDistance, Guardrail, Predicted, Term
+from learners.planning.cost import (
+    ActionChange,
+    ActionSize,
+    Cost,
+    GoalDistance,
+    Guardrail,
+    PredictedEnd,
+    PredictedReward,
+    Term,
+)
 from learners.planning.model import imagine
 from learners.planning.search import Plan, PlanError, Task, noise_shape, search
 
@@ -57,7 +66,9 @@ def test_terms_are_what_they_say_and_the_objective_chooses_the_steps():
     assert goal(features, actions).tolist() == [[[0.5, 2.0]]]
     assert ActionSize()(features, actions).tolist() == [[[1.0, 5.0]]]
     assert ActionChange()(features, actions).tolist() == [[[0.0, 4.0]]]
-    assert Predicted(lambda each: each[..., 1], sign=-1.0)(features, actions).tolist() == [[[0.0, -2.0]]]
+    ends = lambda each: (each[..., 0], torch.where(each[..., 0] == 1.0, 0.0, 50.0))  # noqa: E731 - half over after one
+    assert PredictedReward(ends)(features, actions).tolist() == [[[-1.0, -1.0]]]
+    assert PredictedEnd(ends)(features, actions).tolist() == [[[0.5, 1.0]]]
     rail = Guardrail(lambda each: each[..., 0] - 1.5, weight=10.0, margin=0.25)
     assert rail(features, actions).tolist() == [[[0.0, 7.5]]]
     assert rail.violations(features).tolist() == [[1]]
