@@ -26,7 +26,8 @@ from learners.planning.cost import (
 )
 from learners.planning.model import LatentModel
 from learners.planning.numbers import Numbers
-from learners.planning.search import Plan, Task, noise_shape, search
+from learners.planning.plan import Plan, Task
+from learners.planning.search import noise_shape, search
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class PlanningActor:
             with torch.no_grad():
                 start = self._encode(frames)
             task = Task(self._model, start, self._cost_to(state.goal), settings.block_steps)
-            plan, done = search(task, settings, torch.from_numpy(noise).to(start.device), warm), 0
+            choices = not self._numbers.is_box
+            plan = search(task, settings, torch.from_numpy(noise).to(start.device), warm, choices=choices)
+            done = 0
         numbers = plan.blocks[:, done // settings.block_steps]
         return self._numbers.actions(numbers), replace(state, plan=plan, done=done + 1)
 

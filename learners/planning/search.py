@@ -10,46 +10,12 @@ Integral Control.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from learners.planning.choices import choose
 from learners.planning.config import PlannerConfig
-from learners.planning.cost import Cost
-from learners.planning.model import LatentModel, imagine
-
-
-class PlanError(ValueError):
-    """No candidate has a finite cost."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    blocks: Tensor  # (E, B, A), in half ranges; of one of several actions, (E, B, n) odds
-    cost: Tensor  # (E,) of what it is predicted to lead to
-    dropped: int = 0
-    """Candidates without a finite cost."""
-
-    def shifted(self, blocks: int) -> Plan:
-        """What is left once so many blocks are done, with actions of 0 (equal odds) at the end."""
-        rest = self.blocks[:, blocks:]
-        return Plan(torch.cat([rest, torch.zeros_like(self.blocks[:, :blocks])], dim=1), self.cost)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Where a plan starts and what it is to avoid: a candidate's cost."""
-
-    model: LatentModel
-    start: Tensor  # (E, D)
-    cost: Cost
-    block_steps: int
-
-    def of(self, blocks: Tensor) -> Tensor:
-        """(E, N) of candidates (E, N, B, A)."""
-        actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, B · r, A)
-        return self.cost(imagine(self.model, self.start, actions), actions)
+from learners.planning.plan import Plan, Task, finite
 
 
 def noise_shape(config: PlannerConfig, environments: int, numbers: int) -> tuple[int, ...]:
@@ -59,12 +25,18 @@ def noise_shape(config: PlannerConfig, environments: int, numbers: int) -> tuple
     return (config.iterations, environments, config.samples, config.blocks, numbers)
 
 
-def search(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None = None) -> Plan:
+def search(
+    task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None = None, *, choices: bool = False
+) -> Plan:
     """The plan that a planner of `config` finds with noise (I, E, N, B, A), from a plan that is going on.
+
+    With `choices`, A is how many actions there are to choose from.
 
     Raises: PlanError if every candidate of an environment has a cost that is not finite.
     """
-    mean = torch.zeros_like(noise[0, :, 0]) if warm is None else warm.blocks  # (E, B, A)
+    if choices:
+        return choose(task, config, noise, warm)
+    mean = torch.zeros_like(noise[0, :, 0]) if warm is None else warm.odds  # (E, B, A)
     if config.kind == "gradient":
         return _descend(task, config, noise[0], mean)
     with torch.no_grad():
@@ -79,14 +51,14 @@ def _refine(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> P
     for draw in noise:  # (E, N, B, A)
         candidates = (mean.unsqueeze(1) + std.unsqueeze(1) * draw).clamp(-1.0, 1.0)
         candidates[:, 0] = mean
-        costs, missing = _finite(task.of(candidates))
+        costs, missing = finite(task.of(candidates))
         dropped += missing
         best = costs.topk(config.elites, dim=1, largest=False)
         elites = candidates.gather(1, best.indices[:, :, None, None].expand(-1, -1, *mean.shape[1:]))  # (E, K, B, A)
         weights = _weights(best.values, config)[:, :, None, None]
         mean = (weights * elites).sum(dim=1).clamp(-1.0, 1.0)  # which rounding may leave
         std = (weights * (elites - mean.unsqueeze(1)).square()).sum(dim=1).sqrt().clamp(min=config.min_std)
-    return Plan(mean, _finite(task.of(mean.unsqueeze(1)))[0][:, 0], dropped)
+    return Plan(mean, finite(task.of(mean.unsqueeze(1)))[0][:, 0], mean, dropped)
 
 
 def _weights(costs: Tensor, config: PlannerConfig) -> Tensor:
@@ -103,9 +75,10 @@ def _shoot(task: Task, noise: Tensor, mean: Tensor) -> Plan:
     """As many candidates as the others draw in all, uniform within the bounds; the best of them, or what goes on."""
     uniform = torch.special.ndtr(noise.transpose(0, 1).flatten(1, 2)) * 2.0 - 1.0  # (E, I · N, B, A)
     candidates = torch.cat([mean.unsqueeze(1), uniform], dim=1)
-    costs, dropped = _finite(task.of(candidates))
+    costs, dropped = finite(task.of(candidates))
     cost, index = costs.min(dim=1)
-    return Plan(candidates[torch.arange(len(index)), index], cost, dropped)
+    best = candidates[torch.arange(len(index)), index]
+    return Plan(best, cost, best, dropped)
 
 
 def _descend(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> Plan:
@@ -126,13 +99,6 @@ def _descend(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> 
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient.square()
         rate = config.learning_rate * (1.0 - 0.999 ** (step + 1)) ** 0.5 / (1.0 - 0.9 ** (step + 1))
         candidates = (candidates.detach() - rate * first / (second.sqrt() + 1e-8)).clamp(-1.0, 1.0)
-    cost, index = _finite(best_cost)[0].min(dim=1)
-    return Plan(best[torch.arange(len(index)), index], cost, dropped)
-
-
-def _finite(costs: Tensor) -> tuple[Tensor, int]:
-    """Costs (E, N) with infinity for those that are not finite, and how many those are. Raises PlanError."""
-    is_finite = costs.isfinite()
-    if not is_finite.any(dim=1).all():
-        raise PlanError(f"found {costs.shape[1]} candidates without a finite cost, expected at least one with")
-    return costs.masked_fill(~is_finite, torch.inf), int((~is_finite).sum())
+    cost, index = finite(best_cost)[0].min(dim=1)
+    found = best[torch.arange(len(index)), index]
+    return Plan(found, cost, found, dropped)

@@ -23,7 +23,8 @@ from learners.planning.cost import (
     Term,
 )
 from learners.planning.model import imagine
-from learners.planning.search import Plan, PlanError, Task, noise_shape, search
+from learners.planning.plan import Plan, PlanError, Task
+from learners.planning.search import noise_shape, search
 
 KINDS = ("cem", "mppi", "shooting", "gradient")
 
@@ -111,7 +112,8 @@ def test_cem_leads_to_less_than_shooting_with_as_many_rollouts():
 
 
 def test_a_plan_goes_on_where_it_was_and_a_good_one_is_kept():
-    going = Plan(torch.tensor([[[1.0, 0.0], [0.5, 0.0], [0.25, 0.0]]]), torch.zeros(1))
+    blocks = torch.tensor([[[1.0, 0.0], [0.5, 0.0], [0.25, 0.0]]])
+    going = Plan(blocks, torch.zeros(1), blocks)
     assert going.shifted(1).blocks.tolist() == [[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]
     task = to([[1.5, 0.0]])
     warm = plan("shooting", task, warm=going.shifted(1), samples=8, iterations=1)

@@ -1,0 +1,56 @@
+"""A plan, and what one is looked for to do.
+
+Legend: E environments, N candidates, B blocks, r steps of each, A numbers of an action, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learners.planning.cost import Cost
+from learners.planning.model import LatentModel, imagine
+
+
+class PlanError(ValueError):
+    """No candidate has a finite cost."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    blocks: Tensor  # (E, B, A): the action of each block, in half ranges; or one of several, one-hot
+    cost: Tensor  # (E,) of what it is predicted to lead to
+    odds: Tensor  # (E, B, A) around which the next plan is looked for: the same in half ranges, or odds of each action
+    dropped: int = 0
+    """Candidates without a finite cost."""
+
+    def shifted(self, blocks: int) -> Plan:
+        """What is left once so many blocks are done; at the end stand zeros, which is in the middle, or nothing."""
+        nothing = torch.zeros_like(self.blocks[:, :blocks])
+        rest, odds = (torch.cat([each[:, blocks:], nothing], dim=1) for each in (self.blocks, self.odds))
+        return Plan(rest, self.cost, odds)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where a plan starts, and what it is to avoid."""
+
+    model: LatentModel
+    start: Tensor  # (E, D)
+    cost: Cost
+    block_steps: int
+
+    def of(self, blocks: Tensor) -> Tensor:
+        """Cost (E, N) of candidates (E, N, B, A)."""
+        actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, B · r, A)
+        return self.cost(imagine(self.model, self.start, actions), actions)
+
+
+def finite(costs: Tensor) -> tuple[Tensor, int]:
+    """Costs (E, N) with infinity for those that are not finite, and how many those are. Raises PlanError."""
+    is_finite = costs.isfinite()
+    if not is_finite.any(dim=1).all():
+        raise PlanError(f"found {costs.shape[1]} candidates without a finite cost, expected at least one with")
+    return costs.masked_fill(~is_finite, torch.inf), int((~is_finite).sum())
