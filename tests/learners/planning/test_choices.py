@@ -24,7 +24,7 @@ class Clock:
         raise AssertionError
 
     def predict(self, features: Tensor, actions: Tensor) -> Tensor:
-        worth = (WORTH[features[:, 0].long()] * actions).sum(dim=1)
+        worth = (WORTH[features[:, 0].long() % 4] * actions).sum(dim=1)
         return torch.stack([features[:, 0] + 1, worth * (1 - features[:, 2]), actions[:, 1]], dim=1)
 
 
@@ -57,14 +57,13 @@ def test_the_best_of_81_sequences_is_found(kind: str):
     torch.testing.assert_close(found.odds.sum(dim=-1), torch.ones(2, 4))
 
 
-def test_few_draws_find_it_by_narrowing_down_and_by_chance_do_not():
-    _, cost = best_of_all()
-    settings = {"samples": 5, "elites": 2, "iterations": 6}
-    narrowed, by_chance = (
-        sum((plan(kind, seed, **settings).cost == cost).sum().item() for seed in range(20))
-        for kind in ("cem", "shooting")
+def test_cem_leads_to_less_than_shooting_with_as_many_rollouts():
+    """Of 6 561 sequences 240 are tried."""
+    settings = {"blocks": 8, "samples": 40, "elites": 4, "iterations": 6}
+    cem, shooting = (
+        sum(plan(kind, seed, **settings).cost.mean() for seed in range(10)) for kind in ("cem", "shooting")
     )
-    assert narrowed > by_chance
+    assert cem < shooting - 5.0
 
 
 def test_a_plan_that_goes_on_keeps_its_odds_and_knows_nothing_of_the_end():
