@@ -123,6 +123,11 @@ class Rooms:
         """The frame (3, 64, 64) with the dot where it is to go; None in training."""
         return None if np.isnan(self._goal).any() else self.draw(self._goal)
 
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """(2,), of the dot's middle."""
+        return self._position
+
     def draw(self, position: NDArray[np.float64]) -> NDArray[np.uint8]:
         """(3, 64, 64): the dot red, the walls green."""
         pixels = np.arange(FRAME_SIZE)
@@ -169,12 +174,13 @@ def move(layout: Layout, position: NDArray[np.float64], by: NDArray[np.float64])
         for axis in range(2):
             tried = position.copy()
             tried[axis] += part[axis]
-            if _is_free(layout, tried):
+            if is_free(layout, tried):
                 position = tried
     return position
 
 
-def _is_free(layout: Layout, position: NDArray[np.float64]) -> bool:
+def is_free(layout: Layout, position: NDArray[np.float64]) -> bool:
+    """Whether the dot's middle may be at a position (2,)."""
     x, y = position
     return bool(layout.low <= min(x, y) and max(x, y) <= layout.high) and not any(
         abs(x - wall.x) < layout.half_width and abs(y - wall.door) > layout.half_door for wall in layout.walls

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from learners.catalogue import Preset
-from learners.jepa.config import JepaConfig
+from learners.config import PartTraining
+from learners.jepa.config import AgentConfig, HeadsConfig, JepaConfig, WorldModelConfig
+from learners.planning.config import CostConfig, PlannerConfig
 
 PRESETS = {
     "jepa-small": Preset(
@@ -25,6 +27,39 @@ PRESETS = {
                 "epsilon": 0.0,
                 "temperature": 1.0,
                 "envs_per_evaluator": 20,
+                "num_evaluators": 2,
+            },
+            "inspect_every": 5,
+        },
+    ),
+    "jepa-catch": Preset(
+        "Catch, played by planning: random experience, rewards foreseen, the best of some falls.",
+        {
+            "iterations": 10,
+            "algorithm": JepaConfig(
+                world_model=WorldModelConfig(rollout=8),
+                heads=HeadsConfig(
+                    training=PartTraining(starts_after=0, batch_size=64, steps_per_iteration=100, learning_rate=1e-3)
+                ),
+                agent=AgentConfig(
+                    planner=PlannerConfig(blocks=9, block_steps=1, samples=64, elites=8, iterations=3),
+                    cost=CostConfig(goal=0.0, reward=1.0),
+                ),
+            ),
+            "env": {"kind": "catch"},
+            "collection": {
+                "steps_per_iteration": 1_000,
+                "last_iteration": 10,
+                "epsilon": 1.0,
+                "envs_per_collector": 4,
+            },
+            "evaluation": {
+                "every": 5,
+                "episodes": 50,
+                "final_episodes": 100,
+                "epsilon": 0.0,
+                "temperature": 1.0,
+                "envs_per_evaluator": 25,
                 "num_evaluators": 2,
             },
             "inspect_every": 5,

@@ -27,7 +27,7 @@ class Numbers:
     def of(self, actions: Tensor) -> Tensor:
         """(..., A) float32 of actions (..., A) of a box, or of indices (...)."""
         if not self.is_box:
-            return torch.nn.functional.one_hot(actions, self.count).float()
+            return torch.nn.functional.one_hot(actions.long(), self.count).float()
         middle, half = (torch.from_numpy(each).to(actions.device) for each in (self._middle, self._half))
         return (actions - middle) / half
 

@@ -51,7 +51,7 @@ def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():
     assert box.of(torch.tensor([[4.0, 0.5], [-2.0, 0.0]])).tolist() == [[1.0, 0.0], [-0.5, -1.0]]
     assert box.actions(torch.tensor([[1.0, 0.0], [-0.5, -1.0]])).tolist() == [[4.0, 0.5], [-2.0, 0.0]]
     choice = Numbers(Discrete(3))
-    assert choice.of(torch.tensor([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert choice.of(torch.tensor([2, 0], dtype=torch.int32)).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert choice.actions(torch.tensor([[0.1, 0.7, 0.2]])).tolist() == [1]
 
 
