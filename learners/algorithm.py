@@ -3,19 +3,19 @@
 An algorithm owns everything it trains: its parts in order, what is derived from them, who acts, and how it is looked
 at. What only some can offer (to be dreamt in, say) are protocols of their own, in `learners/dreaming/dream.py`.
 
-Legend: B environments side by side or batch, T time.
+Legend: B environments side by side or batch, T time, F the shape of what is made of a frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from learners.action_space import Actions, ActionSpace
 from learners.config import AlgorithmConfig
@@ -67,6 +67,29 @@ class Aims(Actor, Protocol):
 
     def aim(self, state: Any, goals: NDArray[np.uint8]) -> Any:
         """State of running episodes that from now on go for what frames (B, 3, 64, 64) show."""
+        ...
+
+
+class Thought(NamedTuple):
+    """What an actor makes of a moment."""
+
+    actions: Actions  # (B,), in a box (B, A): what it does
+    state: Any
+    odds: Tensor | None = None  # (B, A), of each of several actions
+    value: Tensor | None = None  # (B,): what it expects to earn from now on
+    foreseen: Tensor | None = None  # (B, H, *F) after the steps of its plan
+
+
+@runtime_checkable
+class Thinks(Actor, Protocol):
+    """An actor that says what it thinks, and needs no frames: what is made of them, seen or dreamt, will do."""
+
+    def burn_in_on(self, features: Tensor, mask: Tensor) -> Any:
+        """`burn_in`, on features (B, T, *F); mask (B, T)."""
+        ...
+
+    def think(self, features: Tensor, state: Any, generator: np.random.Generator, *, temperature: float) -> Thought:
+        """`act`, on features (B, *F)."""
         ...
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from actors.envs.environment import Environment
 from actors.experience_reader import ExperienceReader
 from actors.store_index import Index, Receipt
+from learners.algorithm import Thinks
 from learners.dreaming.dream import DrawnDreams
-from learners.dreaming.policy import PolicyActor
 from learners.errors import RecoverableError
 from learners.learner import Learner
 from learners.memory import ExperienceTooLargeError
@@ -57,7 +57,7 @@ class Trained:
     def dreams(self) -> DrawnDreams:
         """Its world model. Raises UsageError, in one line, if it has none that can be looked at, or none yet."""
         algorithm = self.learner.algorithm
-        if not (all(hasattr(algorithm, name) for name in OFFERED) and isinstance(self.actor, PolicyActor)):
+        if not (all(hasattr(algorithm, name) for name in OFFERED) and isinstance(self.actor, Thinks)):
             words = "found an algorithm without dreams that can be drawn, expected one that has `dream` and `render`"
             raise UsageError(f"{self.config.algorithm.kind}: {words}")
         dreams, updates, trainings = cast(DrawnDreams, algorithm), self.learner.updates(), self.config.trainings

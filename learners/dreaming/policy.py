@@ -5,25 +5,16 @@ Legend: B environments side by side, T time, F the feature shape.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from learners.action_space import Actions
+from learners.algorithm import Thought
 from learners.dreaming.actor_critic import ActorCritic, State
 from learners.dreaming.dream import Observes
 from learners.nn.sampling import sample_categorical
-
-
-class Judgement(NamedTuple):
-    """What a policy makes of a moment."""
-
-    logits: Tensor  # (B, A)
-    values: Tensor  # (B,), in the unit of the rewards of dreams
-    state: State
 
 
 class PolicyActor:
@@ -47,22 +38,24 @@ class PolicyActor:
         return self.burn_in_on(features, torch.from_numpy(mask).to(self._device))
 
     def burn_in_on(self, features: Tensor, mask: Tensor) -> State:
-        """The same, of features (B, T, *F) that are known; mask (B, T)."""
         return self._actor_critic.burn_in(features, mask)
 
     @torch.no_grad()
     def act(
         self, frames: NDArray[np.uint8], state: State, generator: np.random.Generator, *, temperature: float
-    ) -> tuple[NDArray[np.int64], State]:
-        uniforms = torch.from_numpy(generator.random(len(frames), dtype=np.float32)).to(self._device)
-        judgement = self.judge(self._observes.observe(torch.from_numpy(frames).to(self._device)), state)
-        return sample_categorical(judgement.logits / temperature, uniforms).cpu().numpy(), judgement.state
+    ) -> tuple[Actions, State]:
+        features = self._observes.observe(torch.from_numpy(frames).to(self._device))
+        thought = self.think(features, state, generator, temperature=temperature)
+        return thought.actions, thought.state
 
     @torch.no_grad()
-    def judge(self, features: Tensor, state: State) -> Judgement:
-        """Of features (B, *F), seen or dreamt."""
+    def think(self, features: Tensor, state: State, generator: np.random.Generator, *, temperature: float) -> Thought:
+        """Values are in the unit of the rewards of dreams."""
+        uniforms = torch.from_numpy(generator.random(len(features), dtype=np.float32)).to(self._device)
         logits, outputs, state = self._actor_critic(features, state)
-        return Judgement(logits, self._actor_critic.value.mean(outputs), state)
+        logits = logits / temperature
+        actions = sample_categorical(logits, uniforms).cpu().numpy()
+        return Thought(actions, state, logits.softmax(dim=-1), self._actor_critic.value.mean(outputs))
 
     @property
     def _device(self) -> torch.device:

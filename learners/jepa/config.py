@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from learners.config import AlgorithmConfig, Config, PartTraining
+from learners.dreaming.config import BurnIn, DreamerConfig
 from learners.planning.config import CostConfig, PlannerConfig
 
 if TYPE_CHECKING:
@@ -72,13 +73,29 @@ class DecoderConfig(Config):
     training: PartTraining = PartTraining(starts_after=0, batch_size=32, steps_per_iteration=50, learning_rate=1e-3)
 
 
-class AgentConfig(Config):
-    """Acts: to a goal by planning, without one at random, in strides."""
+class ActorCriticConfig(DreamerConfig):
+    """Recurrent policy and value on features, trained in imagination only."""
 
+    hidden: PositiveInt = 128
+    """Of the layer before the LSTM."""
+    lstm_size: PositiveInt = 128
+    burn_in: BurnIn = 4
+    horizon: PositiveInt = 15
+    entropy_weight: NonNegativeFloat = 0.01
+    learn_after_end: bool = False
+    training: PartTraining = PartTraining(starts_after=0, batch_size=64, steps_per_iteration=100, learning_rate=1e-3)
+
+
+class AgentConfig(Config):
+    """Acts: to a goal by planning, without one at random, in strides; or by a policy that learnt in dreams."""
+
+    kind: Literal["planner", "policy"] = "planner"
+    """`policy` trains the actor-critic as well."""
     planner: PlannerConfig = PlannerConfig()
     cost: CostConfig = CostConfig()
     turn: NonNegativeFloat = 0.4
     """Without a goal: standard deviation of the change of direction from step to step, in radians."""
+    actor_critic: ActorCriticConfig = ActorCriticConfig()
 
 
 class JepaConfig(AlgorithmConfig):
@@ -93,6 +110,8 @@ class JepaConfig(AlgorithmConfig):
     @property
     def trainings(self) -> dict[str, PartTraining]:
         parts = {"world_model": self.world_model, "heads": self.heads, "decoder": self.decoder}
+        if self.agent.kind == "policy":
+            parts |= {"actor_critic": self.agent.actor_critic}
         return {name: part.training for name, part in parts.items()}
 
     def check_ranks(self, ranks: int) -> None:
@@ -103,7 +122,7 @@ class JepaConfig(AlgorithmConfig):
     def build(self, action_space: ActionSpace, *, record: bool = False) -> Jepa:
         from learners.jepa.jepa import Jepa
 
-        return Jepa(self, action_space)
+        return Jepa(self, action_space, record=record)
 
 
 CONFIG = JepaConfig

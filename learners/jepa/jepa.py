@@ -11,9 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from learners.action_space import ActionSpace
+from learners.action_space import ActionSpace, num_actions_of
 from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
+from learners.dreaming.actor_critic import ActorCritic
+from learners.dreaming.imagination import actor_critic_part
+from learners.dreaming.inspection import take_pictures
+from learners.dreaming.policy import PolicyActor
 from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
 from learners.jepa.inspection import inspect_features
@@ -25,24 +29,39 @@ from learners.jepa.losses import (
     squared_error,
     variance_term,
 )
-from learners.jepa.networks import Decoder, Heads, WorldModel
+from learners.jepa.networks import Decoder, Heads, WorldModel, feature_actor_critic
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
+from learners.planning.dream import LatentDream
 from learners.planning.numbers import Numbers
 
 
 class Jepa:
-    def __init__(self, config: JepaConfig, action_space: ActionSpace) -> None:
+    dream_parts: tuple[str, ...] = ("world_model", "heads")
+    dream_columns: tuple[str, ...] = ("features",)
+    noise_per_step = 1
+
+    def __init__(self, config: JepaConfig, action_space: ActionSpace, *, record: bool = False) -> None:
+        """With `record`, imagination may become a CUDA graph.
+
+        Raises: AlgorithmError if a policy is to choose from actions that are numbers.
+        """
         self.config = config
+        self._record = record
+        self.feature_shape = (config.world_model.features,)
         self._numbers = Numbers(action_space)
         self.world_model = WorldModel(config.world_model, self._numbers.count)
         self.heads = Heads(config.world_model.features, config.heads.hidden)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
+        self.actor_critic: ActorCritic | None = None
+        if config.agent.kind == "policy":
+            num_actions = num_actions_of(action_space, f"{config.kind} with agent.kind policy")
+            self.actor_critic = feature_actor_critic(config.agent.actor_critic, self.feature_shape[0], num_actions)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         settings = self.config.world_model
-        return (
+        parts = (
             Part(
                 name="world_model",
                 module=self.world_model,
@@ -70,6 +89,11 @@ class Jepa:
                 loss=self._decoder_loss,
             ),
         )
+        if self.actor_critic is None:
+            return parts
+        policy = self.config.agent.actor_critic
+        drawing = UniformDrawing(policy.burn_in + 1, anchor="end")
+        return (*parts, actor_critic_part(self.actor_critic, self, policy, drawing, record=self._record))
 
     @property
     def _noise(self) -> tuple[int, int]:
@@ -84,11 +108,27 @@ class Jepa:
         return {"features": Derived("world_model", self._features)}
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
+        if self.actor_critic is not None:
+            return {"world_model": self.world_model, "actor_critic": self.actor_critic}
         return {"world_model": self.world_model, "heads": self.heads}
 
-    def actor(self) -> PlanningActor:
+    def actor(self) -> PlanningActor | PolicyActor:
         agent = self.config.agent
+        if self.actor_critic is not None:
+            return PolicyActor(self, self.actor_critic, agent.actor_critic.burn_in)
         return PlanningActor(self.world_model, self.heads, agent.planner, agent.cost, self._numbers, turn=agent.turn)
+
+    def observe(self, frames: Tensor) -> Tensor:
+        return self.world_model.encode(frames)
+
+    def context_features(self, context: Segments) -> Tensor:
+        return context.columns["features"]  # (B, T, D)
+
+    def dream(self, context: Segments) -> LatentDream:
+        return LatentDream(self.world_model, self.heads, self._numbers, context.columns["features"][:, -1])
+
+    def dreamt_rewards(self, rewards: Tensor) -> Tensor:
+        return rewards.sign()
 
     def render(self, features: Tensor) -> Tensor:
         return self.decoder(features).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
@@ -96,7 +136,10 @@ class Jepa:
     def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
         is_new = dataset.newest_iteration == iteration
         look = inspect_features(self.world_model, self._numbers, dataset)
-        return replace(look, metrics=look.metrics | (held_out(self.parts, dataset, generator) if is_new else {}))
+        supervised = self.parts[: len(self.parts) - (self.actor_critic is not None)]
+        metrics = look.metrics | (held_out(supervised, dataset, generator) if is_new else {})
+        pictures = take_pictures(self, dataset, generator)
+        return replace(look, metrics=metrics, pictures={**look.pictures, **pictures})
 
     def _features(self, steps: Segments) -> Tensor:
         return self.world_model.encode(steps.columns["frames"].squeeze(1))  # (N, D) of N segments of one step

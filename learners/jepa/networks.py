@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from learners.config import FRAME_SIZE
-from learners.jepa.config import WorldModelConfig
+from learners.dreaming.actor_critic import ActorCritic
+from learners.jepa.config import ActorCriticConfig, WorldModelConfig
 from learners.part import to_unit
 
 
@@ -112,6 +113,12 @@ class Decoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, 3, 64, 64) in about [0, 1], of features (N, D)."""
         return self.layers(features)
+
+
+def feature_actor_critic(config: ActorCriticConfig, features: int, num_actions: int) -> ActorCritic:
+    """One layer before the LSTM: features (N, D) need no convolutions."""
+    layer = nn.Sequential(nn.Linear(features, config.hidden), nn.ReLU())
+    return ActorCritic(layer, config.hidden, config.lstm_size, num_actions)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

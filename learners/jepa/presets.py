@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from learners.catalogue import Preset
 from learners.config import PartTraining
-from learners.jepa.config import AgentConfig, HeadsConfig, JepaConfig, WorldModelConfig
+from learners.jepa.config import AgentConfig, DecoderConfig, HeadsConfig, JepaConfig, WorldModelConfig
 from learners.planning.config import CostConfig, PlannerConfig
+
+
+def _some_steps() -> PartTraining:
+    return PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2, learning_rate=1e-3)
+
 
 PRESETS = {
     "jepa-small": Preset(
@@ -63,6 +68,25 @@ PRESETS = {
                 "num_evaluators": 2,
             },
             "inspect_every": 5,
+        },
+    ),
+    "jepa-debug": Preset(
+        "Seconds: tiny networks and plans in rooms, to see the machinery work.",
+        {
+            "iterations": 3,
+            "algorithm": JepaConfig(
+                world_model=WorldModelConfig(features=16, channels=4, hidden=16, rollout=3, training=_some_steps()),
+                heads=HeadsConfig(hidden=16, training=_some_steps()),
+                decoder=DecoderConfig(channels=4, training=_some_steps()),
+                agent=AgentConfig(
+                    planner=PlannerConfig(blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
+                ),
+            ),
+            "env": {"kind": "rooms", "training_steps": 12, "evaluation_steps": 6},
+            "collection": {"first_steps": 30, "steps_per_iteration": 20, "epsilon": 0.1},
+            "evaluation": {"every": 2, "episodes": 2, "final_episodes": 3, "envs_per_evaluator": 2},
+            "inspect_every": 2,
+            "log_every": 1,
         },
     ),
 }

@@ -5,6 +5,7 @@ Legend: B environments, D features, A numbers of an action.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learners.action_space import Actions
+from learners.algorithm import Thought
 from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.cost import (
     ActionChange,
@@ -24,7 +26,7 @@ from learners.planning.cost import (
     PredictedReward,
     Term,
 )
-from learners.planning.model import LatentModel
+from learners.planning.model import LatentModel, imagine
 from learners.planning.numbers import Numbers
 from learners.planning.plan import Plan, Task
 from learners.planning.search import noise_shape, search
@@ -84,20 +86,44 @@ class PlanningActor:
         """The temperature is not applied: a plan is the best that was found."""
         if state.goal is None and self._cost.goal:
             return self._wander(frames, state, generator)
+        plan, state = self._go_on(lambda: self._encode(frames), len(frames), state, generator)
+        return self._numbers.actions(plan.blocks[:, (state.done - 1) // self._planner.block_steps]), state
+
+    def burn_in_on(self, features: Tensor, mask: Tensor) -> Memory:
+        """Plans only look ahead."""
+        return self.initial_state(len(features))
+
+    def think(self, features: Tensor, state: Memory, generator: np.random.Generator, *, temperature: float) -> Thought:
+        """Odds are those that the next plan is drawn from, the value is minus the cost of this one.
+
+        Raises ValueError if it has nothing to go for.
+        """
+        if state.goal is None and self._cost.goal:
+            raise ValueError("found no goal, expected one: call aim() first")
+        plan, state = self._go_on(lambda: features, len(features), state, generator)
+        block, steps = (state.done - 1) // self._planner.block_steps, self._planner.block_steps
+        numbers = plan.blocks[:, block]
+        left = plan.blocks.repeat_interleave(steps, dim=1)[:, state.done - 1 :]  # (B, H, A)
+        with torch.no_grad():
+            foreseen = imagine(self._model, features, left.unsqueeze(1))[:, 0, 1:]
+        odds = None if self._numbers.is_box else plan.odds[:, block]
+        return Thought(self._numbers.actions(numbers), state, odds, -plan.cost, foreseen)
+
+    @torch.no_grad()
+    def _go_on(
+        self, encode: Callable[[], Tensor], size: int, state: Memory, generator: np.random.Generator
+    ) -> tuple[Plan, Memory]:
+        """One step on in the plan, or in a new one from what `encode` sees."""
         settings = self._planner
         # As much is drawn as a new plan takes, in every step.
-        noise = generator.standard_normal(noise_shape(settings, len(frames), self._numbers.count), dtype=np.float32)
+        noise = generator.standard_normal(noise_shape(settings, size, self._numbers.count), dtype=np.float32)
         plan, done = state.plan, state.done
         if plan is None or done >= settings.execute * settings.block_steps:
-            warm = plan and plan.shifted(settings.execute)
-            with torch.no_grad():
-                start = self._encode(frames)
+            warm, start, done = plan and plan.shifted(settings.execute), encode(), 0
             task = Task(self._model, start, self._cost_to(state.goal), settings.block_steps)
             choices = not self._numbers.is_box
             plan = search(task, settings, torch.from_numpy(noise).to(start.device), warm, choices=choices)
-            done = 0
-        numbers = plan.blocks[:, done // settings.block_steps]
-        return self._numbers.actions(numbers), replace(state, plan=plan, done=done + 1)
+        return plan, replace(state, plan=plan, done=done + 1)
 
     def _cost_to(self, goal: Tensor | None) -> Cost:
         weights = self._cost

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from learners.planning.config import PlannerConfig
+from learners.planning.numbers import one_hot
 from learners.planning.plan import Plan, Task, finite
 
 FIRST_SHARPNESS, LAST_SHARPNESS = 1.0, 5.0
@@ -35,8 +35,8 @@ def _draw(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -
         odds = torch.where(warm.odds.sum(dim=-1, keepdim=True) > 0, warm.odds, odds)
     for draw in noise:  # (E, N, B, n)
         gumbel = -(-torch.special.log_ndtr(draw)).clamp(min=1e-30).log()
-        candidates = one_hot((odds.log().unsqueeze(1) + gumbel).argmax(dim=-1), actions).to(odds.dtype)
-        candidates[:, 0] = one_hot(odds.argmax(dim=-1), actions).to(odds.dtype)
+        candidates = one_hot((odds.log().unsqueeze(1) + gumbel).argmax(dim=-1), actions)
+        candidates[:, 0] = one_hot(odds.argmax(dim=-1), actions)
         costs, missing = finite(task.of(candidates))
         dropped += missing
         elites = costs.topk(config.elites, dim=1, largest=False)
@@ -59,7 +59,7 @@ def _relax(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) 
     first, second = torch.zeros_like(logits), torch.zeros_like(logits)
     best, best_cost, dropped = logits, torch.full_like(logits[..., 0, 0], torch.inf), 0
     for step in range(config.gradient_steps + 1):
-        hard = one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+        hard = one_hot(logits.argmax(dim=-1), logits.shape[-1])
         with torch.no_grad():
             costs = task.of(hard)
         dropped += int((~costs.isfinite()).sum())

@@ -1,10 +1,15 @@
-"""Which keys of a keyboard make which action of a game."""
+"""What can be chosen from in a game, and which keys of a keyboard choose it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
+
+import numpy as np
+
+from learners.action_space import Action, ActionSpace, Discrete
 
 ARROWS = {"UP": "ArrowUp", "DOWN": "ArrowDown", "LEFT": "ArrowLeft", "RIGHT": "ArrowRight"}
 """W, A, S and D are the same keys."""
@@ -12,6 +17,40 @@ SPACE = " "
 NOTHING = ("NOOP", "STAY", "NONE", "IDLE")
 OTHERS = "1234567890qertyuiopfghjklzxcvbnm"
 """For actions that no word says where to put; neither W, A, S and D nor the keys of the page itself."""
+
+
+OPPOSITES = {"RIGHT": "LEFT", "LEFT": "RIGHT", "UP": "DOWN", "DOWN": "UP"}
+
+
+class Choice(NamedTuple):
+    name: str
+    action: Action
+
+
+def choices(space: ActionSpace, names: Sequence[str]) -> list[Choice]:
+    """The actions there are; in a box one in its middle, and those in which one number is as far to either side as
+    its bounds allow, and of two numbers both.
+
+    Names are those of the actions, or of the numbers: `RIGHT` is LEFT on the other side, `x` is x+ and x−.
+    """
+    if isinstance(space, Discrete):
+        return [Choice(name, action) for action, name in enumerate(names)]
+    count, bounds = len(names), np.array([space.low, space.high], np.float32)
+    numbers = np.stack([bounds[0], bounds.mean(axis=0), bounds[1]])  # (3, A)
+    if count == 2:
+        sides = list(product((0, 1, -1), repeat=2))
+    else:
+        sides = [(0,) * count, *((0,) * n + (side,) + (0,) * (count - n - 1) for n in range(count) for side in (1, -1))]
+    places = np.arange(count)
+    return [Choice("".join(map(_side, names, each)) or NOTHING[0], numbers[np.add(each, 1), places]) for each in sides]
+
+
+def _side(name: str, side: int) -> str:
+    if not side:
+        return ""
+    if name not in OPPOSITES:
+        return name + "−+"[side > 0]
+    return name if side > 0 else OPPOSITES[name]
 
 
 class Binding(NamedTuple):

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actors.envs.environment import HasGoal
 from learners.action_space import Action, ActionSpace
-from learners.algorithm import Actor
-from learners.dreaming.policy import PolicyActor
-from learners.nn.sampling import sample_categorical, uniforms
+from learners.algorithm import Actor, Aims, Thinks
+from learners.dreaming.dream import Renders
+from learners.nn.sampling import uniforms
 from pipeline.trained import Trained
 from pipeline.viewer import tokens
 
@@ -59,7 +60,7 @@ class View:
 
 
 class Scene(Protocol):
-    def step(self, action: int | None) -> View:
+    def step(self, action: Action | None) -> View:
         """One step on: with this action, or with the agent's own. After an end it begins anew."""
         ...
 
@@ -69,26 +70,30 @@ class Scene(Protocol):
 
 
 class Mind:
-    """The policy of an agent that dreams, along one trajectory: it tells what it thinks."""
+    """An agent that says what it thinks, along one trajectory."""
 
-    def __init__(self, actor: PolicyActor, generator: np.random.Generator, state: Any) -> None:
+    def __init__(self, actor: Thinks, generator: np.random.Generator, space: ActionSpace, state: Any) -> None:
         self._actor = actor
         self._generator = generator
+        self._space = space
         self._state = state
-        self.probabilities: list[float] = []
+        self.probabilities: Sequence[float] = ()
         self.value: float | None = None
+        self.foreseen: torch.Tensor | None = None
+        """(H, *F), after the steps of its plan."""
 
-    @torch.no_grad()
     def look(self, features: torch.Tensor, temperature: float) -> None:
         """At features (1, *F)."""
-        judgement = self._actor.judge(features, self._state)
-        self._state, self._logits = judgement.state, judgement.logits / temperature
-        self.probabilities, self.value = self._logits.softmax(dim=-1)[0].tolist(), float(judgement.values[0])
+        thought = self._actor.think(features, self._state, self._generator, temperature=temperature)
+        self._state = thought.state
+        (self._action,) = self._space.unstack(thought.actions)
+        self.probabilities = () if thought.odds is None else thought.odds[0].tolist()
+        self.value = None if thought.value is None else float(thought.value[0])
+        self.foreseen = None if thought.foreseen is None else thought.foreseen[0]
 
-    def act(self) -> int:
-        """Drawn from what it thought when it last looked."""
-        uniform = torch.from_numpy(self._generator.random(1, dtype=np.float32))
-        return int(sample_categorical(self._logits, uniform)[0])
+    def act(self) -> Action:
+        """What it decided on when it last looked."""
+        return self._action
 
 
 class Reflex:
@@ -97,11 +102,11 @@ class Reflex:
     probabilities: Sequence[float] = ()
     value: float | None = None
 
-    def __init__(self, actor: Actor, generator: np.random.Generator, space: ActionSpace) -> None:
+    def __init__(self, actor: Actor, generator: np.random.Generator, space: ActionSpace, state: Any) -> None:
         self._actor = actor
         self._generator = generator
         self._space = space
-        self._state = actor.initial_state(1)
+        self._state = state
 
     def look(self, frame: Frame, temperature: float) -> None:
         actions, self._state = self._actor.act(frame[None], self._state, self._generator, temperature=temperature)
@@ -109,6 +114,23 @@ class Reflex:
 
     def act(self) -> Action:
         return self._action
+
+
+def one_of_several(action: Action | None) -> int | None:
+    """An action that is one; none that is numbers."""
+    return None if action is None or np.ndim(action) else int(action)
+
+
+def aimed(actor: Actor, state: Any, goal: Frame) -> Any:
+    """Its state, once it has been shown where to go; who goes for no goals stays as it is."""
+    return actor.aim(state, goal[None]) if isinstance(actor, Aims) else state
+
+
+def plan_of(mind: Mind, algorithm: Renders) -> dict[str, Frame]:
+    """What an agent that plans is about to see, all steps of its plan over each other."""
+    if mind.foreseen is None:
+        return {}
+    return {"its plan": algorithm.render(mind.foreseen).amax(dim=0).numpy()}
 
 
 class Game:
@@ -121,13 +143,13 @@ class Game:
         self._environment = trained.environment(seed)
         self._begin()
 
-    def step(self, action: int | None) -> View:
+    def step(self, action: Action | None) -> View:
         if self._ended:
             self._begin()
             return self.view()
         chosen = self._mind.act() if action is None else action
         step = self._environment.step(chosen)
-        self._action = chosen if isinstance(chosen, int) else None
+        self._action = one_of_several(chosen)
         self._steps += 1
         self._score += step.reward
         self._ended = step.ended
@@ -137,24 +159,29 @@ class Game:
 
     def view(self) -> View:
         view = View(self._pictures, self._steps, self._score, self._action, self._ended)
-        seen = {name: self._tokens for name in list(self._pictures)[-1:]}
+        seen = {"what the agent sees" if "what the agent sees" in self._pictures else "the game": self._tokens}
         return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
     def _begin(self) -> None:
-        actor = self._trained.actor
+        actor, space = self._trained.actor, self._trained.game.action_space
         self._tokenizing = tokens.Episode(self._trained)
-        if isinstance(actor, PolicyActor) and hasattr(self._trained.learner.algorithm, "observe"):
-            self._mind: Mind | Reflex = Mind(actor, self._generator, actor.initial_state(1))
-        else:
-            self._mind = Reflex(actor, self._generator, self._trained.game.action_space)
         self._steps, self._score, self._ended = 0, 0.0, False
         self._action: int | None = None
-        self._see(self._environment.reset(), None)
+        frame, state = self._environment.reset(), actor.initial_state(1)
+        self._goal: dict[str, Frame] = {}
+        if isinstance(self._environment, HasGoal) and (goal := self._environment.goal()) is not None:
+            self._goal["the goal"] = goal
+            state = aimed(actor, state, goal)
+        if isinstance(actor, Thinks) and hasattr(self._trained.learner.algorithm, "observe"):
+            self._mind: Mind | Reflex = Mind(actor, self._generator, space, state)
+        else:
+            self._mind = Reflex(actor, self._generator, space, state)
+        self._see(frame, None)
 
     @torch.no_grad()
     def _see(self, frame: Frame, action: Action | None) -> None:
         """A frame, and what led to it."""
-        self._pictures, self._tokens = {"the game": frame}, self._tokenizing.of(frame, action)
+        self._pictures, self._tokens = {"the game": frame, **self._goal}, self._tokenizing.of(frame, action)
         if isinstance(self._mind, Reflex):
             self._mind.look(frame, self._settings.temperature)
             return
@@ -162,7 +189,8 @@ class Game:
         features = algorithm.observe(torch.from_numpy(frame)[None])
         self._mind.look(features, self._settings.temperature)
         if hasattr(algorithm, "render"):
-            self._pictures["what the agent sees"] = algorithm.render(features)[0].numpy()
+            self._pictures |= {"what the agent sees": algorithm.render(features)[0].numpy()}
+            self._pictures |= plan_of(self._mind, algorithm)
 
 
 class Dreamt:
@@ -177,13 +205,14 @@ class Dreamt:
         self._row = row
         self._begin()
 
-    def step(self, action: int | None) -> View:
+    def step(self, action: Action | None) -> View:
         if self._ended:
             self._begin()
             return self.view()
-        self._action = self._mind.act() if action is None else action
+        self._chosen = self._mind.act() if action is None else action
         noise = uniforms((1, self._dreams.noise_per_step), self._noise)
-        rewards, ends = self._dream.step(torch.tensor([self._action]), noise)
+        space = self._trained.game.action_space
+        rewards, ends = self._dream.step(torch.from_numpy(space.stack([self._chosen])), noise)
         del self._dream.features[:-1]
         self._steps += 1
         self._score += float(rewards[0])
@@ -193,9 +222,10 @@ class Dreamt:
 
     @torch.no_grad()
     def view(self) -> View:
-        pictures = {"the dream": self._dreams.render(self._dream.features[-1])[0].numpy()}
-        view = View(pictures, self._steps, self._score, self._action, self._ended)
-        seen = dict.fromkeys(pictures, tokens.of_dream(self._dream))
+        pictures = {"the dream": self._dreams.render(self._dream.features[-1])[0].numpy(), **self._goal}
+        pictures |= plan_of(self._mind, self._dreams)
+        view = View(pictures, self._steps, self._score, one_of_several(self._chosen), self._ended)
+        seen = {"the dream": tokens.of_dream(self._dream)}
         return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
     @torch.no_grad()
@@ -206,10 +236,15 @@ class Dreamt:
         self._noise = torch.Generator().manual_seed(int(self._generator.integers(2**63)))
         self._dream = self._dreams.dream(context)
         state = actor.burn_in_on(self._dreams.context_features(context)[:, :-1], context.mask[:, :-1])
-        self._mind = Mind(actor, self._generator, state)
+        self._goal: dict[str, Frame] = {}
+        if isinstance(self._trained.game, HasGoal):  # what it saw in any stored step
+            there = np.array([[self._generator.integers(1, 1 + dataset.num_steps)]])
+            self._goal["the goal"] = dataset.gather(there, ("frames",)).columns["frames"][0, 0].numpy()
+            state = aimed(actor, state, self._goal["the goal"])
+        self._mind = Mind(actor, self._generator, self._trained.game.action_space, state)
         self._mind.look(self._dream.features[-1], self._settings.temperature)
         self._steps, self._score, self._ended = 0, 0.0, False
-        self._action: int | None = None
+        self._chosen: Action | None = None
 
 
 class SideBySide:
@@ -224,14 +259,14 @@ class SideBySide:
         self._steps_of = trained.learner.dataset.gather(self._rows[None], ("frames",))
         self._begin()
 
-    def step(self, action: int | None) -> View:
+    def step(self, action: Action | None) -> View:
         if self._ended:
             self._begin()
             return self.view()
         noise = uniforms((1, self._dreams.noise_per_step), self._noise)
         actions = self._steps_of.actions[:, self._steps]
         self._score += float(self._steps_of.rewards[0, self._steps])
-        self._action = int(actions[0])
+        self._action = one_of_several(actions[0].numpy())
         self._dream.step(actions, noise)
         del self._dream.features[:-1]
         self._steps += 1
@@ -274,7 +309,7 @@ class Recorded:
         self._steps_of = trained.learner.dataset.gather(self._rows[None], ("frames",))
         self._steps, self._score = 0, 0.0
 
-    def step(self, action: int | None) -> View:
+    def step(self, action: Action | None) -> View:
         if self._steps >= len(self._rows):
             self._steps, self._score = 0, 0.0
             return self.view()
@@ -285,7 +320,6 @@ class Recorded:
     def view(self) -> View:
         at = min(self._steps, len(self._rows) - 1)
         pictures = {"what happened": self._steps_of.columns["frames"][0, at].numpy()}
-        taken = self._steps_of.actions[0, self._steps - 1] if self._steps else None
-        action = int(taken) if taken is not None and not taken.ndim else None
+        action = one_of_several(self._steps_of.actions[0, self._steps - 1].numpy()) if self._steps else None
         view = View(pictures, self._steps, self._score, action, self._steps >= len(self._rows))
         return replace(view, tokens=dict.fromkeys(pictures, tokens.of_row(self._trained, int(self._rows[at]))))

@@ -25,7 +25,7 @@ from learners.config import FRAME_SIZE
 from pipeline.cli import in_one_line
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
-from pipeline.viewer.keys import bindings
+from pipeline.viewer.keys import bindings, choices
 from pipeline.viewer.visit import MODES, Command, Visit
 
 HOST = "127.0.0.1"
@@ -187,7 +187,7 @@ class Server:
                 task.cancel()
 
     def _introduction(self) -> dict[str, Any]:
-        names = self._trained.game.action_names
+        names = [name for name, _ in choices(self._trained.game.action_space, self._trained.game.action_names)]
         return {
             "title": self._title,
             "modes": list(MODES),

@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from learners.action_space import Discrete
 from learners.config import Config
 from pipeline.errors import UsageError
 from pipeline.trained import Trained
-from pipeline.viewer.keys import bindings
+from pipeline.viewer.keys import bindings, choices
 from pipeline.viewer.scenes import Dreamt, Game, Recorded, Scene, Settings, SideBySide, View
 
 Mode = Literal[
@@ -74,7 +73,10 @@ class Visit:
         self._sent: float | None = None
         self._note = ""
         """What could not be done, in one line."""
-        self._action = next(each.action for each in bindings(trained.game.action_names) if not each.keys)
+        self._choices = choices(trained.game.action_space, trained.game.action_names)
+        self._chosen = next(each.action for each in bindings([name for name, _ in self._choices]) if not each.keys)
+        self._done: int | None = None
+        """Your choice of the last step, if it was yours."""
         self._row: int | None = None
         self._scene = self._make(self._mode)
         self.paused = False
@@ -90,7 +92,8 @@ class Visit:
 
     def advance(self) -> bytes:
         """The message after one step more."""
-        return self._message(self._scene.step(self._action if self._mode.startswith("you") else None))
+        self._done = self._chosen if self._mode.startswith("you") else None
+        return self._message(self._scene.step(None if self._done is None else self._choices[self._done].action))
 
     def look(self) -> bytes:
         """The message of the moment that it is."""
@@ -104,9 +107,9 @@ class Visit:
         self.paused = self.paused if command.paused is None else command.paused
         self._sent = self._sent if command.sent is None else command.sent
         if command.action is not None:
-            if command.action >= (count := len(self._trained.game.action_names)):
+            if command.action >= (count := len(self._choices)):
                 raise UsageError(f"action: found {command.action}, expected 0 to {count - 1}")
-            self._action = command.action
+            self._chosen = command.action
         if command.episode is not None:
             try:
                 self._row = self._trained.learner.dataset.row(command.episode, command.step or 0)
@@ -115,7 +118,7 @@ class Visit:
         self._row = None if command.anywhere else self._row
         mode, moves = command.mode or self._mode, command.anywhere or command.episode is not None
         if command.mode or (moves and MODES[mode] != "game"):
-            self._scene, self._mode = self._make(mode), mode
+            self._scene, self._mode, self._done = self._make(mode), mode, None
             return self.look()
         if command.once:
             return self.advance()
@@ -124,8 +127,6 @@ class Visit:
     def _make(self, mode: Mode) -> Scene:
         """Raises UsageError if the agent cannot be seen in this way."""
         kind, seed = MODES[mode], next(self._seeds)
-        if mode.startswith("you") and not isinstance(space := self._trained.game.action_space, Discrete):
-            raise UsageError(f"found actions that are {space}, expected some to choose from, for keys to make them")
         if kind == "game":
             return Game(self._trained, self._settings, seed)
         if kind == "dream":
@@ -143,7 +144,7 @@ class Visit:
             "pictures": list(view.pictures),
             "step": view.step,
             "score": view.score if isfinite(view.score) else None,
-            "action": view.action,
+            "action": self._done if self._done is not None and view.step else view.action,
             "ended": view.ended,
             "value": view.value if view.value is not None and isfinite(view.value) else None,
             "probabilities": [round(each, 4) if isfinite(each) else 0.0 for each in view.probabilities],

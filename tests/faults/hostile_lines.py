@@ -31,7 +31,18 @@ TOML_VALUES = (
     *("-1", "0", "1000000000", "9" * 40, "9" * 5000, "nan", "inf", "{}", "true", "1979-05-27", "[" * 3000 + "]" * 3000),
 )
 SETTINGS = ("root", "presets", "seeds", "games", "flags", "max_concurrent", "retries", "name", "x")
-PRESETS = ("debug", "debug-atari", "delta-iris-debug", "catch", "atari-small", "iris-atari100k", "gym", "nope", "")
+PRESETS = (
+    "debug",
+    "debug-atari",
+    "delta-iris-debug",
+    "jepa-debug",
+    "catch",
+    "atari-small",
+    "iris-atari100k",
+    "gym",
+    "nope",
+    "",
+)
 
 
 def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[str]]:

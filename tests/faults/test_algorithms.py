@@ -25,7 +25,7 @@ from pipeline.verify import logical_digest
 from tests.faults.local import Crash, failing_disk
 from tests.faults.stand_ins import verifies, without_pictures
 
-ALGORITHMS = {"iris": "debug", "delta-iris": "delta-iris-debug"}
+ALGORITHMS = {"iris": "debug", "delta-iris": "delta-iris-debug", "jepa": "jepa-debug"}
 """And a preset of each that takes a second."""
 
 

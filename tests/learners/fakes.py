@@ -14,6 +14,7 @@ from learners.drawing import UniformDrawing
 from learners.dreaming.config import ActorCriticConfig
 from learners.experience import Chunk
 from learners.iris.config import IrisConfig, TokenizerConfig, TransformerConfig
+from learners.jepa import config as jepa
 from learners.nn.config import ResidualEncoderSize
 from learners.part import Segments
 from pipeline.config import RunConfig
@@ -77,8 +78,22 @@ TINY_DELTA_IRIS = delta_iris.DeltaIrisConfig(
     ),
 )
 
-TINY_AGENTS = {"iris": TINY_AGENT, "delta-iris": AgentConfig(TINY_DELTA_IRIS, ACTION_SPACE)}
+TINY_JEPA = jepa.JepaConfig(
+    world_model=jepa.WorldModelConfig(
+        features=16, channels=4, hidden=16, rollout=3, training=TINY_IRIS.world_model.training
+    ),
+    heads=jepa.HeadsConfig(hidden=16, training=TINY_TRAINING),
+    decoder=jepa.DecoderConfig(channels=4, training=TINY_TRAINING),
+)
+
+TINY_AGENTS = {
+    "iris": TINY_AGENT,
+    "delta-iris": AgentConfig(TINY_DELTA_IRIS, ACTION_SPACE),
+    "jepa": AgentConfig(TINY_JEPA, ACTION_SPACE),
+}
 """Of every algorithm, for what all of them promise."""
+PARTS_OF_ALL = [(name, part) for name, agent in TINY_AGENTS.items() for part in agent.algorithm.trainings]
+"""Algorithm and part; for tests whose `agent` is chosen by the first."""
 
 
 def iris_of(run: RunConfig) -> IrisConfig:

@@ -18,7 +18,7 @@ from learners.dreaming.imagination import imagine
 from learners.iris.iris import Iris
 from learners.learner import Learner
 from learners.part import Segments
-from tests.learners.fakes import NUM_ACTIONS, TINY_ACTOR_CRITIC, TINY_IRIS, make_chunk
+from tests.learners.fakes import NUM_ACTIONS, PARTS_OF_ALL, TINY_ACTOR_CRITIC, TINY_IRIS, make_chunk
 
 B, K = 4, TINY_IRIS.tokenizer.tokens_per_frame
 CUDA = torch.device("cuda", 0)
@@ -118,7 +118,7 @@ def test_a_rollout_never_waits_for_the_device(networks: tuple[Iris, ActorCritic]
     assert all(tensor.device == CUDA for tensor in (*imagined[:4], *imagined.state))
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "world_model", "actor_critic"])
+@pytest.mark.parametrize(("agent", "part"), PARTS_OF_ALL, indirect=["agent"])
 def test_no_gradient_step_reads_a_value_back(agent: AgentConfig, part: str):
     """On a CPU, where nothing waits: the operators that would are the same."""
     learner = Learner(agent, DatasetConfig(), LearnerConfig(), seed=0, device="cpu")

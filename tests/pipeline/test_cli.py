@@ -237,8 +237,9 @@ def test_help_of_a_preset_tells_of_every_setting_its_flag_value_and_meaning(
     assert "--iterations INT Of collecting and training".replace(" ", "") in told
     assert f"0 only builds the networks. (default: {config.iterations})".replace(" ", "") in told
     assert "--cluster.device{auto,cpu,cuda}" in told
-    channels = "channels" if config.algorithm.kind == "iris" else "encoder.multipliers"
-    assert f"--algorithm.actor-critic.{channels}[INT...]" in told
+    lists = {"iris": "actor-critic.channels", "delta-iris": "actor-critic.encoder.multipliers"}
+    if several := lists.get(config.algorithm.kind):
+        assert f"--algorithm.{several}[INT...]" in told
 
 
 def test_help_without_a_preset_describes_every_preset(capsys: pytest.CaptureFixture[str]):

@@ -195,7 +195,9 @@ def test_the_first_iteration_may_collect_another_number_of_steps():
 
 
 def test_parts_train_in_the_order_in_which_they_depend_on_each_other(preset: RunConfig):
-    assert list(preset.trainings) == ["tokenizer", "world_model", "actor_critic"]
+    jepa = ["world_model", "heads", "decoder"]
+    expected = jepa if preset.algorithm.kind == "jepa" else ["tokenizer", "world_model", "actor_critic"]
+    assert list(preset.trainings) == expected
 
 
 def test_a_game_is_named_by_its_name_its_id_or_its_kind():
@@ -216,6 +218,9 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "delta-iris-crafter-small": "crafter",
         "delta-iris-catch": "catch",
         "delta-iris-debug": "catch",
+        "jepa-small": "rooms",
+        "jepa-catch": "catch",
+        "jepa-debug": "rooms",
     }
 
 

@@ -15,7 +15,7 @@ from pipeline.train import main as train
 from pipeline.trained import Trained, load
 from pipeline.viewer.server import Server
 
-PRESETS = {"iris": "debug", "delta-iris": "delta-iris-debug"}
+PRESETS = {"iris": "debug", "delta-iris": "delta-iris-debug", "jepa": "jepa-debug"}
 
 
 def trained(path: Path, preset: str, *flags: str) -> Trained:

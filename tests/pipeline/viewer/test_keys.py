@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.viewer.keys import bindings
+from learners.action_space import Box, Discrete
+from pipeline.viewer.keys import bindings, choices
 
 CRAFTER = [
     *("noop", "move_left", "move_right", "move_up", "move_down", "do", "sleep"),
@@ -25,6 +26,19 @@ def test_directions_are_arrows_and_fire_is_the_space_bar():
         "DOWNLEFTFIRE": ("ArrowDown", "ArrowLeft", " "),
     }
     assert by_name(["LEFT", "STAY", "RIGHT"]) == {"LEFT": ("ArrowLeft",), "STAY": (), "RIGHT": ("ArrowRight",)}
+
+
+def test_what_can_be_chosen_are_the_actions_or_the_ends_of_a_box():
+    assert choices(Discrete(2), ("LEFT", "FIRE")) == [("LEFT", 0), ("FIRE", 1)]
+    moves = {name: action.tolist() for name, action in choices(Box((-4.0, 0.0), (4.0, 2.0)), ("RIGHT", "DOWN"))}
+    assert moves == {
+        **{"NOOP": [0.0, 1.0], "DOWN": [0.0, 2.0], "UP": [0.0, 0.0], "RIGHT": [4.0, 1.0], "LEFT": [-4.0, 1.0]},
+        **{"RIGHTDOWN": [4.0, 2.0], "RIGHTUP": [4.0, 0.0], "LEFTDOWN": [-4.0, 2.0], "LEFTUP": [-4.0, 0.0]},
+    }
+    assert by_name(list(moves))["LEFTUP"] == ("ArrowLeft", "ArrowUp")
+    many = {name: action.tolist() for name, action in choices(Box((-1.0,) * 3, (1.0,) * 3), ("x", "y", "z"))}
+    assert many["y−"] == [0.0, -1.0, 0.0]
+    assert list(many) == ["NOOP", "x+", "x−", "y+", "y−", "z+", "z−"]
 
 
 def test_what_no_word_places_gets_digits_and_letters():

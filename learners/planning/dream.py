@@ -1,0 +1,30 @@
+"""A latent model with heads of reward and end, as something to be dreamt in.
+
+Legend: B trajectories, D features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from learners.planning.cost import Heads
+from learners.planning.model import LatentModel
+from learners.planning.numbers import Numbers
+
+
+class LatentDream:
+    """A rollout that starts from features (B, D); it is random in its ends alone."""
+
+    def __init__(self, model: LatentModel, heads: Heads, numbers: Numbers, features: Tensor) -> None:
+        self._model = model
+        self._heads = heads
+        self._numbers = numbers
+        self.features = [features]
+
+    @torch.no_grad()
+    def step(self, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (B, 1) is for the end."""
+        self.features.append(self._model.predict(self.features[-1], self._numbers.of(actions)))
+        rewards, ends = self._heads(self.features[-1])
+        return rewards, noise[:, 0] < ends.sigmoid()
