@@ -16,4 +16,4 @@ class RunFailedError(Exception):
 def first_mistake(error: ValidationError) -> str:
     """Where it is, and what is expected there."""
     first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from learners.durable import write_durably
-from learners.inspection import Film, Grid, Inspection, Panel
+from learners.inspection import Film, Grid, Inspection, Panel, Picture
 
 ENLARGE = 3
 """Screen pixels per frame pixel."""
@@ -28,15 +28,19 @@ FRAMES_PER_SECOND = 15
 def save_inspection(directory: Path, iteration: int, inspection: Inspection) -> None:
     """Every picture under its name: grids and charts as png, films as gif, and as png in rows."""
     for name, picture in inspection.pictures.items():
-        path = directory / f"{name}-{iteration:04d}.png"
-        if isinstance(picture, Grid):
-            _save_png(path, picture.rows)
-        elif isinstance(picture, Film):
-            _save_png(path, picture.columns)
-            moments = [_rows([np.stack(frames)]) for frames in zip(*picture.columns, strict=True)]
-            _save_gif(path.with_suffix(".gif"), np.stack(moments))
-        else:
-            _save_panels(path, [picture.panels], height=3.4)
+        save_picture(directory / f"{name}-{iteration:04d}.png", picture)
+
+
+def save_picture(path: Path, picture: Picture) -> None:
+    """As png; a film in rows, and beside it as gif."""
+    if isinstance(picture, Grid):
+        _save_png(path, picture.rows)
+    elif isinstance(picture, Film):
+        _save_png(path, picture.columns)
+        moments = [_rows([np.stack(frames)]) for frames in zip(*picture.columns, strict=True)]
+        _save_gif(path.with_suffix(".gif"), np.stack(moments))
+    else:
+        _save_panels(path, [picture.panels], height=3.4)
 
 
 def save_episode(directory: Path, iteration: int, frames: NDArray[np.uint8]) -> None:

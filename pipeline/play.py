@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cluster.this_process import prepare
 from learners.directory_lock import DirectoryLock, InUseError
-from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
+from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.errors import UsageError
 from pipeline.run_dir import CHECKPOINTS, CONFIG_FILE
 
@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.viewer.server import Server
 
     trained = load(run_dir, arguments.allow_module)
-    config = trained.config
-    title = in_one_line(f"{config.preset} on {config.game}, seed {config.seed}, after iteration {trained.iteration}")
+    title = trained.title
     print(f"run directory {run_dir}")
 
     async def serve() -> None:

@@ -25,6 +25,7 @@ from learners.learner import Learner
 from learners.memory import ExperienceTooLargeError
 from learners.part import Segments
 from pipeline.checkpoint import Checkpoints
+from pipeline.cli import in_one_line
 from pipeline.commit_mark import check_commits
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
@@ -48,6 +49,12 @@ class Trained:
     learner: Learner
     game: Environment
     """To ask it what it is."""
+
+    @property
+    def title(self) -> str:
+        """Of whom something is told."""
+        config = self.config
+        return in_one_line(f"{config.preset} on {config.game}, seed {config.seed}, after iteration {self.iteration}")
 
     @property
     def actor(self) -> Any:

@@ -5,13 +5,13 @@ The defaults are those of a small model on `rooms`, for a CPU. Imports neither t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining
 from learners.dreaming.config import BurnIn, DreamerConfig
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import Colour, CostConfig, PlannerConfig
 
 if TYPE_CHECKING:
     from learners.action_space import ActionSpace
@@ -59,10 +59,12 @@ class WorldModelConfig(Config):
 
 
 class HeadsConfig(Config):
-    """Reward and end, read off predicted features; what they learn changes no feature."""
+    """What is read off predicted features: reward, end, place. What they learn changes no feature."""
 
     hidden: PositiveInt = 128
     """Of their two layers."""
+    place: Colour | Literal["none"] = "none"
+    """Of what the place is read: the centre of mass of a colour of the frame. Zones are kept out of by it."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=64, steps_per_iteration=50, learning_rate=1e-3)
 
 
@@ -106,6 +108,15 @@ class JepaConfig(AlgorithmConfig):
     heads: HeadsConfig = HeadsConfig()
     decoder: DecoderConfig = DecoderConfig()
     agent: AgentConfig = AgentConfig()
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.agent.cost.zones and self.heads.place == "none":
+            raise ValueError("agent.cost.zones: found some, expected none with heads.place none: nothing tells a place")
+        kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
+        if kind in ("vicreg", "sigreg") and size < 2:
+            raise ValueError(f"world_model.training.batch_size: found {size}, expected at least 2 with {kind}")
+        return self
 
     @property
     def trainings(self) -> dict[str, PartTraining]:

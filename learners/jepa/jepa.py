@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from learners.action_space import ActionSpace, num_actions_of
+from learners.config import FRAME_SIZE
 from learners.dataset import Dataset
 from learners.drawing import UniformDrawing
 from learners.dreaming.actor_critic import ActorCritic
 from learners.dreaming.imagination import actor_critic_part
 from learners.dreaming.inspection import take_pictures
 from learners.dreaming.policy import PolicyActor
+from learners.errors import AlgorithmError
 from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
 from learners.jepa.inspection import inspect_features
@@ -32,8 +34,10 @@ from learners.jepa.losses import (
 from learners.jepa.networks import Decoder, Heads, WorldModel, feature_actor_critic
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
+from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.dream import LatentDream
 from learners.planning.numbers import Numbers
+from learners.planning.place import centre_of_mass
 
 
 class Jepa:
@@ -48,11 +52,13 @@ class Jepa:
         """
         self.config = config
         self._record = record
+        self.planner, self.cost = config.agent.planner, config.agent.cost
         self.feature_shape = (config.world_model.features,)
         self._numbers = Numbers(action_space)
         self.world_model = WorldModel(config.world_model, self._numbers.count)
-        self.heads = Heads(config.world_model.features, config.heads.hidden)
+        self.heads = Heads(config.world_model.features, config.heads)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
+        self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
             num_actions = num_actions_of(action_space, f"{config.kind} with agent.kind policy")
@@ -77,7 +83,7 @@ class Jepa:
                 module=self.heads,
                 training=self.config.heads.training,
                 drawing=UniformDrawing(settings.rollout + 1, anchor="start"),
-                columns=("features",),
+                columns=("features",) if self.heads.places is None else ("features", "frames"),
                 loss=self._heads_loss,
             ),
             Part(
@@ -116,10 +122,22 @@ class Jepa:
         agent = self.config.agent
         if self.actor_critic is not None:
             return PolicyActor(self, self.actor_critic, agent.actor_critic.burn_in)
-        return PlanningActor(self.world_model, self.heads, agent.planner, agent.cost, self._numbers, turn=agent.turn)
+        return self.planning_actor(self.planner, self.cost)
+
+    def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
+        place = self.place if self.heads.places is not None else None
+        if cost.zones and place is None:
+            raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
+        if planner.kind == "mppi" and not self._numbers.is_box:
+            raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
+        turn = self.config.agent.turn
+        return PlanningActor(self.world_model, self.heads, planner, cost, self._numbers, turn=turn, place=place)
 
     def observe(self, frames: Tensor) -> Tensor:
         return self.world_model.encode(frames)
+
+    def foresee(self, features: Tensor, actions: Tensor) -> Tensor:
+        return self.world_model.predict(features, self._numbers.of(actions))
 
     def context_features(self, context: Segments) -> Tensor:
         return context.columns["features"]  # (B, T, D)
@@ -135,7 +153,8 @@ class Jepa:
 
     def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
         is_new = dataset.newest_iteration == iteration
-        look = inspect_features(self.world_model, self._numbers, dataset)
+        places = None if self.heads.places is None else self.places_in
+        look = inspect_features(self.world_model, self._numbers, dataset, places, self.place)
         supervised = self.parts[: len(self.parts) - (self.actor_critic is not None)]
         metrics = look.metrics | (held_out(supervised, dataset, generator) if is_new else {})
         pictures = take_pictures(self, dataset, generator)
@@ -193,7 +212,23 @@ class Jepa:
             "rewards": masked_mean((rewards - segments.rewards[:, :-1].sign()).square(), mask),
             "ends": masked_mean(crossentropy, mask),
         }
-        return Losses(terms, {})
+        if self.heads.places is None:
+            return Losses(terms, {})
+        places, is_there = self.places_in(segments.columns["frames"][:, 1:])  # (B, K, 2), (B, K)
+        is_there = is_there & segments.mask[:, 1:]
+        found = self.heads.place(predicted)
+        half = FRAME_SIZE / 2
+        terms["places"] = masked_mean(((found - places) / half).square().mean(dim=-1), is_there)
+        distances = masked_mean((found.detach() - places).norm(dim=-1), is_there)
+        return Losses(terms, {"place_error": distances.value})
+
+    def places_in(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        colour = self.config.heads.place
+        assert colour != "none"
+        return centre_of_mass(frames, colour)
+
+    def place(self, features: Tensor) -> Tensor:
+        return self.heads.place(features)
 
     def _decoder_loss(self, segments: Segments, noise: Tensor) -> Losses:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding

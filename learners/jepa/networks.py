@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from learners.config import FRAME_SIZE
 from learners.dreaming.actor_critic import ActorCritic
-from learners.jepa.config import ActorCriticConfig, WorldModelConfig
+from learners.jepa.config import ActorCriticConfig, HeadsConfig, WorldModelConfig
 from learners.part import to_unit
 
 
@@ -83,16 +83,22 @@ class WorldModel(nn.Module):
 
 
 class Heads(nn.Module):
-    """Reward, and the logit of the end, of features after an action."""
+    """Reward, and the logit of the end, of features after an action; and the place that features tell."""
 
-    def __init__(self, features: int, hidden: int) -> None:
+    def __init__(self, features: int, config: HeadsConfig) -> None:
         super().__init__()
-        self.layers = _mlp(features, hidden, 2)
+        self.layers = _mlp(features, config.hidden, 2)
+        self.places = None if config.place == "none" else _mlp(features, config.hidden, 2)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(...) each, of features (..., D)."""
         rewards, ends = self.layers(features).unbind(-1)
         return rewards, ends
+
+    def place(self, features: Tensor) -> Tensor:
+        """(x, y) in pixels of a frame (..., 2), of features (..., D)."""
+        assert self.places is not None
+        return (self.places(features) + 1.0) * (FRAME_SIZE / 2)
 
 
 class Decoder(nn.Module):

@@ -17,7 +17,7 @@ PRESETS = {
         "A world model of features that plans its way through a door, minutes on a CPU.",
         {
             "iterations": 10,
-            "algorithm": JepaConfig(),
+            "algorithm": JepaConfig(heads=HeadsConfig(place="red")),
             "env": {"kind": "rooms"},
             "collection": {
                 "steps_per_iteration": 2_000,
@@ -76,7 +76,7 @@ PRESETS = {
             "iterations": 3,
             "algorithm": JepaConfig(
                 world_model=WorldModelConfig(features=16, channels=4, hidden=16, rollout=3, training=_some_steps()),
-                heads=HeadsConfig(hidden=16, training=_some_steps()),
+                heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
                 agent=AgentConfig(
                     planner=PlannerConfig(blocks=2, block_steps=2, samples=8, elites=2, iterations=2),

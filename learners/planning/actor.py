@@ -21,6 +21,7 @@ from learners.planning.cost import (
     ActionSize,
     Cost,
     GoalDistance,
+    Guardrail,
     Heads,
     PredictedEnd,
     PredictedReward,
@@ -28,6 +29,7 @@ from learners.planning.cost import (
 )
 from learners.planning.model import LatentModel, imagine
 from learners.planning.numbers import Numbers
+from learners.planning.place import depth_in
 from learners.planning.plan import Plan, Task
 from learners.planning.search import noise_shape, search
 
@@ -56,8 +58,16 @@ class PlanningActor:
         numbers: Numbers,
         *,
         turn: float,
+        place: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """`model` is a module, too: it is where its weights are."""
+        """
+        Args:
+            model: a module, too: it is where its weights are.
+            turn: standard deviation of a change of direction where there is no goal, in radians.
+            place: (x, y) in pixels (..., 2) that features (..., D) tell, for zones.
+        """
+        assert place or not cost.zones
+        self._place = place
         self._model = model
         self._heads = heads
         self._planner = planner
@@ -134,7 +144,16 @@ class PlanningActor:
             (weights.reward, PredictedReward(self._heads)),
             (weights.end, PredictedEnd(self._heads)),
         ]
-        return Cost([(weight, term) for weight, term in known if weight], objective=self._planner.objective)
+        terms = [(weight, term) for weight, term in known if weight]
+        return Cost(terms, self._guardrails(), objective=self._planner.objective)
+
+    def _guardrails(self) -> list[Guardrail]:
+        zones, place = self._cost.zones, self._place
+        if not zones or place is None:
+            return []
+        return [
+            Guardrail(lambda features: depth_in(zones, place(features)), self._cost.zone_weight, self._cost.zone_margin)
+        ]
 
     def _wander(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from learners.config import Config, Probability
 
@@ -56,6 +57,9 @@ class PlannerConfig(Config):
         return self
 
 
+Colour = Literal["red", "green", "blue"]
+
+
 class CostConfig(Config):
     """What predicted steps cost: a weighted sum. A weight of 0 leaves a term out."""
 
@@ -69,3 +73,19 @@ class CostConfig(Config):
     """Predicted reward, negative."""
     end: NonNegativeFloat = 0.0
     """Predicted probability that the episode is over."""
+    zones: tuple[float, ...] = ()
+    """Where it must not go: x, y and radius of discs in pixels of a frame, one after another. Every predicted step in
+    one costs; that holds as far as the world model predicts right."""
+    zone_weight: NonNegativeFloat = 20.0
+    """Of each pixel inside."""
+    zone_margin: NonNegativeFloat = 0.0
+    """Pixels around a zone that cost as if they were inside."""
+
+    @field_validator("zones")
+    @classmethod
+    def _are_discs(cls, zones: tuple[float, ...]) -> tuple[float, ...]:
+        if len(zones) % 3:
+            raise ValueError(f"found {len(zones)} numbers, expected three of each zone: x, y and radius")
+        if not all(isfinite(number) for number in zones) or min(zones[2::3], default=1.0) <= 0:
+            raise ValueError(f"found {zones}, expected finite numbers, and radii above 0")
+        return zones

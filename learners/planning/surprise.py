@@ -1,6 +1,6 @@
 """Surprise: how wrong a world model is about what comes next, as a detector of what cannot be.
 
-Legend: T steps, D features, A numbers of an action.
+Legend: T steps, D features.
 Source: Garrido et al. (2025), Intuitive physics understanding emerges from self-supervised pretraining on natural
 videos, for the error of prediction as a measure of surprise.
 """
@@ -12,20 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learners.planning.model import LatentModel
+from learners.planning.plans import Plans
 
 
 @torch.no_grad()
-def prediction_errors(model: LatentModel, frames: Tensor, actions: Tensor) -> Tensor:
-    """(T,): mean over D of (Pred(z_t, a_t) − z_{t+1})², of frames (T + 1, 3, 64, 64) uint8 and actions (T, A)."""
-    features = model.encode(frames)
-    return (model.predict(features[:-1], actions) - features[1:]).square().mean(dim=-1)
+def surprise(algorithm: Plans, frames: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each step of an episode (T,), and how much it changed (T,), which knows nothing of what could have happened.
 
-
-@torch.no_grad()
-def changes(model: LatentModel, frames: Tensor) -> Tensor:
-    """(T,): mean over D of (z_{t+1} − z_t)², which knows nothing of what could have happened."""
-    return model.encode(frames).diff(dim=0).square().mean(dim=-1)
+    mean over D of (Pred(z_t, a_t) − z_{t+1})² and of (z_{t+1} − z_t)², of frames (T + 1, 3, 64, 64) uint8 and actions
+    (T,), in a box (T, A).
+    """
+    features = algorithm.observe(frames)
+    expected = algorithm.foresee(features[:-1], actions)
+    return (expected - features[1:]).square().mean(dim=-1), features.diff(dim=0).square().mean(dim=-1)
 
 
 def area_under_curve(tampered: NDArray[np.float64], intact: NDArray[np.float64]) -> float:

@@ -38,8 +38,8 @@ GRACE_S = 20.0
 MEMORY_BYTES = 12 << 30
 """Address space that a command may take."""
 QUICK = ("--in-process", "--cluster.learner-threads", "1")
-BEGUN = b"\nneeds "
-"""What a run says when all is checked: from then on it may take as long as it likes."""
+BEGUN = (b"\nneeds ", b", after iteration ")
+"""What is said when all is checked: from then on a run, or who plays with one, may take as long as it likes."""
 SERVES = b"\nopen http://"
 """What says who serves a page, until somebody ends it."""
 
@@ -52,17 +52,21 @@ class Outcome:
     err: str
 
 
+RUNS = {"debug": "debug-catch-seed0", "jepa-debug": "jepa-debug-rooms-seed0"}
+"""Presets that are attacked, and the names that a sweep gives their runs: one dreams, one plans."""
+
+
 class Arena:
-    """A finished run, and copies of it for one attempt each."""
+    """A finished run of each preset, and copies of it for one attempt each."""
 
     def __init__(self, folder: Path) -> None:
-        self.run = folder / "whole"
+        self.runs = {preset: folder / preset for preset in RUNS}
         self._folder = folder
-        line = ["debug", *QUICK, "--run-dir", str(self.run)]
-        done = attempt("pipeline.train", line, folder)
-        assert done.code == 0, done
-        evaluated = attempt("pipeline.evaluate", [str(self.run), "--in-process", "--episodes", "2"], folder)
-        assert evaluated.code == 0, evaluated
+        for preset, run in self.runs.items():
+            done = attempt("pipeline.train", [preset, *QUICK, "--run-dir", str(run)], folder)
+            assert done.code == 0, done
+            evaluated = attempt("pipeline.evaluate", [str(run), "--in-process", "--episodes", "2"], folder)
+            assert evaluated.code == 0, evaluated
 
     def check(self, case: int) -> tuple[str, str]:
         """What was tried and what was wrong with the answer, in words; "" if nothing was."""
@@ -76,11 +80,11 @@ class Arena:
             shutil.rmtree(place, ignore_errors=True)
 
     def _files(self, rng: random.Random, place: Path) -> tuple[str, str]:
-        run = place / "root" / "debug-catch-seed0"
-        shutil.copytree(self.run, run)
+        preset = rng.choice(list(RUNS))
+        run = Path(shutil.copytree(self.runs[preset], place / "root" / RUNS[preset]))
         what = mutate_file(run, rng)
-        (place / "root" / "sweep.toml").write_text(f'root = "{place / "root"}"\npresets = ["debug"]\n')
-        module, line = rng.choice(readers(run, place / "root" / "sweep.toml", place / "out"))
+        (place / "root" / "sweep.toml").write_text(f'root = "{place / "root"}"\npresets = ["{preset}"]\n')
+        module, line = rng.choice(readers(preset, run, place / "root" / "sweep.toml", place / "out"))
         before = None if module == "pipeline.train" else seen(place / "root")
         outcome = attempt(module, line, place)
         wrong = complaint(outcome)
@@ -90,7 +94,7 @@ class Arena:
         return f"{module} {' '.join(line[:1])} | {what}", wrong
 
     def _lines(self, rng: random.Random, place: Path) -> tuple[str, str]:
-        run = Path(shutil.copytree(self.run, place / "run"))
+        run = Path(shutil.copytree(self.runs[rng.choice(list(RUNS))], place / "run"))
         module, line = hostile_line(rng, run, place)
         before = seen(place)
         outcome = attempt(module, line, place, may_go_on=True)
@@ -100,17 +104,19 @@ class Arena:
         return f"{module} {' '.join(f'{word!r:.80}' for word in line)}", wrong
 
 
-def readers(run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]:
+def readers(preset: str, run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]:
     """Every command that reads a run, or goes on with it."""
     return [
         ("pipeline.verify", [str(run), "--digest"]),
         ("pipeline.evaluate", [str(run), "--in-process", "--episodes", "1", "--out", str(out)]),
         ("pipeline.report", [str(run), "--out", str(out)]),
         ("pipeline.play", [str(run)]),
+        ("pipeline.plan", [str(run), "--episodes", "2", "--out", str(out)]),
+        ("pipeline.surprise", [str(run), "--episodes", "2", "--out", str(out)]),
         ("pipeline.sweep", ["status", str(manifest)]),
         ("pipeline.sweep", ["submit", "--dry-run", str(manifest)]),
-        ("pipeline.train", ["debug", *QUICK, "--run-dir", str(run)]),
-        ("pipeline.train", ["debug", *QUICK, "--iterations", "4", "--run-dir", str(run)]),
+        ("pipeline.train", [preset, *QUICK, "--run-dir", str(run)]),
+        ("pipeline.train", [preset, *QUICK, "--iterations", "4", "--run-dir", str(run)]),
     ]
 
 
@@ -122,7 +128,7 @@ def attempt(module: str, line: Sequence[str], place: Path, *, may_go_on: bool = 
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = _start(module, line, place, (out.fileno(), err.fileno()))
-        code = _wait(child, out.fileno(), {SERVES: 0.0} | ({BEGUN: GRACE_S} if may_go_on else {}))
+        code = _wait(child, out.fileno(), {SERVES: 0.0} | (dict.fromkeys(BEGUN, GRACE_S) if may_go_on else {}))
         texts = [os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace") for file in (out, err)]
     return Outcome(code, *texts)
 
@@ -217,7 +223,8 @@ def load_everything() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     for module in (
         *("pipeline.train", "pipeline.verify", "pipeline.evaluate", "pipeline.report.__main__", "pipeline.sweep"),
-        *("pipeline.play", "pipeline.trained", "pipeline.viewer.server"),
+        *("pipeline.play", "pipeline.trained", "pipeline.viewer.server", "pipeline.plan", "pipeline.surprise"),
+        *("pipeline.comparison", "pipeline.detection", "learners.jepa.jepa"),
         *("pipeline.finish", "pipeline.driver", "pipeline.workers", "pipeline.players", "pipeline.floor"),
         *("pipeline.report.page", "pipeline.report.figures", "pipeline.report.tables", "pipeline.report.comparison"),
         *("actors.audit", "actors.envs.check", "pipeline.needs", "learners.iris.iris", "cluster.this_process"),

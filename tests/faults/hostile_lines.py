@@ -52,6 +52,8 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.evaluate",
         "pipeline.report",
         "pipeline.play",
+        "pipeline.plan",
+        "pipeline.surprise",
         "floor",
         "pipeline.sweep",
         "sweep file",
@@ -72,6 +74,8 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.evaluate": [str(run), "--in-process", "--episodes", "1"],
         "pipeline.report": [str(run), "--out", str(place / "out")],
         "pipeline.play": [str(run)],
+        "pipeline.plan": [str(run), "--episodes", "1"],
+        "pipeline.surprise": [str(run), "--episodes", "2"],
         "pipeline.sweep": ["status", str(_manifest(random.Random(0), place))],
     }[module]
     if rng.random() < 0.3:

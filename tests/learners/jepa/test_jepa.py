@@ -5,18 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from actors.config import RoomsConfig
 from actors.envs.rooms import Rooms
+from learners.action_space import Discrete
 from learners.algorithm import AgentConfig
 from learners.config import DatasetConfig, LearnerConfig, PartTraining
+from learners.dreaming.policy import PolicyActor
+from learners.errors import AlgorithmError
 from learners.experience import Chunk
-from learners.jepa.config import DecoderConfig, HeadsConfig, JepaConfig, RegulariserConfig, WorldModelConfig
+from learners.jepa.config import (
+    ActorCriticConfig,
+    DecoderConfig,
+    HeadsConfig,
+    JepaConfig,
+    RegulariserConfig,
+    WorldModelConfig,
+)
+from learners.jepa.config import AgentConfig as AgentSettings
 from learners.jepa.jepa import Jepa
 from learners.learner import Learner
+from learners.part import Segments
+from learners.planning.config import CostConfig, PlannerConfig
+from tests.learners.fakes import make_chunk
 
 SPACE = Rooms(RoomsConfig(), 0, evaluation=False).action_space
 TRAINING = PartTraining(starts_after=0, batch_size=8, learning_rate=2e-3)
+POLICY = ActorCriticConfig(hidden=8, lstm_size=8, burn_in=2, horizon=4, training=TRAINING)
 KINDS = ("vicreg", "ema", "sigreg", "none")
 
 
@@ -61,6 +77,11 @@ def learner(config: JepaConfig) -> Learner:
     return found
 
 
+def jepa_of(learner: Learner) -> Jepa:
+    assert isinstance(learner.algorithm, Jepa)
+    return learner.algorithm
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_regulariser_trains_and_the_prediction_gets_better(kind: str):
     found = learner(tiny(kind))
@@ -81,8 +102,9 @@ def test_every_regulariser_trains_and_the_prediction_gets_better(kind: str):
 
 def test_the_teacher_follows_slowly_and_takes_no_gradient():
     found = learner(tiny("ema", rate=0.25))
-    model = found.algorithm.world_model
-    fast, slow = model.encoder.layers[0].weight, model.teacher.layers[0].weight
+    model = jepa_of(found).world_model
+    assert model.teacher
+    fast, slow = (model.get_parameter(f"{name}.layers.0.weight") for name in ("encoder", "teacher"))
     before = slow.clone()
     assert torch.equal(fast, slow)
     found.train("world_model", 1, range(1))
@@ -99,7 +121,7 @@ def test_a_collapsed_model_is_called_collapsed_and_a_healthy_one_is_not():
     assert healthy.metrics["features/mean_std"] > 0.5
     assert 1.0 <= healthy.metrics["features/effective_rank"] <= 16.0
     assert healthy.metrics["features/still_error_24"] > healthy.metrics["features/still_error_1"] > 0.0
-    torch.nn.init.zeros_(found.algorithm.world_model.encoder.layers[-1].weight)
+    torch.nn.init.zeros_(jepa_of(found).world_model.get_parameter("encoder.layers.8.weight"))
     found.dataset.forget_derived()
     (remark,) = found.inspect(1).remarks
     assert remark.startswith("the world model has collapsed: ")
@@ -108,7 +130,7 @@ def test_a_collapsed_model_is_called_collapsed_and_a_healthy_one_is_not():
 
 def test_a_model_that_heeds_no_action_has_sensitivity_one():
     found = learner(tiny())
-    found.algorithm.world_model.predictor.change[0].weight.data[:, -2:] = 0.0
+    jepa_of(found).world_model.get_parameter("predictor.change.0.weight").data[:, -2:] = 0.0
     with torch.no_grad():
         part = found.parts["world_model"]
         rows = found.dataset.newest(part.drawing.length)[:8]
@@ -146,11 +168,83 @@ def test_the_small_model_has_the_size_it_says():
 
 def test_heads_and_decoder_learn_from_features_and_change_none():
     found = learner(tiny())
-    before = {name: each.clone() for name, each in found.algorithm.world_model.state_dict().items()}
+    before = {name: each.clone() for name, each in jepa_of(found).world_model.state_dict().items()}
     for part, name in (("heads", "loss/ends"), ("decoder", "loss/pixels")):
         first = found.train(part, 1, range(10))
         last = found.train(part, 2, range(60))
         assert last[name] < first[name]
-    assert all(torch.equal(each, before[name]) for name, each in found.algorithm.world_model.state_dict().items())
-    drawn = found.algorithm.render(torch.zeros(2, 16))
+    assert all(torch.equal(each, before[name]) for name, each in jepa_of(found).world_model.state_dict().items())
+    drawn = jepa_of(found).render(torch.zeros(2, 16))
     assert (drawn.shape, drawn.dtype) == ((2, 3, 64, 64), torch.uint8)
+
+
+def test_a_place_is_learnt_from_the_colour_it_is_looked_for_in_and_measured_by_depth():
+    config = tiny()
+    found = learner(config.model_copy(update={"heads": HeadsConfig(hidden=16, place="red", training=TRAINING)}))
+    found.train("world_model", 1, range(60))
+    first = found.train("heads", 1, range(10))
+    last = found.train("heads", 2, range(100))
+    assert last["place_error"] < 0.7 * first["place_error"]
+    metrics = found.inspect(1).metrics
+    assert 0 < metrics["place/error_0"] < metrics["place/error_24"] < 64
+    assert metrics["place/linear_r2"] > 0.3
+    jepa = jepa_of(found)
+    frames = found.dataset.gather(np.array([[1, 2]]), ("frames",)).columns["frames"]
+    places, is_there = jepa.places_in(frames)
+    assert is_there.all()
+    assert (places.shape, jepa.place(torch.zeros(3, 4, 16)).shape) == ((1, 2, 2), (3, 4, 2))
+
+
+def test_without_a_place_there_are_no_zones():
+    cost = CostConfig(zones=(1.0, 2.0, 3.0))
+    with pytest.raises(ValidationError, match=r"agent\.cost\.zones: found some, expected none with heads\.place none"):
+        JepaConfig(agent=AgentSettings(cost=cost))
+    with pytest.raises(AlgorithmError, match=r"zones: found some, expected none with heads\.place none"):
+        Jepa(tiny(), SPACE).planning_actor(PlannerConfig(), cost)
+    assert Jepa(JepaConfig(heads=HeadsConfig(place="red"), agent=AgentSettings(cost=cost)), SPACE).actor()
+
+
+def test_what_cannot_be_planned_or_learnt_is_refused():
+    mppi = AgentSettings(planner=PlannerConfig(kind="mppi"))
+    with pytest.raises(AlgorithmError, match=r"planner mppi: found one of several actions, expected numbers"):
+        Jepa(JepaConfig(agent=mppi), Discrete(3))
+    with pytest.raises(AlgorithmError, match=r"jepa with agent\.kind policy: found actions of 2 numbers"):
+        Jepa(JepaConfig(agent=AgentSettings(kind="policy")), SPACE)
+    alone = TRAINING.model_copy(update={"batch_size": 1})
+    with pytest.raises(
+        ValidationError, match=r"world_model\.training\.batch_size: found 1, expected at least 2 with v"
+    ):
+        JepaConfig(world_model=WorldModelConfig(training=alone))
+
+
+def test_a_dream_goes_on_as_predicted_and_ends_as_often_as_foreseen():
+    jepa = jepa_of(learner(tiny()))
+    features = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
+    zeros = torch.zeros(1000, 1)
+    start = Segments(zeros, zeros, zeros.bool(), ~zeros.bool(), {"features": features.unsqueeze(1)})
+    dream, moves = jepa.dream(start), torch.tensor([[4.0, 0.0]]).expand(1000, 2)
+    torch.nn.init.constant_(jepa.heads.get_parameter("layers.4.bias"), 0.5)
+    noise = torch.rand(1000, 1, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        rewards, ends = dream.step(moves, noise)
+        expected = jepa.foresee(features, moves)
+        foreseen = jepa.heads(expected)
+    assert torch.equal(dream.features[1], expected)
+    assert torch.equal(rewards, foreseen[0])
+    assert ends.float().mean().item() == pytest.approx(foreseen[1].sigmoid().mean().item(), abs=0.05)
+
+
+def test_a_policy_learns_in_its_dreams_and_is_who_acts():
+    config = tiny().model_copy(update={"agent": AgentSettings(kind="policy", actor_critic=POLICY)})
+    found = Learner(AgentConfig(config, Discrete(3)), DatasetConfig(), LearnerConfig(), seed=0, device="cpu")
+    found.extend([make_chunk([5, 9, 4])])
+    assert list(found.parts) == ["world_model", "heads", "decoder", "actor_critic"]
+    before = found.weights()
+    assert "loss/policy" in found.train("actor_critic", 1, range(2))
+    assert (found.weights() != before).any()
+    actor = found.algorithm.actor()
+    assert isinstance(actor, PolicyActor)
+    actions, _ = actor.act(
+        np.zeros((2, 3, 64, 64), np.uint8), actor.initial_state(2), np.random.default_rng(0), temperature=1.0
+    )
+    assert actions.shape == (2,)

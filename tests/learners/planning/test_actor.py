@@ -11,6 +11,7 @@ from learners.action_space import Box, Discrete
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.numbers import Numbers
+from learners.planning.place import depth_in
 
 SPACE = Box((-4.0, -4.0), (4.0, 4.0))
 
@@ -41,9 +42,10 @@ def frames(*corners: tuple[int, int]) -> np.ndarray:
     return found
 
 
-def actor(**settings: object) -> PlanningActor:
+def actor(corner: Corner | None = None, cost: CostConfig = CostConfig(), **settings: object) -> PlanningActor:  # noqa: B008 - frozen
     planner = PlannerConfig.model_validate({"blocks": 2, "block_steps": 2, **settings})
-    return PlanningActor(Corner(), no_heads, planner, CostConfig(), Numbers(SPACE), turn=0.1)
+    numbers, where = Numbers(SPACE), lambda features: 10.0 * features
+    return PlanningActor(corner or Corner(), no_heads, planner, cost, numbers, turn=0.1, place=where)
 
 
 def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():
@@ -56,7 +58,8 @@ def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():
 
 
 def test_a_goal_is_approached_by_plans_that_are_held_for_their_blocks():
-    player = actor(samples=100, elites=10, iterations=6, min_std=0.05)
+    corner = Corner()
+    player = actor(corner, samples=100, elites=10, iterations=6, min_std=0.05)
     state = player.aim(player.initial_state(2), frames((100, 100), (100, 60)))
     seen, generator, taken = frames((80, 80), (80, 80)), np.random.default_rng(0), []
     for _ in range(4):
@@ -66,7 +69,7 @@ def test_a_goal_is_approached_by_plans_that_are_held_for_their_blocks():
     assert (np.abs(np.array(taken)) <= 4.0).all()
     assert taken[0][0] == pytest.approx(np.array([4.0, 4.0]), abs=0.8)
     assert taken[0][1] == pytest.approx(np.array([4.0, -4.0]), abs=0.8)
-    assert player._model.encoded == 1 + 2  # the goal, and a frame for each plan of one block
+    assert corner.encoded == 1 + 2  # the goal, and a frame for each plan of one block
 
 
 def test_without_a_goal_it_wanders_in_strides_and_turns_where_it_is_stuck():
@@ -112,3 +115,60 @@ def test_as_much_is_drawn_whether_it_plans_or_goes_on():
         copy = np.random.default_rng()
         copy.bit_generator.state = again.bit_generator.state
         assert copy.random() == expected
+
+
+def test_who_thinks_does_what_who_acts_does_and_says_what_it_foresees():
+    player, seen = actor(samples=50, elites=5), frames((80, 80), (80, 80))
+    goals = frames((100, 100), (100, 60))
+    acts = thinks = player.aim(player.initial_state(2), goals)
+    one, other = np.random.default_rng(0), np.random.default_rng(0)
+    for left in (4, 3, 4):  # a plan of two blocks of two steps; after the first it plans anew
+        actions, acts = player.act(seen, acts, one, temperature=1.0)
+        thought = player.think(Corner().encode(torch.from_numpy(seen)), thinks, other, temperature=1.0)
+        thinks = thought.state
+        assert np.array_equal(thought.actions, actions)
+        assert thought.odds is None
+        assert thought.foreseen is not None
+        assert thought.foreseen.shape == (2, left, 2)
+        expected = torch.tensor([[8.0, 8.0]]) + torch.from_numpy(actions) / 4.0
+        torch.testing.assert_close(thought.foreseen[:, 0], expected)
+        assert thought.value is not None
+        assert (thought.value < 0).all()
+    with pytest.raises(ValueError, match="found no goal, expected one: call aim"):
+        player.think(torch.zeros(1, 2), player.initial_state(1), one, temperature=1.0)
+
+
+def test_one_of_several_actions_is_told_with_its_odds():
+    class Worth(nn.Module):
+        def encode(self, frames: Tensor) -> Tensor:
+            raise AssertionError
+
+        def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+            return actions[:, 1:2]  # the second action is good
+
+    def heads(features: Tensor) -> tuple[Tensor, Tensor]:
+        return features[..., 0], torch.full_like(features[..., 0], -9.0)
+
+    planner = PlannerConfig(blocks=2, block_steps=1, samples=30, elites=5)
+    player = PlanningActor(Worth(), heads, planner, CostConfig(goal=0, reward=1), Numbers(Discrete(3)), turn=0.0)
+    thought = player.think(torch.zeros(2, 1), player.initial_state(2), np.random.default_rng(0), temperature=1.0)
+    assert thought.actions.tolist() == [1, 1]
+    assert thought.odds is not None
+    assert (thought.odds[:, 1] > 0.8).all()
+    torch.testing.assert_close(thought.odds.sum(dim=1), torch.ones(2))
+
+
+def test_a_zone_on_the_way_is_kept_out_of():
+    """From (80, 80) to (100, 80) in tens of pixels: the straight way leads through a disc."""
+    zone = (90.0, 80.0, 5.0)
+    goals, seen = frames((100, 80)), frames((80, 80))
+    inside = {}
+    for name, cost in {"free": CostConfig(), "kept out": CostConfig(zones=zone)}.items():
+        player = actor(cost=cost, blocks=4, block_steps=1, samples=400, elites=20, iterations=10)
+        state = player.aim(player.initial_state(1), goals)
+        features = Corner().encode(torch.from_numpy(seen))
+        thought = player.think(features, state, np.random.default_rng(0), temperature=1.0)
+        assert thought.foreseen is not None
+        inside[name] = int((depth_in(zone, 10.0 * thought.foreseen[0]) > 0).sum())
+    assert inside["free"] > 0
+    assert inside["kept out"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ class Clock:
 TASK = Task(Clock(), torch.zeros(2, 3), Cost([(-1.0, lambda features, actions: features[:, :, 1:, 1])]), block_steps=1)
 
 
-def plan(kind: str, seed: int = 0, warm: Plan | None = None, **settings: object) -> Plan:
+def plan(kind: str, seed: int = 0, warm: Plan | None = None, **settings: Any) -> Plan:
     config = PlannerConfig.model_validate({"kind": kind, "blocks": 4, "block_steps": 1, "min_std": 0.05, **settings})
     noise = torch.randn(noise_shape(config, 2, 3), generator=torch.Generator().manual_seed(seed))
     return search(TASK, config, noise, warm, choices=True)
@@ -59,7 +60,7 @@ def test_the_best_of_81_sequences_is_found(kind: str):
 
 def test_cem_leads_to_less_than_shooting_with_as_many_rollouts():
     """Of 6 561 sequences 240 are tried."""
-    settings = {"blocks": 8, "samples": 40, "elites": 4, "iterations": 6}
+    settings: dict[str, Any] = {"blocks": 8, "samples": 40, "elites": 4, "iterations": 6}
     cem, shooting = (
         sum(plan(kind, seed, **settings).cost.mean() for seed in range(10)) for kind in ("cem", "shooting")
     )

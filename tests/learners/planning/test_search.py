@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -43,13 +44,13 @@ def config(kind: str, **settings: object) -> PlannerConfig:
     return PlannerConfig.model_validate({"kind": kind, "blocks": 3, "block_steps": 2, **settings})
 
 
-def plan(kind: str, task: Task, seed: int = 0, warm: Plan | None = None, **settings: object) -> Plan:
+def plan(kind: str, task: Task, seed: int = 0, warm: Plan | None = None, **settings: Any) -> Plan:
     found = config(kind, **settings)
     shape = noise_shape(found, len(task.start), 2)
     return search(task, found, torch.randn(shape, generator=torch.Generator().manual_seed(seed)), warm)
 
 
-def to(goal: list[list[float]], *, objective: str = "last", **costs: object) -> Task:
+def to(goal: list[list[float]], *, objective: Literal["sum", "last"] = "last", **costs: Any) -> Task:
     terms = [(1.0, GoalDistance(torch.tensor(goal)))]
     return Task(Point(), torch.zeros(len(goal), 2), Cost(terms, objective=objective, **costs), block_steps=2)
 
@@ -103,7 +104,7 @@ def test_the_same_noise_is_the_same_plan_and_other_noise_another(kind: str):
 
 
 def test_cem_leads_to_less_than_shooting_with_as_many_rollouts():
-    settings = {"blocks": 8, "samples": 32, "iterations": 5, "elites": 4}
+    settings: dict[str, Any] = {"blocks": 8, "samples": 32, "iterations": 5, "elites": 4}
     task = to([[6.0, 6.0]], objective="sum")
     costs = {
         kind: [plan(kind, task, seed, **settings).cost.item() for seed in range(8)] for kind in ("cem", "shooting")

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.planning.surprise import area_under_curve, changes, prediction_errors
+from learners.planning.surprise import area_under_curve, surprise
 
 
 class Counter:
     """Features: the first pixel."""
 
-    def encode(self, frames: Tensor) -> Tensor:
+    def observe(self, frames: Tensor) -> Tensor:
         return frames[:, 0, 0, :1].float()
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def foresee(self, features: Tensor, actions: Tensor) -> Tensor:
         return features + actions
 
 
@@ -30,5 +30,6 @@ def test_an_error_is_of_the_step_that_was_not_foreseen_and_a_change_of_any():
     frames = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
     frames[:, 0, 0, 0] = torch.tensor([5, 7, 7, 10], dtype=torch.uint8)
     actions = torch.tensor([[2.0], [2.0], [3.0]])
-    assert prediction_errors(Counter(), frames, actions).tolist() == [0.0, 4.0, 0.0]
-    assert changes(Counter(), frames).tolist() == [4.0, 0.0, 9.0]
+    wrong, changed = surprise(Counter(), frames, actions)  # type: ignore[arg-type]
+    assert wrong.tolist() == [0.0, 4.0, 0.0]
+    assert changed.tolist() == [4.0, 0.0, 9.0]

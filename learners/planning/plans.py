@@ -1,0 +1,45 @@
+"""What an algorithm offers that can plan in several ways with one world model, beside acting as it is configured to.
+
+Legend: D features.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from learners.planning.actor import PlanningActor
+from learners.planning.config import CostConfig, PlannerConfig
+
+
+@runtime_checkable
+class Plans(Protocol):
+    planner: PlannerConfig
+    """By which it acts."""
+    cost: CostConfig
+
+    def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
+        """Raises AlgorithmError, in one line, if it cannot plan so."""
+        ...
+
+    def observe(self, frames: Tensor) -> Tensor:
+        """Features (M, D) of frames (M, 3, 64, 64) uint8."""
+        ...
+
+    def foresee(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Features (M, D) one step after features (M, D) under actions (M,), in a box (M, A)."""
+        ...
+
+    def render(self, features: Tensor) -> Tensor:
+        """Frames (M, 3, 64, 64) uint8 that show features (M, D)."""
+        ...
+
+    def places_in(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, y) in pixels (..., 2) of what zones keep it out of, in frames (..., 3, 64, 64), and whether it is there
+        (...)."""
+        ...
+
+    def place(self, features: Tensor) -> Tensor:
+        """The same, as features (..., D) tell it."""
+        ...

@@ -1,0 +1,118 @@
+"""Planners on the same episodes, row by row: what each reaches, how long it thinks, which ways it takes.
+
+Legend: E episodes, H steps; frames are (3, 64, 64) uint8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from learners.action_space import Box
+from learners.durable import write_durably
+from learners.errors import AlgorithmError
+from learners.inspection import Film, Grid
+from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.plan import PlanError
+from learners.planning.plans import Plans
+from learners.streams import Streams
+from pipeline import media
+from pipeline.errors import UsageError
+from pipeline.evaluation import in_words
+from pipeline.trained import Trained
+from pipeline.trips import Act, Planner, Trips, random_play, standing_still
+
+SHOWN = 8
+"""Episodes whose ways are drawn, in a row for each planner."""
+
+
+class Comparison:
+    def __init__(self, trained: Trained, algorithm: Plans, episodes: int, seed: int) -> None:
+        self._trained = trained
+        self._algorithm = algorithm
+        self._episodes = episodes
+        self._streams = Streams(seed)
+        self.rows: list[dict[str, Any]] = []
+        self._trails: list[list[NDArray[np.uint8]]] = []
+        self._film: Film | None = None
+        measured = trained.config.env.evaluation_protocol | {"episodes": episodes, "seed of the episodes": seed}
+        self.protocol = f"{trained.title}; {in_words(measured)}"
+
+    def play_floors(self) -> None:
+        """Random play, and in a box who stands still."""
+        space = self._trained.game.action_space
+        floors: dict[str, Act] = {"random": random_play(space, self._streams.numpy("random play"))}
+        if isinstance(space, Box):
+            floors["standing still"] = standing_still(space)
+        for name, act in floors.items():
+            trips = self._begin()
+            trips.play(act)
+            self._note(name, trips, {})
+
+    def check(self, planner: PlannerConfig, cost: CostConfig) -> None:
+        """Raises UsageError, in one line, if it cannot plan so."""
+        try:
+            self._algorithm.planning_actor(planner, cost)
+        except AlgorithmError as error:
+            raise UsageError(str(error)) from error
+
+    def play(self, planner: PlannerConfig, cost: CostConfig, zones: Sequence[float] = ()) -> None:
+        """One row. Steps in zones are counted whether the cost keeps out of them or not.
+
+        Raises: UsageError, in one line, if no candidate has a finite cost.
+        """
+        trips, actor = self._begin(), self._algorithm.planning_actor(planner, cost)
+        act = Planner(self._algorithm, actor, trips, self._streams.numpy("plans"))
+        try:
+            trips.play(act)
+        except PlanError as error:
+            raise UsageError(str(error)) from error
+        looked = (
+            (planner.restarts, planner.gradient_steps)
+            if planner.kind == "gradient"
+            else (planner.samples, planner.iterations)
+        )
+        name = f"{planner.kind} {looked[0]} × {looked[1]}, {planner.blocks} × {planner.block_steps}"
+        name += f", {planner.objective}" + (f", zones + {cost.zone_margin:g}" if cost.zones else "")
+        counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
+        if zones:
+            counted["steps_in_zones"] = trips.steps_in(zones, self._algorithm)
+            counted["steps_in_zones_foreseen"] = act.steps_in(zones, trips.steps)
+        self._note(name, trips, counted)
+        if self._film is None:
+            with torch.no_grad():
+                plans = [self._algorithm.render(plan).amax(dim=0).numpy() for plan in act.plans]
+            real = np.stack(trips.frames[0][: int(trips.steps[0])])
+            goals = [np.broadcast_to(goal, real.shape) for goal in trips.goals[:1]]
+            self._film = Film([real, *goals, np.stack(plans[: len(real)])])
+
+    def save(self, out: Path) -> None:
+        """`table.json`, `ways.png` and `episode.gif`."""
+        out.mkdir(parents=True, exist_ok=True)
+        table = {"protocol": self.protocol, "rows": self.rows}
+        write_durably(out / "table.json", (json.dumps(table, indent=2) + "\n").encode())
+        media.save_picture(out / "ways.png", Grid([np.stack(trails) for trails in self._trails]))
+        if self._film:
+            media.save_picture(out / "episode.png", self._film)
+
+    def _begin(self) -> Trips:
+        keys = [self._streams.key("episode", index) for index in range(self._episodes)]
+        return Trips.begin([self._trained.environment(key) for key in keys])
+
+    def _note(self, name: str, trips: Trips, more: dict[str, Any]) -> None:
+        mean, error = float(trips.scores.mean()), float(trips.scores.std()) / sqrt(self._episodes)
+        milliseconds = 1000 * trips.seconds / int(trips.steps.sum())
+        row = {"name": name, "score_mean": mean, "standard_error": error, "steps_mean": float(trips.steps.mean())}
+        self.rows.append({**row, "milliseconds_per_step": milliseconds, **more})
+        said = f"score {mean:.2f} ± {error:.2f} | {row['steps_mean']:.1f} steps | {milliseconds:.2f} ms a step"
+        if "steps_in_zones" in more:
+            said += f" | {more['steps_in_zones']:.2f} steps in zones, {more['steps_in_zones_foreseen']:.2f} foreseen"
+        print(f"{name:<32} {said}", flush=True)
+        self._trails.append(trips.trails()[:SHOWN])

@@ -1,0 +1,142 @@
+"""`python -m pipeline.plan RUN_DIR`: an agent that plans plays the same episodes with one planner after another.
+
+It says how often each reaches the goal and how long it thinks, beside who acts at random and who stands still, and
+draws the ways that they take. Works without Ray; the run stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+
+from cluster.this_process import prepare
+from learners.planning.config import CostConfig, PlannerConfig
+from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
+from pipeline.errors import UsageError, first_mistake
+
+if TYPE_CHECKING:
+    from learners.planning.plans import Plans
+    from pipeline.trained import Trained
+
+PROGRAM = "python -m pipeline.plan"
+
+
+class Arguments(Tool):
+    """Plays the same episodes with one planner after another, and writes a table, the ways they took and a film.
+
+    A flag with several values makes a row of the table for each of them, and for each combination; without a flag the
+    run's own setting counts.
+    """
+
+    run_dir: Annotated[Path, Positional()]
+    """What `python -m pipeline.train` wrote, with an algorithm that plans."""
+    planners: tuple[Literal["cem", "mppi", "shooting", "gradient"], ...] = ()
+    """How actions are looked for."""
+    samples: tuple[PositiveInt, ...] = ()
+    """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""
+    blocks: tuple[PositiveInt, ...] = ()
+    """Actions of a plan."""
+    objectives: tuple[Literal["sum", "last"], ...] = ()
+    """Of the costs of predicted steps: all, or that of the last one alone."""
+    zones: tuple[float, ...] = ()
+    """Where it must not go: x, y and radius of discs in pixels of a frame, one after another. Beside each planner that
+    keeps out of them stands what it does without them."""
+    margins: tuple[NonNegativeFloat, ...] = (0.0,)
+    """Pixels around a zone that cost as if they were inside."""
+    episodes: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Side by side, the same for each planner."""
+    seed: NonNegativeInt = 0
+    """Of the episodes and of what planners draw."""
+    out: Path | None = None
+    """Directory to write; default: plans/ in the run's."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, PROGRAM)
+    out = arguments.out or arguments.run_dir / "plans"
+    check_directory(out)
+    prepare(threads=1)  # small networks gain nothing from more
+    trained, algorithm = planning_run(arguments.run_dir, arguments.allow_module)
+    # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
+    from pipeline.comparison import Comparison
+
+    comparison = Comparison(trained, algorithm, arguments.episodes, arguments.seed)
+    ways = _ways(arguments, algorithm.planner, algorithm.cost)
+    for planner, cost in ways:
+        comparison.check(planner, cost)
+    print(comparison.protocol, flush=True)
+    comparison.play_floors()
+    for planner, cost in ways:
+        comparison.play(planner, cost, arguments.zones)
+    comparison.save(out)
+    print(f"the same as numbers, the ways taken, and a film of the first episode: {out}")
+    return 0
+
+
+def planning_run(path: Path, allow_module: Sequence[str]) -> tuple[Trained, Plans]:
+    """The agent of a run, and its algorithm, which plans. Raises UsageError, in one line, if there is none."""
+    from learners.planning.plans import Plans
+    from pipeline.trained import load
+
+    trained = load(path, allow_module)
+    algorithm = trained.learner.algorithm
+    if not isinstance(algorithm, Plans):
+        words = "found an algorithm that does not plan, expected one that does"
+        raise UsageError(f"{trained.config.algorithm.kind}: {words}")
+    return trained, algorithm
+
+
+def check_directory(out: Path) -> None:
+    """Raises UsageError, in one line, unless there is none yet, an empty one, or one with a `table.json`."""
+    try:
+        if os.path.lexists(out):
+            is_ours = out.is_dir() and (not any(out.iterdir()) or (out / "table.json").is_file())
+        else:
+            is_ours = out.parent.is_dir() and len(out.name.encode()) <= 255
+        if is_ours and os.access(out if out.exists() else out.parent, os.W_OK):
+            return
+    except (OSError, ValueError):
+        pass
+    raise UsageError(f"--out: found no place for a directory at {out}, expected none yet, or one of this command's")
+
+
+def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> list[tuple[PlannerConfig, CostConfig]]:
+    """One for each row of the table. Raises UsageError, in one line."""
+    ways = []
+    margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
+    for kind, samples, blocks, objective, margin in product(
+        arguments.planners or [planner.kind],
+        arguments.samples or [planner.samples],
+        arguments.blocks or [planner.blocks],
+        arguments.objectives or [planner.objective],
+        margins,
+    ):
+        changed = {
+            "kind": kind,
+            "samples": samples,
+            "elites": min(planner.elites, max(1, samples // 4)) if samples != planner.samples else planner.elites,
+            "blocks": blocks,
+            "execute": min(planner.execute, blocks),
+            "objective": objective,
+        }
+        zones = {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
+        try:
+            ways.append(
+                (
+                    PlannerConfig.model_validate(planner.model_dump() | changed),
+                    CostConfig.model_validate(cost.model_dump() | zones),
+                )
+            )
+        except ValidationError as error:
+            raise UsageError(in_one_line(first_mistake(error))) from error
+    return ways
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,118 @@
+"""A planning agent is compared with itself and its floors; its surprise is measured; what cannot be is one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.config import CatchConfig
+from learners.planning.plans import Plans
+from pipeline import plan, surprise
+from pipeline.detection import detect
+from pipeline.errors import UsageError
+from pipeline.play import SHIPPED
+from pipeline.train import main as train
+from pipeline.trained import load
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "run"
+    assert train(["jepa-debug", "--in-process", "--run-dir", str(path)]) == 0
+    return path
+
+
+def table(path: Path) -> Any:
+    return json.loads((path / "table.json").read_text())
+
+
+def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    line = [
+        str(run),
+        "--episodes",
+        "3",
+        "--planners",
+        "cem",
+        "mppi",
+        "--samples",
+        "8",
+        "4",
+        "--zones",
+        "32",
+        "32",
+        "60",
+    ]
+    assert plan.main([*line, "--out", str(tmp_path / "out")]) == 0
+    found = table(tmp_path / "out")
+    names = [row["name"] for row in found["rows"]]
+    assert names[:3] == ["random", "standing still", "cem 8 × 2, 2 × 2, sum"]
+    assert names[3:5] == ["cem 8 × 2, 2 × 2, sum, zones + 0", "cem 4 × 2, 2 × 2, sum"]
+    assert len(names) == 2 + 2 * 2 * 2
+    assert "steps at most 6" in found["protocol"]
+    # The zone is the whole frame, and steps are 6 at most.
+    assert [row["steps_in_zones"] for row in found["rows"][2:]] == [row["steps_mean"] for row in found["rows"][2:]]
+    said = capsys.readouterr().out
+    assert [name for name in names if f"{name:<32} score " not in said] == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "table.json",
+        "ways.png",
+        "episode.png",
+        "episode.gif",
+    }
+    assert plan.main([*line, "--out", str(tmp_path / "again")]) == 0
+    for row in (again := table(tmp_path / "again"))["rows"] + found["rows"]:
+        del row["milliseconds_per_step"]
+    assert again == found
+    assert plan.main([*line, "--seed", "1", "--out", str(tmp_path / "out")]) == 0  # over its own files
+    assert table(tmp_path / "out")["protocol"] != found["protocol"]
+
+
+def test_surprise_is_told_for_every_tampering(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert surprise.main([str(run), "--episodes", "3", "--steps", "5", "--out", str(tmp_path / "out")]) == 0
+    areas = table(tmp_path / "out")["areas"]
+    assert list(areas) == ["teleport", "vanish", "wall", "reversed", "frozen"]
+    for each in areas.values():
+        assert list(each) == [f"{what}, {who}" for who in ("trained", "untrained") for what in ("surprise", "change")]
+        assert all(0 <= area <= 1 for area in each.values())
+    assert "frozen    surprise, trained 0" in capsys.readouterr().out
+    assert (tmp_path / "out" / "surprise.png").exists()
+
+
+def test_in_a_game_of_which_nobody_says_what_cannot_be_there_is_no_surprise(run: Path):
+    trained = load(run)
+    elsewhere = replace(trained, config=trained.config.model_copy(update={"env": CatchConfig()}))
+    assert isinstance(trained.learner.algorithm, Plans)
+    with pytest.raises(UsageError, match=r"^catch: found a game of which nobody says what cannot be, expected rooms$"):
+        detect(elsewhere, trained.learner.algorithm, episodes=2, steps=5, seed=0)
+
+
+@pytest.mark.parametrize("main", [plan.main, surprise.main])
+def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"^iris: found an algorithm that does not plan, expected one that does$"):
+        main([str(SHIPPED), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--zones", "1", "2"], r"zones: found 2 numbers, expected three of each zone"),
+        (["--zones", "1", "2", "-3"], r"zones: found .*, expected finite numbers, and radii above 0"),
+        (["--planners", "luck"], r"--planners: .*luck"),
+        (["--episodes", "0"], r"--episodes: "),
+        (["--out", "/dev/null"], r"--out: found no place for a directory at /dev/null, expected none yet, or one of"),
+        (["--out", "/"], r"--out: found no place for a directory at /, expected none yet, or one of this command's"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line_and_leaves_nothing(run: Path, flags: list[str], says: str):
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UsageError, match=says) as refused:
+        plan.main([str(run), *flags])
+    assert "\n" not in str(refused.value)
+    assert sorted(run.rglob("*")) == before
