@@ -65,10 +65,11 @@ class Evaluator:
         state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
         frames = np.zeros((size, *lockstep.frames.shape[1:]), dtype=np.uint8)  # idle slots stay in the batch
-        if isinstance(actor := self._agent.actor, Aims) and all(isinstance(each, HasGoal) for each in environments):
-            goals = frames.copy()
-            goals[:num_episodes] = [each.goal() for each in environments]
-            state = actor.aim(state, goals)
+        goals = [each.goal() for each in environments if isinstance(each, HasGoal)]
+        if isinstance(actor := self._agent.actor, Aims) and goals and all(goal is not None for goal in goals):
+            shown = frames.copy()
+            shown[:num_episodes] = goals
+            state = actor.aim(state, shown)
         recorded = []
         while lockstep.running.any():
             frames[:num_episodes] = lockstep.frames

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining
 from learners.dreaming.config import BurnIn, DreamerConfig
-from learners.planning.config import Colour, CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, PlannerConfig
 
 if TYPE_CHECKING:
     from learners.action_space import ActionSpace
@@ -63,7 +63,7 @@ class HeadsConfig(Config):
 
     hidden: PositiveInt = 128
     """Of their two layers."""
-    place: Colour | Literal["none"] = "none"
+    place: Literal["none", "red", "green", "blue"] = "none"
     """Of what the place is read: the centre of mass of a colour of the frame. Zones are kept out of by it."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=64, steps_per_iteration=50, learning_rate=1e-3)
 

@@ -14,7 +14,7 @@ def _some_steps() -> PartTraining:
 
 PRESETS = {
     "jepa-small": Preset(
-        "A world model of features that plans its way through a door, minutes on a CPU.",
+        "A joint-embedding model that plans its way through a door, on a CPU.",
         {
             "iterations": 10,
             "algorithm": JepaConfig(heads=HeadsConfig(place="red")),
@@ -38,7 +38,7 @@ PRESETS = {
         },
     ),
     "jepa-catch": Preset(
-        "Catch, played by planning: random experience, rewards foreseen, the best of some falls.",
+        "Catch by planning, on a joint-embedding model of random play, on a CPU.",
         {
             "iterations": 10,
             "algorithm": JepaConfig(

@@ -20,7 +20,8 @@ def place(env: Rooms, x: float, y: float) -> None:
 
 def go(env: Rooms, right: float, down: float) -> tuple[float, float]:
     env.step(np.array([right, down], np.float32))
-    return tuple(env._position.round(6))
+    x, y = env._position.round(6).tolist()
+    return x, y
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -51,9 +52,8 @@ def test_a_door_is_the_only_way_from_room_to_room():
     env.reset()
     for y, passes in ((16, True), (21, True), (22, False), (40, False)):
         place(env, 28, y)
-        for _ in range(4):
-            x, _ = go(env, 2.0, 0.0)
-        assert bool(x > 34.5) is passes
+        xs = [go(env, 2.0, 0.0)[0] for _ in range(4)]
+        assert (xs[-1] > 34.5) is passes
 
 
 def test_the_dot_is_where_it_is_drawn_and_the_walls_have_a_hole():
