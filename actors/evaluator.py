@@ -65,10 +65,11 @@ class Evaluator:
         state = self._agent.actor.initial_state(size)
         scores = np.zeros(num_episodes)
         frames = np.zeros((size, *lockstep.frames.shape[1:]), dtype=np.uint8)  # idle slots stay in the batch
-        goals = [each.goal() for each in environments if isinstance(each, HasGoal)]
-        if isinstance(actor := self._agent.actor, Aims) and goals and all(goal is not None for goal in goals):
+        found = [each.goal() for each in environments if isinstance(each, HasGoal)]
+        goals = [goal for goal in found if goal is not None]
+        if isinstance(actor := self._agent.actor, Aims) and len(goals) == num_episodes:
             shown = frames.copy()
-            shown[:num_episodes] = goals
+            shown[:num_episodes] = np.stack(goals)
             state = actor.aim(state, shown)
         recorded = []
         while lockstep.running.any():
