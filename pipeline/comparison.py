@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actors.envs.environment import PlacesGoals
 from learners.action_space import Box
+from learners.config import FRAME_SIZE
 from learners.durable import write_durably
 from learners.errors import AlgorithmError
 from learners.inspection import Film, Grid
@@ -31,6 +34,8 @@ from pipeline.trips import Act, Planner, Trips, random_play, standing_still
 
 SHOWN = 8
 """Episodes whose ways are drawn, in a row for each planner."""
+SQUARE = 2
+"""Pixels per side, of a map of distances."""
 
 
 class Comparison:
@@ -94,13 +99,47 @@ class Comparison:
             self._film = Film([real, *goals, np.stack(plans[: len(real)])])
 
     def save(self, out: Path) -> None:
-        """`table.json`, `ways.png` and `episode.gif`."""
+        """`table.json`, `ways.png`, `episode.gif`, and `distances.png` where goals can be placed."""
         out.mkdir(parents=True, exist_ok=True)
         table = {"protocol": self.protocol, "rows": self.rows}
         write_durably(out / "table.json", (json.dumps(table, indent=2) + "\n").encode())
         media.save_picture(out / "ways.png", Grid([np.stack(trails) for trails in self._trails]))
         if self._film:
             media.save_picture(out / "episode.png", self._film)
+        if distances := self._distances():
+            media.save_picture(out / "distances.png", distances)
+
+    @torch.no_grad()
+    def _distances(self) -> Grid | None:
+        """Of the first episodes' goals: the goal, and how far from it every place is in features, from black to white.
+
+        None in a game whose goals nobody can place.
+        """
+        environments = self._begin().environments[:SHOWN]
+        goals, maps = [], []
+        for environment in environments:
+            if not (isinstance(environment, PlacesGoals) and (goal := environment.goal()) is not None):
+                return None
+            goals.append(goal)
+            maps.append(self._distance_map(environment, goal))
+        return Grid([np.stack(goals), np.stack(maps)])
+
+    def _distance_map(self, environment: PlacesGoals, goal: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(3, 64, 64), in squares of `SQUARE` pixels; green where nothing can be."""
+        centres = np.arange(SQUARE / 2 - 0.5, FRAME_SIZE, SQUARE)
+        shown = np.zeros((3, len(centres), len(centres)), np.float64)
+        shown[1] = 255.0
+        there, frames = [], []
+        for row, y in enumerate(centres):
+            for column, x in enumerate(centres):
+                with suppress(ValueError):
+                    frames.append(environment.place_goal(float(x), float(y)))
+                    there.append((row, column))
+        features = self._algorithm.observe(torch.from_numpy(np.stack([goal, *frames])))
+        distances = (features[1:] - features[0]).square().mean(dim=-1).sqrt().double().numpy()
+        rows, columns = np.array(there).T
+        shown[:, rows, columns] = 255.0 * distances / max(distances.max(), 1e-12)
+        return shown.round().astype(np.uint8).repeat(SQUARE, axis=1).repeat(SQUARE, axis=2)
 
     def _begin(self) -> Trips:
         keys = [self._streams.key("episode", index) for index in range(self._episodes)]

@@ -65,6 +65,16 @@ class HasGoal(Protocol):
         ...
 
 
+@runtime_checkable
+class PlacesGoals(HasGoal, Protocol):
+    """One whose goals somebody else may choose."""
+
+    def place_goal(self, x: float, y: float) -> NDArray[np.uint8]:
+        """The running episode's from now on is at (x, y), in pixels of a frame: `goal`. Raises ValueError where none
+        can be."""
+        ...
+
+
 def check_step(env: Environment, action: Action, running: bool) -> None:
     """Raises RuntimeError if no episode is running, ValueError for an action outside `action_space`."""
     if not running:

@@ -123,6 +123,14 @@ class Rooms:
         """The frame (3, 64, 64) with the dot where it is to go; None in training."""
         return None if np.isnan(self._goal).any() else self.draw(self._goal)
 
+    def place_goal(self, x: float, y: float) -> NDArray[np.uint8]:
+        """Raises ValueError in a wall and outside."""
+        there = np.array([x, y])
+        if not is_free(self._layout, there):
+            raise ValueError(f"goal: found a wall at ({x:.0f}, {y:.0f}), expected a place where the dot can be")
+        self._goal = there
+        return self.draw(there)
+
     @property
     def position(self) -> NDArray[np.float64]:
         """(2,), of the dot's middle."""

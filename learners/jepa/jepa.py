@@ -58,6 +58,7 @@ class Jepa:
         self.world_model = WorldModel(config.world_model, self._numbers.count)
         self.heads = Heads(config.world_model.features, config.heads)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
+        self.tells_places = self.heads.places is not None
         self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
@@ -83,7 +84,7 @@ class Jepa:
                 module=self.heads,
                 training=self.config.heads.training,
                 drawing=UniformDrawing(settings.rollout + 1, anchor="start"),
-                columns=("features",) if self.heads.places is None else ("features", "frames"),
+                columns=("features", "frames") if self.tells_places else ("features",),
                 loss=self._heads_loss,
             ),
             Part(
@@ -125,7 +126,7 @@ class Jepa:
         return self.planning_actor(self.planner, self.cost)
 
     def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
-        place = self.place if self.heads.places is not None else None
+        place = self.place if self.tells_places else None
         if cost.zones and place is None:
             raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
         if planner.kind == "mppi" and not self._numbers.is_box:
@@ -153,7 +154,7 @@ class Jepa:
 
     def inspect(self, dataset: Dataset, iteration: int, generator: torch.Generator) -> Inspection:
         is_new = dataset.newest_iteration == iteration
-        places = None if self.heads.places is None else self.places_in
+        places = self.places_in if self.tells_places else None
         look = inspect_features(self.world_model, self._numbers, dataset, places, self.place)
         supervised = self.parts[: len(self.parts) - (self.actor_critic is not None)]
         metrics = look.metrics | (held_out(supervised, dataset, generator) if is_new else {})
@@ -212,7 +213,7 @@ class Jepa:
             "rewards": masked_mean((rewards - segments.rewards[:, :-1].sign()).square(), mask),
             "ends": masked_mean(crossentropy, mask),
         }
-        if self.heads.places is None:
+        if not self.tells_places:
             return Losses(terms, {})
         places, is_there = self.places_in(segments.columns["frames"][:, 1:])  # (B, K, 2), (B, K)
         is_there = is_there & segments.mask[:, 1:]

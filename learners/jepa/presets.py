@@ -75,7 +75,7 @@ PRESETS = {
         {
             "iterations": 3,
             "algorithm": JepaConfig(
-                world_model=WorldModelConfig(features=16, channels=4, hidden=16, rollout=3, training=_some_steps()),
+                world_model=WorldModelConfig(features=16, channels=16, hidden=16, rollout=3, training=_some_steps()),
                 heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
                 agent=AgentConfig(

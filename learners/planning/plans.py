@@ -19,6 +19,9 @@ class Plans(Protocol):
     """By which it acts."""
     cost: CostConfig
 
+    tells_places: bool
+    """Whether `places_in` and `place` can be asked."""
+
     def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
         """Raises AlgorithmError, in one line, if it cannot plan so."""
         ...

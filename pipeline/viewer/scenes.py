@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.envs.environment import HasGoal
+from actors.envs.environment import HasGoal, PlacesGoals
 from learners.action_space import Action, ActionSpace
 from learners.algorithm import Actor, Aims, Thinks
 from learners.dreaming.dream import Renders
 from learners.nn.sampling import uniforms
+from learners.planning.actor import PlanningActor
+from learners.planning.config import CostConfig
+from learners.planning.plans import Plans
 from pipeline.trained import Trained
 from pipeline.viewer import tokens
 
@@ -34,6 +37,8 @@ class Settings:
     """Of what the agent draws its actions with; near 0 it takes the likeliest."""
     horizon: int = 200
     """Imagined steps until a dream starts anew."""
+    zones: tuple[float, ...] = ()
+    """Where an agent that plans must not go: x, y and radius of discs, one after another."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ class Scene(Protocol):
         ...
 
 
+class Aimed(Scene, Protocol):
+    """One in which an agent goes for something, and keeps out of somewhere."""
+
+    def aim(self, x: float, y: float) -> None:
+        """For what is seen there, in pixels of a frame. Raises ValueError where nothing can be."""
+        ...
+
+    def keep_out(self) -> None:
+        """Of the zones of the settings, from its next plan on."""
+        ...
+
+
 class Mind:
     """An agent that says what it thinks, along one trajectory."""
 
@@ -95,6 +112,13 @@ class Mind:
         """What it decided on when it last looked."""
         return self._action
 
+    def aim(self, goal: Frame) -> None:
+        self._state = aimed(self._actor, self._state, goal)
+
+    def become(self, actor: Thinks) -> None:
+        """The same mind with other rules."""
+        self._actor = actor
+
 
 class Reflex:
     """Any other agent along one trajectory: it says what it does and no more."""
@@ -107,6 +131,9 @@ class Reflex:
         self._generator = generator
         self._space = space
         self._state = state
+
+    def aim(self, goal: Frame) -> None:
+        self._state = aimed(self._actor, self._state, goal)
 
     def look(self, frame: Frame, temperature: float) -> None:
         actions, self._state = self._actor.act(frame[None], self._state, self._generator, temperature=temperature)
@@ -124,6 +151,21 @@ def one_of_several(action: Action | None) -> int | None:
 def aimed(actor: Actor, state: Any, goal: Frame) -> Any:
     """Its state, once it has been shown where to go; who goes for no goals stays as it is."""
     return actor.aim(state, goal[None]) if isinstance(actor, Aims) else state
+
+
+def keeps_out(trained: Trained) -> bool:
+    """Whether an agent can be told of zones."""
+    algorithm = trained.learner.algorithm
+    return isinstance(trained.actor, PlanningActor) and isinstance(algorithm, Plans) and algorithm.tells_places
+
+
+def actor_of(trained: Trained, settings: Settings) -> Any:
+    """Who acts; an agent that plans keeps out of the zones. Raises ValueError if they are none."""
+    algorithm, actor = trained.learner.algorithm, trained.actor
+    if not settings.zones or not (isinstance(algorithm, Plans) and isinstance(actor, PlanningActor)):
+        return actor
+    cost = CostConfig.model_validate(algorithm.cost.model_dump() | {"zones": settings.zones})
+    return algorithm.planning_actor(algorithm.planner, cost)
 
 
 def plan_of(mind: Mind, algorithm: Renders) -> dict[str, Frame]:
@@ -162,8 +204,18 @@ class Game:
         seen = {"what the agent sees" if "what the agent sees" in self._pictures else "the game": self._tokens}
         return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
+    def aim(self, x: float, y: float) -> None:
+        if isinstance(self._environment, PlacesGoals):
+            self._goal["the goal"] = self._environment.place_goal(x, y)
+            self._pictures |= self._goal
+            self._mind.aim(self._goal["the goal"])
+
+    def keep_out(self) -> None:
+        if isinstance(self._mind, Mind):
+            self._mind.become(actor_of(self._trained, self._settings))
+
     def _begin(self) -> None:
-        actor, space = self._trained.actor, self._trained.game.action_space
+        actor, space = actor_of(self._trained, self._settings), self._trained.game.action_space
         self._tokenizing = tokens.Episode(self._trained)
         self._steps, self._score, self._ended = 0, 0.0, False
         self._action: int | None = None
@@ -228,9 +280,17 @@ class Dreamt:
         seen = {"the dream": tokens.of_dream(self._dream)}
         return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
 
+    def aim(self, x: float, y: float) -> None:
+        if isinstance(game := self._trained.game, PlacesGoals):
+            self._goal["the goal"] = game.place_goal(x, y)
+            self._mind.aim(self._goal["the goal"])
+
+    def keep_out(self) -> None:
+        self._mind.become(actor_of(self._trained, self._settings))
+
     @torch.no_grad()
     def _begin(self) -> None:
-        dataset, actor = self._trained.learner.dataset, self._trained.actor
+        dataset, actor = self._trained.learner.dataset, actor_of(self._trained, self._settings)
         row = self._row or int(self._generator.integers(1, 1 + dataset.num_steps))
         context = self._trained.context(np.array([row]), self._dreams.dream_columns)
         self._noise = torch.Generator().manual_seed(int(self._generator.integers(2**63)))

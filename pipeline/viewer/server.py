@@ -21,11 +21,14 @@ from typing import Any
 from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
+from actors.envs.environment import PlacesGoals
+from learners.algorithm import Aims
 from learners.config import FRAME_SIZE
 from pipeline.cli import in_one_line
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
+from pipeline.viewer.scenes import keeps_out
 from pipeline.viewer.visit import MODES, Command, Visit
 
 HOST = "127.0.0.1"
@@ -195,5 +198,7 @@ class Server:
             "bindings": [binding._asdict() for binding in bindings(names)],
             "episodes": self._trained.learner.dataset.episode_lengths().tolist(),
             "size": FRAME_SIZE,
+            "goals": isinstance(self._trained.game, PlacesGoals) and isinstance(self._trained.actor, Aims),
+            "zones": keeps_out(self._trained),
             "temperature": self._trained.config.evaluation.temperature,
         }

@@ -6,16 +6,17 @@ import json
 import struct
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from learners.config import Config
-from pipeline.errors import UsageError
+from learners.config import FRAME_SIZE, Config
+from learners.errors import AlgorithmError
+from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
-from pipeline.viewer.scenes import Dreamt, Game, Recorded, Scene, Settings, SideBySide, View
+from pipeline.viewer.scenes import Aimed, Dreamt, Game, Recorded, Scene, Settings, SideBySide, View
 
 Mode = Literal[
     "agent in the game",
@@ -36,6 +37,10 @@ MODES: Mapping[Mode, str] = {
 """And the kind of scene that each shows."""
 FIRST_RATE = 10.0
 """Steps a second, until somebody asks for others."""
+
+
+MOST_ZONES = 20
+Pixel = Annotated[float, Field(ge=0, le=FRAME_SIZE)]
 
 
 class Command(Config):
@@ -60,6 +65,10 @@ class Command(Config):
     """Steps a second."""
     temperature: Annotated[float, Field(ge=0.01, le=5.0)] | None = None
     horizon: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    goal: tuple[Pixel, Pixel] | None = None
+    """Where the agent is to go from now on."""
+    zones: Annotated[tuple[Pixel, ...], Field(max_length=3 * MOST_ZONES)] | None = None
+    """Where it must not go: x, y and radius of discs; none: it may go anywhere."""
 
 
 class Visit:
@@ -120,9 +129,31 @@ class Visit:
         if command.mode or (moves and MODES[mode] != "game"):
             self._scene, self._mode, self._done = self._make(mode), mode, None
             return self.look()
+        if command.goal is not None or command.zones is not None:
+            return self._direct(command)
         if command.once:
             return self.advance()
         return None if command.paused is None else self.look()
+
+    def _direct(self, command: Command) -> bytes:
+        """Goals and zones; where there is nobody who could be told, nothing happens."""
+        if MODES[self._mode] not in ("game", "dream"):
+            return self.look()
+        scene = cast(Aimed, self._scene)
+        try:
+            if command.goal is not None:
+                scene.aim(*command.goal)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if command.zones is not None:
+            before, self._settings.zones = self._settings.zones, command.zones
+            try:
+                scene.keep_out()
+            except (AlgorithmError, ValidationError) as error:
+                self._settings.zones = before
+                words = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+                raise UsageError(words) from error
+        return self.look()
 
     def _make(self, mode: Mode) -> Scene:
         """Raises UsageError if the agent cannot be seen in this way."""
@@ -154,6 +185,7 @@ class Visit:
             "paused": self.paused,
             "sent": self._sent,
             "note": self._note,
+            "zones": self._settings.zones,
         }
         self._sent = None
         text = json.dumps(header, allow_nan=False).encode()

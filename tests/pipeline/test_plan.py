@@ -61,6 +61,7 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     assert [name for name in names if f"{name:<32} score " not in said] == []
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "table.json",
+        "distances.png",
         "ways.png",
         "episode.png",
         "episode.gif",

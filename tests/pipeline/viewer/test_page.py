@@ -108,3 +108,34 @@ def test_a_button_that_is_touched_acts_and_pause_keeps_its_state(browser: Browse
     }})()"""
     going = GO.format(until=UNTIL, mode="you in the dream")
     assert look(browser, server, 390, going, touched).values[1] == [True, True, "true", 0]
+
+
+@pytest.mark.parametrize("server", ["jepa-debug"], indirect=True)
+def test_a_click_moves_the_goal_and_a_drag_keeps_the_agent_out(browser: Browser, server: Server):
+    pointed = f"""(async () => {{ {UNTIL}
+        const canvas = document.querySelector('#pictures canvas'), box = canvas.getBoundingClientRect();
+        const probe = document.createElement('canvas').getContext('2d', {{willReadFrequently: true}});
+        const goal = () => {{
+            probe.drawImage(document.querySelectorAll('#pictures canvas')[1], 0, 0);
+            return probe.getImageData(50, 40, 1, 1).data[0];
+        }};
+        const point = (type, x, y) => canvas.dispatchEvent(new PointerEvent(type, {{
+            pointerId: 7, clientX: box.left + x / 64 * box.width, clientY: box.top + y / 64 * box.height}}));
+        point('pointerdown', 50, 40); point('pointerup', 50, 40);
+        const moved = await until(() => goal() > 200);
+        point('pointerdown', 20, 16); point('pointermove', 24, 16); point('pointerup', 25, 16);
+        const free = document.getElementById('free');
+        const kept = await until(() => !free.hidden);
+        const drawn = zones.map(Math.round);
+        free.click();
+        return [moved, kept, drawn, await until(() => free.hidden), document.getElementById('point').textContent];
+    }})()"""
+    going = GO.format(until=UNTIL, mode="agent in the game")
+    found = look(browser, server, 1280, going, pointed).values[1]
+    assert found == [
+        True,
+        True,
+        [20, 16, 5],
+        True,
+        "Click into a picture: the agent goes there. Drag: it keeps out of that disc.",
+    ]

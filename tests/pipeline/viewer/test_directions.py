@@ -1,0 +1,83 @@
+"""An agent that plans is told where to go and where not, and does it; who cannot be told, or not there, is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.play import SHIPPED
+from pipeline.trained import Trained, load
+from pipeline.viewer.scenes import Mind
+from pipeline.viewer.visit import MODES, Command, Mode, Visit
+from tests.pipeline.viewer.fakes import header_of, trained
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("run") / "run", "jepa-debug")
+
+
+@pytest.fixture(params=["agent in the game", "agent in the dream"])
+def visit(request: pytest.FixtureRequest, planner: Trained) -> Visit:
+    visit = Visit(planner)
+    visit.obey(Command(mode=request.param))
+    return visit
+
+
+def picture(message: bytes | None, name: str) -> np.ndarray:
+    """(64, 64, 3)."""
+    names = header_of(message)["pictures"]
+    assert message
+    pixels = np.frombuffer(message[-len(names) * 64 * 64 * 3 :], np.uint8).reshape(-1, 64, 64, 3)
+    return pixels[names.index(name)]
+
+
+def test_a_goal_is_where_it_was_put_and_the_agent_aims_there(visit: Visit):
+    message = visit.obey(Command(goal=(50.0, 40.0)))
+    assert header_of(message)["note"] == ""
+    red = picture(message, "the goal")[..., 0]
+    assert np.unravel_index(red.argmax(), red.shape) == (40, 50)
+    mind = getattr(visit._scene, "_mind")  # noqa: B009 - private
+    assert isinstance(mind, Mind)
+    goal = mind._state.goal
+    visit.obey(Command(goal=(10.0, 40.0)))
+    assert not np.array_equal(goal, mind._state.goal)
+
+
+def test_zones_stay_over_episodes_until_they_are_taken_back(visit: Visit):
+    def kept_out_of() -> tuple[float, ...]:
+        return getattr(visit._scene, "_mind")._actor._cost.zones  # noqa: B009 - private
+
+    assert header_of(visit.obey(Command(zones=(20.0, 16.0, 5.0))))["zones"] == [20.0, 16.0, 5.0]
+    assert kept_out_of() == (20.0, 16.0, 5.0)
+    for _ in range(10):  # over an episode's end
+        visit.advance()
+    visit.obey(Command(mode="agent in the game"))
+    assert kept_out_of() == (20.0, 16.0, 5.0)
+    assert header_of(visit.obey(Command(zones=())))["zones"] == []
+    assert kept_out_of() == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (Command(goal=(32.0, 40.0)), "goal: found a wall at (32, 40), expected a place where the dot can be"),
+        (Command(zones=(1.0, 2.0)), "zones: found 2 numbers, expected three of each zone: x, y and radius"),
+        (Command(zones=(1.0, 2.0, 0.0)), "zones: found (1.0, 2.0, 0.0), expected finite numbers, and radii above 0"),
+    ],
+)
+def test_what_cannot_be_is_said_and_changes_nothing(visit: Visit, wrong: Command, says: str):
+    header = header_of(visit.obey(wrong))
+    assert (header["note"], header["zones"]) == (says, [])
+    assert header_of(visit.advance())["step"] == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_who_cannot_be_told_goes_on(mode: Mode):
+    visit = Visit(load(Path(SHIPPED)))
+    visit.obey(Command(mode=mode))
+    for command in (Command(goal=(50.0, 40.0)), Command(zones=(20.0, 16.0, 5.0))):
+        assert header_of(visit.obey(command))["note"] == ""
+        visit.advance()
