@@ -122,6 +122,8 @@ class RoomsConfig(EnvironmentConfig):
     layout: Literal["two_rooms", "three_rooms", "pldm"] = "two_rooms"
     """One wall; two walls, whose doors are far apart; the two rooms of PLDM (Sobal et al. 2025), scaled to 64 pixels,
     with a narrower door and shorter moves."""
+    walls: Literal["fixed", "random"] = "fixed"
+    """Random: in every episode each wall stands up to 6 pixels to either side of its place, and its door anywhere."""
     training_steps: PositiveInt = 64
     """Training: agent steps of an episode, which has no goal."""
     door_starts: Probability = 0.25
@@ -136,7 +138,7 @@ class RoomsConfig(EnvironmentConfig):
     @property
     def evaluation_protocol(self) -> EvaluationProtocol:
         return {
-            "environment": f"rooms, layout {self.layout}",
+            "environment": f"rooms, layout {self.layout}, walls {self.walls}",
             "steps at most": self.evaluation_steps,
             "success": f"within {self.radius:g} of {FRAME_SIZE} pixels, {self.success}",
             "start and goal": "uniform, in the first and the last room, either way",

@@ -7,7 +7,7 @@ Legend: positions (x, y) in pixels of a frame of 64, x to the right, y down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,11 @@ SUB_STEPS = 4
 """Of a move, each of at most a pixel or so: none jumps through a wall."""
 NEAR_A_DOOR = 8.0
 """Pixels to either side of the wall, for the training episodes that start there."""
+FARTHEST = 6.0
+"""Pixels that a random wall stands from its place at most."""
 _FIELDS = {
     "layout": str,
+    "walls": np.ndarray,
     "position": np.ndarray,
     "goal": np.ndarray,
     "steps": int,
@@ -79,7 +82,7 @@ class Rooms:
 
     def __init__(self, config: RoomsConfig, seed: int, *, evaluation: bool) -> None:
         self._config = config
-        self._layout = LAYOUTS[config.layout]
+        self._layout = LAYOUTS[config.layout]  # of this episode
         self._is_evaluation = evaluation
         reach = self._layout.reach
         self.action_space = Box((-reach, -reach), (reach, reach))
@@ -92,6 +95,8 @@ class Rooms:
 
     def reset(self) -> NDArray[np.uint8]:
         """Starts the next episode; its first frame (3, 64, 64)."""
+        if self._config.walls == "random":
+            self._build(self._random_walls())
         rooms = len(self._layout.walls) + 1
         if self._is_evaluation:
             start, end = (0, rooms - 1) if self._generator.random() < 0.5 else (rooms - 1, 0)
@@ -132,6 +137,11 @@ class Rooms:
         return self.draw(there)
 
     @property
+    def layout(self) -> Layout:
+        """Of the running episode."""
+        return self._layout
+
+    @property
     def position(self) -> NDArray[np.float64]:
         """(2,), of the dot's middle."""
         return self._position
@@ -147,6 +157,7 @@ class Rooms:
             "rooms",
             {
                 "layout": self._config.layout,
+                "walls": np.array([(wall.x, wall.door) for wall in self._layout.walls], np.float64),
                 "position": self._position,
                 "goal": self._goal,
                 "steps": self._steps,
@@ -163,9 +174,24 @@ class Rooms:
         for name in ("position", "goal"):
             if fields[name].shape != (2,) or fields[name].dtype != np.float64:
                 raise ValueError(f"malformed rooms state: found {name} {fields[name].dtype} {fields[name].shape}")
+        if (walls := fields["walls"]).shape != (len(self._layout.walls), 2) or walls.dtype != np.float64:
+            raise ValueError(f"malformed rooms state: found walls {walls.dtype} {walls.shape}")
+        self._build(tuple(Wall(x, door) for x, door in walls.tolist()))
         self._generator = restore_generator(fields["drawn"])
         self._position, self._goal = fields["position"], fields["goal"]
         self._steps, self._running = fields["steps"], fields["running"]
+
+    def _build(self, walls: tuple[Wall, ...]) -> None:
+        self._layout = replace(self._layout, walls=walls)
+        self._walls = _draw_walls(self._layout)
+
+    def _random_walls(self) -> tuple[Wall, ...]:
+        layout = LAYOUTS[self._config.layout]
+        low, high = layout.low + layout.half_door, layout.high - layout.half_door
+        return tuple(
+            Wall(wall.x + self._generator.uniform(-FARTHEST, FARTHEST), self._generator.uniform(low, high))
+            for wall in layout.walls
+        )
 
     def _anywhere_in(self, room: int) -> NDArray[np.float64]:
         """Uniformly, clear of the walls."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.config import RoomsConfig
-from actors.envs.rooms import LAYOUTS, Layout, Rooms, is_free, move
+from actors.envs.rooms import Layout, Rooms, is_free, move
 
 Tampering = Literal["teleport", "vanish", "wall", "reversed", "frozen"]
 TAMPERINGS: tuple[Tampering, ...] = get_args(Tampering)
@@ -36,9 +36,10 @@ def play(config: RoomsConfig, steps: int, generator: np.random.Generator, tamper
     The dot teleports somewhere else; is not to be seen; passes through a wall; moves the opposite way; stays although
     it could move. What is to be seen of an episode before that step is that of an intact one.
     """
-    layout, env = LAYOUTS[config.layout], Rooms(config, int(generator.integers(2**63)), evaluation=False)
+    env = Rooms(config, int(generator.integers(2**63)), evaluation=False)
     while True:
         env.reset()
+        layout = env.layout
         positions, actions = [env.position], []
         chosen = int(generator.integers(1, steps - 1))
         angle = generator.uniform(-np.pi, np.pi)

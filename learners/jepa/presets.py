@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from learners.catalogue import Preset
 from learners.config import PartTraining
-from learners.jepa.config import AgentConfig, DecoderConfig, HeadsConfig, JepaConfig, WorldModelConfig
+from learners.jepa.config import (
+    AgentConfig,
+    DecoderConfig,
+    HeadsConfig,
+    JepaConfig,
+    RegulariserConfig,
+    WorldModelConfig,
+)
 from learners.planning.config import CostConfig, PlannerConfig
 
 
@@ -27,6 +34,49 @@ PRESETS = {
             },
             "evaluation": {
                 "every": 5,
+                "episodes": 20,
+                "final_episodes": 100,
+                "epsilon": 0.0,
+                "temperature": 1.0,
+                "envs_per_evaluator": 20,
+                "num_evaluators": 2,
+            },
+            "inspect_every": 5,
+        },
+    ),
+    "jepa-two-rooms": Preset(
+        "Walls anywhere, networks and plans of the published size; for a GPU, unmeasured.",
+        {
+            "iterations": 20,
+            "algorithm": JepaConfig(
+                world_model=WorldModelConfig(
+                    features=512,
+                    hidden=512,
+                    rollout=8,
+                    regulariser=RegulariserConfig(similarity=12.0),
+                    training=PartTraining(
+                        starts_after=0,
+                        batch_size=384,
+                        steps_per_iteration=150,
+                        learning_rate=1e-3,
+                        weight_decay=1e-5,
+                        max_gradient_norm=2.0,
+                    ),
+                ),
+                heads=HeadsConfig(place="red"),
+                agent=AgentConfig(
+                    planner=PlannerConfig(kind="mppi", blocks=90, block_steps=1, samples=200, elites=20, iterations=20)
+                ),
+            ),
+            "env": {"kind": "rooms", "walls": "random", "training_steps": 90, "evaluation_steps": 200},
+            "collection": {
+                "steps_per_iteration": 10_000,
+                "last_iteration": 20,
+                "epsilon": 0.0,
+                "envs_per_collector": 20,
+            },
+            "evaluation": {
+                "every": 10,
                 "episodes": 20,
                 "final_episodes": 100,
                 "epsilon": 0.0,

@@ -127,6 +127,26 @@ def test_the_state_goes_on_identically_and_is_of_its_layout():
         rooms("pldm").set_state(env.get_state())
 
 
+def test_random_walls_stand_elsewhere_in_every_episode_and_in_its_state():
+    env, other = rooms("three_rooms", walls="random"), rooms("three_rooms", walls="random", seed=1)
+    seen = []
+    for _ in range(50):
+        env.reset()
+        seen.append([(wall.x, wall.door) for wall in env.layout.walls])
+        for wall, usual in zip(env.layout.walls, LAYOUTS["three_rooms"].walls, strict=True):
+            assert abs(wall.x - usual.x) <= 6.0
+            assert 9.0 <= wall.door <= 54.0
+        green = env.draw(env.position)[1]
+        first = env.layout.walls[0]
+        assert not green[round(first.door), 4:30].any()  # through the door
+        assert green[6 if first.door > 32 else 57, round(first.x)] == 255
+    assert len({x for walls in seen for x, _ in walls}) == 100
+    assert np.std([walls[0][1] for walls in seen]) > 8.0
+    other.set_state(env.get_state())
+    assert (other.draw(other.position) == env.draw(env.position)).all()
+    assert (other.reset() == env.reset()).all()
+
+
 def test_no_move_leaves_the_free_places():
     generator = np.random.default_rng(0)
     for layout in LAYOUTS.values():

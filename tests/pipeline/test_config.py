@@ -219,6 +219,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "delta-iris-catch": "catch",
         "delta-iris-debug": "catch",
         "jepa-small": "rooms",
+        "jepa-two-rooms": "rooms",
         "jepa-catch": "catch",
         "jepa-debug": "rooms",
     }
