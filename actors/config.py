@@ -151,11 +151,13 @@ class RoomsConfig(EnvironmentConfig):
 
 
 class GymConfig(EnvironmentConfig):
-    """Any Gymnasium environment with image observations and Discrete actions."""
+    """Any Gymnasium environment with images, and actions that are Discrete or in a bounded Box of floats."""
 
     kind: str = "gym"
     id: str = ""
     """Gymnasium id, `module:Name-v0` to import the module that registers it."""
+    frames: Literal["observed", "rendered"] = "observed"
+    """The observations, which must be images; or what the environment draws of itself, whatever it lets observe."""
 
     @property
     def module(self) -> str:
@@ -164,7 +166,7 @@ class GymConfig(EnvironmentConfig):
 
     @property
     def evaluation_protocol(self) -> EvaluationProtocol:
-        return {"environment": "as registered with Gymnasium"}
+        return {"environment": "as registered with Gymnasium", "frames": self.frames}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.gym import Gym

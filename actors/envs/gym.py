@@ -1,7 +1,8 @@
-"""Any Gymnasium environment with image observations, and actions Discrete or in a bounded Box of floats."""
+"""Any Gymnasium environment that shows images, and has actions Discrete or in a bounded Box of floats."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -45,10 +46,12 @@ class Gym:
     def __init__(self, config: GymConfig, seed: int) -> None:
         """Raises ValueError in one line for an unknown id and for other spaces than those."""
         self._id = config.id
-        self._env, self._max_steps = _make(config.id)
+        self._is_rendered = config.frames == "rendered"
+        self._env, self._max_steps = _make(config.id, {"render_mode": "rgb_array"} if self._is_rendered else {})
         self._native_space: Any = self._env.action_space
         self.action_space = _action_space(config.id, self._native_space)
-        _check_image(config.id, self._env)
+        if not self._is_rendered:
+            _check_image(config.id, self._env)
         own = self._env.unwrapped
         wrapped = self._env.spec is not None and self._env.spec.additional_wrappers
         self._own_state: Any = own if hasattr(own, "get_state") and hasattr(own, "set_state") and not wrapped else None
@@ -77,7 +80,8 @@ class Gym:
         """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
         self._actions.append(action)
-        observation, reward, terminated, truncated, _ = self._env.step(self._native(action))
+        observed, reward, terminated, truncated, _ = self._env.step(self._native(action))
+        observation = self._image(observed)
         truncated = bool(truncated) or len(self._actions) == self._max_steps
         self._running = not (terminated or truncated)
         return Step(self._see(observation), float(reward), bool(terminated), truncated and not terminated)
@@ -139,12 +143,23 @@ class Gym:
         """The episode of this number; its first observation."""
         digest = blake2b(repr((int(self._seed), self._episode)).encode(), digest_size=4).digest()
         # 31 bits: the widest that every environment takes.
-        return self._env.reset(seed=int.from_bytes(digest, "little") >> 1)[0]
+        return self._image(self._env.reset(seed=int.from_bytes(digest, "little") >> 1)[0])
+
+    def _image(self, observation: Any) -> NDArray[np.uint8]:
+        """What was observed, or is drawn instead."""
+        if not self._is_rendered:
+            return observation
+        image = self._env.render()
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+            found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"{self._id}: found {found} rendered, expected a uint8 array (H, W, 3)")
+        return image
 
     def _replay(self, observation: NDArray[np.uint8]) -> None:
         """Takes the recorded actions after `observation`; raises ValueError unless they lead to the recorded one."""
         for number, action in enumerate(self._actions, start=1):
-            observation, _, terminated, truncated, _ = self._env.step(self._native(action))
+            observed, _, terminated, truncated, _ = self._env.step(self._native(action))
+            observation = self._image(observed)
             if terminated or truncated:
                 raise ValueError(
                     f"{self._id} is not deterministic: the replayed episode {self._episode} ended at step {number}, "
@@ -162,11 +177,11 @@ class Gym:
         return _frame(observation)
 
 
-def _make(environment_id: str) -> tuple[gymnasium.Env[Any, Any], int | None]:
+def _make(environment_id: str, options: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any], int | None]:
     """The environment without its step limit, and the limit: counted here, it is part of the state."""
     try:
         # -1 is Gymnasium's word for no TimeLimit wrapper.
-        env = gymnasium.make(environment_id, max_episode_steps=-1)
+        env = gymnasium.make(environment_id, max_episode_steps=-1, **options)
     except (gymnasium.error.Error, ImportError, ValueError, TypeError) as error:  # TypeError: a relative module
         nearest = get_close_matches(environment_id.split(":")[-1], gymnasium.registry, n=1)
         hint = f"nearest id {nearest[0]!r}" if nearest else "expected Name-v0, or module:Name-v0 to import its module"

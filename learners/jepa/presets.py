@@ -45,7 +45,7 @@ PRESETS = {
         },
     ),
     "jepa-two-rooms": Preset(
-        "Walls anywhere, networks and plans of the published size; for a GPU, unmeasured.",
+        "Walls anywhere, the published size of networks and plans, unmeasured.",
         {
             "iterations": 20,
             "algorithm": JepaConfig(
@@ -117,6 +117,27 @@ PRESETS = {
                 "envs_per_evaluator": 25,
                 "num_evaluators": 2,
             },
+            "inspect_every": 5,
+        },
+    ),
+    "jepa-gym": Preset(
+        "Any Gymnasium id by planning on rewards: --env.id module:Name-v0.",
+        {
+            "iterations": 20,
+            "algorithm": JepaConfig(
+                world_model=WorldModelConfig(rollout=8),
+                agent=AgentConfig(
+                    planner=PlannerConfig(blocks=8, block_steps=2), cost=CostConfig(goal=0.0, reward=1.0)
+                ),
+            ),
+            "env": {"kind": "gym"},
+            "collection": {
+                "steps_per_iteration": 1_000,
+                "last_iteration": 20,
+                "epsilon": 1.0,
+                "envs_per_collector": 4,
+            },
+            "evaluation": {"every": 10, "episodes": 8, "final_episodes": 32, "epsilon": 0.0, "temperature": 1.0},
             "inspect_every": 5,
         },
     ),

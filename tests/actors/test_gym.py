@@ -13,6 +13,7 @@ from gymnasium.spaces import MultiBinary
 from PIL import Image
 
 from actors.config import GymConfig
+from actors.envs.check import check_environment
 from actors.envs.gym import Gym
 from learners.action_space import Box, Discrete
 
@@ -38,7 +39,7 @@ class Walk(gymnasium.Env):
         self.place += 3 * int(action) + int(self.np_random.integers(2))
         return self.see(), float(action), self.place < 0, False, {}
 
-    def see(self):
+    def see(self) -> Any:
         return np.full(self.shape, self.place % 256, np.uint8)
 
 
@@ -101,7 +102,32 @@ class Steered(Walk):
         return self.see(), float(action[1, 0]), self.place < 0, False, {}
 
 
-KINDS = {"Walk": Walk, "Saved": Saved, "Texts": Texts, "Chance": Chance, "Short": Short, "Steered": Steered}
+class Drawn(Walk):
+    """Observes a number and draws the walk, or something that is no picture."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 - Gymnasium's own
+    picture: Any = None
+
+    def __init__(self, render_mode=None):
+        super().__init__(space=spaces.Box(-1e9, 1e9, (), np.float64))
+        self.render_mode = render_mode
+
+    def see(self):
+        return np.float64(self.place)
+
+    def render(self):
+        return np.full((30, 50, 3), self.place % 256, np.uint8) if self.picture is None else self.picture
+
+
+KINDS = {
+    "Drawn": Drawn,
+    "Walk": Walk,
+    "Saved": Saved,
+    "Texts": Texts,
+    "Chance": Chance,
+    "Short": Short,
+    "Steered": Steered,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -332,3 +358,28 @@ def test_other_spaces_are_refused_in_one_line(settings: dict[str, Any], found: s
         Gym(GymConfig(id="TestSpaces-v0"), 0)
     assert "\n" not in str(error.value)
     del gymnasium.registry["TestSpaces-v0"]
+
+
+def test_what_an_environment_draws_of_itself_can_be_what_is_seen(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match=r"^TestDrawn-v0: found observations Box.*, expected a uint8 Box of shape"):
+        make("Drawn")
+    config = GymConfig(id="TestDrawn-v0", frames="rendered")
+    check_environment(config)
+    env, other = Gym(config, 0), Gym(config, 0)
+    frame = env.reset()
+    assert (frame == inside(env).place).all()
+    frame = env.step(2).frame
+    assert (frame == inside(env).place).all()
+    other.set_state(env.get_state())
+    assert (other.step(1).frame == env.step(1).frame).all()
+    monkeypatch.setattr(Drawn, "picture", [[1]])
+    with pytest.raises(ValueError, match=r"^TestDrawn-v0: found list rendered, expected a uint8 array \(H, W, 3\)$"):
+        env.reset()
+    monkeypatch.setattr(Drawn, "picture", np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r"found float64 \(4, 4\) rendered"):
+        env.reset()
+
+
+def test_who_cannot_draw_is_refused():
+    with pytest.raises(ValueError, match=r"^unknown Gymnasium environment: found 'TestWalk-v0'.*render_mode"):
+        Gym(GymConfig(id="TestWalk-v0", frames="rendered"), 0)

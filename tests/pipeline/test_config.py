@@ -221,6 +221,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "jepa-small": "rooms",
         "jepa-two-rooms": "rooms",
         "jepa-catch": "catch",
+        "jepa-gym": "gym",
         "jepa-debug": "rooms",
     }
 
