@@ -23,6 +23,7 @@ import numpy as np
 
 from actors.config import AtariConfig
 from actors.envs.games import check_game
+from benchmarks.curves import draw
 from benchmarks.hardware import describe
 from pipeline.config import RunConfig
 from pipeline.floor import play_floor
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. SEEDS - 1")
     parser.add_argument("--runs", type=Path, default=Path("runs/against_random"), help="where the runs are kept")
     parser.add_argument("--out", type=Path, required=True, help="file of the rows; those it has are kept")
+    parser.add_argument("--picture", type=Path, help="of the evaluations of every seed; random play is a dotted line")
     flags = parser.parse_args(argv)
     config = PRESETS[flags.preset][1]
     if flags.game:
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         flags.out.write_text(json.dumps(answer, indent=1) + "\n")
         print(json.dumps(rows[-1]), file=sys.stderr)
     print(json.dumps(verdict(random, rows), indent=1))
+    if flags.picture:
+        draw(flags.picture, rows, random["score_mean"])
 
 
 def of_game(config: RunConfig, game: str) -> RunConfig:
