@@ -189,6 +189,10 @@ def test_a_place_is_learnt_from_the_colour_it_is_looked_for_in_and_measured_by_d
     assert 0 < metrics["place/error_0"] < metrics["place/error_24"] < 64
     assert metrics["place/linear_r2"] > 0.3
     jepa = jepa_of(found)
+    torch.nn.init.zeros_(jepa.world_model.get_parameter("predictor.change.4.weight"))  # it stands still
+    stuck = found.inspect(1).metrics
+    assert stuck["place/error_0"] == metrics["place/error_0"]
+    assert stuck["place/error_24"] != pytest.approx(metrics["place/error_24"])
     frames = found.dataset.gather(np.array([[1, 2]]), ("frames",)).columns["frames"]
     places, is_there = jepa.places_in(frames)
     assert is_there.all()
