@@ -28,8 +28,8 @@ from pipeline.detection import detect
 from pipeline.train import main as train
 from pipeline.trained import Trained, load
 
-ZONES = (24.0, 22.0, 5.0, 40.0, 22.0, 5.0)
-"""Two discs, one on each side of the door, where most ways through it lead."""
+ZONES = (20.0, 24.0, 5.0, 44.0, 24.0, 5.0)
+"""Two discs, one on each side of the door, on many ways through it, which still leave others."""
 MARGINS = (0.0, 1.0, 2.0, 4.0)
 HORIZONS = (3, 6, 10)
 """In blocks of four steps."""
