@@ -38,5 +38,5 @@ def test_it_is_played_and_verified(tmp_path: Path):
     config = RunDirectory.open(path).config()
     assert config.env == CorridorConfig(max_steps=9)
     (path / "config.json").write_text((path / "config.json").read_text().replace('"corridor"', '"cellar"'))
-    with pytest.raises(UsageError, match="env: Value error, found the kind 'cellar', expected one of atari, crafter"):
+    with pytest.raises(UsageError, match="env: found the kind 'cellar', expected one of atari, crafter"):
         RunDirectory.open(path).config()

@@ -99,7 +99,7 @@ def test_who_does_not_name_its_module_runs_none_of_its_code(trained: Path, modul
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert (
-        "found the kind 'latent-shooting', expected one of iris, delta-iris, or --allow-module with the module that"
+        "found the kind 'latent-shooting', expected one of iris, delta-iris, jepa, or --allow-module with the module"
         in line
     )
 

@@ -56,12 +56,14 @@ def test_its_actions_are_stored_as_they_were_taken(trained: Path):
     assert len(np.unique(actions, axis=0)) == len(actions)
 
 
-def test_it_is_watched_and_no_key_pushes(trained: Path):
+def test_it_is_watched_and_keys_push(trained: Path):
     visit = Visit(load(trained, ("tests.examples.pushed", "tests.examples.latent_shooting")))
     assert {header_of(visit.advance())["action"] for _ in range(12)} == {None}
     header = header_of(visit.obey(Command(mode="you in the game")))
-    assert header["mode"] == "agent in the game"
-    assert header["note"].startswith(f"found actions that are {SIZE} numbers from ")
+    assert (header["mode"], header["note"]) == ("you in the game", "")
+    visit.obey(Command(action=8))  # LEFTUP, the last of nine
+    assert header_of(visit.advance())["action"] == 8
+    assert header_of(visit.obey(Command(action=9)))["note"] == "action: found 9, expected 0 to 8"
     visit.obey(Command(mode="stored episodes"))
     assert [header_of(visit.advance())["step"] for _ in range(3)] == [1, 2, 3]
 

@@ -87,7 +87,7 @@ class FakeLearner:
         self._weights = {part: (Path(directory) / f"{part}.safetensors").read_bytes() for part in PARTS}
 
     def inspect(self, iteration: int) -> SimpleNamespace:
-        return SimpleNamespace(metrics={"held_out/steps": len(self._mirror)})
+        return SimpleNamespace(metrics={"held_out/steps": len(self._mirror)}, remarks=())
 
 
 class FakeCollector:
