@@ -90,7 +90,7 @@ class Comparison:
         if zones:
             counted["steps_in_zones"] = trips.steps_in(zones, self._algorithm)
             counted["steps_in_zones_foreseen"] = act.steps_in(zones, trips.steps)
-        self._note(name, trips, counted)
+        self._note(name, trips, counted, cost.zones)
         if self._film is None:
             with torch.no_grad():
                 plans = [self._algorithm.render(plan).amax(dim=0).numpy() for plan in act.plans]
@@ -145,7 +145,7 @@ class Comparison:
         keys = [self._streams.key("episode", index) for index in range(self._episodes)]
         return Trips.begin([self._trained.environment(key) for key in keys])
 
-    def _note(self, name: str, trips: Trips, more: dict[str, Any]) -> None:
+    def _note(self, name: str, trips: Trips, more: dict[str, Any], zones: Sequence[float] = ()) -> None:
         mean, error = float(trips.scores.mean()), float(trips.scores.std()) / sqrt(self._episodes)
         milliseconds = 1000 * trips.seconds / int(trips.steps.sum())
         row = {"name": name, "score_mean": mean, "standard_error": error, "steps_mean": float(trips.steps.mean())}
@@ -154,4 +154,4 @@ class Comparison:
         if "steps_in_zones" in more:
             said += f" | {more['steps_in_zones']:.2f} steps in zones, {more['steps_in_zones_foreseen']:.2f} foreseen"
         print(f"{name:<32} {said}", flush=True)
-        self._trails.append(trips.trails()[:SHOWN])
+        self._trails.append(trips.trails(zones)[:SHOWN])

@@ -62,12 +62,16 @@ class Trips:
         """(E,)."""
         return np.array([len(frames) - 1 for frames in self.frames])
 
-    def trails(self) -> list[Frames]:
+    def trails(self, zones: Sequence[float] = ()) -> list[Frames]:
         """All frames of an episode over each other: what is bright in one was bright at some time. A goal is there in
-        other colours."""
+        other colours, the edges of zones in blue."""
         trails = [np.max(frames, axis=0) for frames in self.frames]
         for trail, goal in zip(trails, self.goals, strict=False):
             np.maximum(trail, np.roll(goal, 1, axis=0), out=trail)
+        for trail in trails if zones else ():
+            y, x = np.indices(trail.shape[1:])
+            depths = depth_in(zones, torch.from_numpy(np.stack([x, y], axis=-1).astype(np.float32)))
+            trail[2][(depths.abs() < 0.6).numpy()] = 255
         return trails
 
     def steps_in(self, zones: Sequence[float], algorithm: Plans) -> float:
