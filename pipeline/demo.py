@@ -1,10 +1,13 @@
 """`python -m pipeline.demo`: trains the preset `demo` in a new directory, or goes on with a demo that is unfinished.
 
-At the end its score stands beside that of random play, by the same protocol.
+At the end its score stands beside that of random play, by the same protocol, and on a terminal the page opens in which
+the agent plays.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from math import hypot
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +32,17 @@ def main() -> int:
     from pipeline.floor import play_floor
 
     print(beside_random(play_floor(config, "random", in_process=True), read(RunDirectory(run_dir).scores_file)))
-    print(NEXT)
+    show(run_dir)
     return 0
+
+
+def show(run_dir: Path) -> None:
+    """Becomes the page of a run, on a terminal; elsewhere nobody would end it, so it says how to open it."""
+    if not sys.stdout.isatty():
+        print(NEXT)
+        return
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "pipeline.play", str(run_dir)])
 
 
 def beside_random(random: Evaluation, agent: Evaluation) -> str:

@@ -1,7 +1,7 @@
 """`python -m pipeline.plan RUN_DIR`: an agent that plans plays the same episodes with one planner after another.
 
 It says how often each reaches the goal and how long it thinks, beside who acts at random and who stands still, and
-draws the ways that they take. Works without Ray; the run stays as it is.
+draws the ways that they take. Works without Ray; all that it leaves in the run is plans/.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
+import os
+import sys
 from pathlib import Path
 
-from pipeline.demo import beside_random, demo_directory
+import pytest
+
+from pipeline.demo import NEXT, beside_random, demo_directory, show
 from pipeline.evaluation import Episode, Evaluation
 from pipeline.presets import preset
 
@@ -34,6 +38,18 @@ def test_the_agent_stands_beside_random_play_in_standard_errors_of_their_differe
     assert beside_random(random, agent) == "random 2 → this agent 13 (3 games each, 5.3 standard errors above)"
     assert beside_random(agent, random) == "random 13 → this agent 2 (3 games each, 5.3 standard errors below)"
     assert beside_random(random, scored([2.0])) == "random 2 → this agent 2 (1 games each)"
+
+
+def test_on_a_terminal_the_page_opens_and_elsewhere_is_said_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    begun: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, line: begun.append(line))
+    show(Path("runs/demo"))
+    assert (begun, capsys.readouterr().out) == ([], f"{NEXT}\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    show(Path("runs/demo"))
+    assert begun == [[sys.executable, "-m", "pipeline.play", "runs/demo"]]
 
 
 def scored(scores: list[float]) -> Evaluation:
