@@ -26,7 +26,7 @@ from learners.part_trainer import DivergedError, PartTrainer
 from pipeline.presets import PRESETS
 from tests.learners.fakes import PARTS_OF_ALL, TINY_AGENT, drawn_from, make_chunk
 
-SMALL_PRESETS = [name for name in PRESETS if not name.endswith(("atari100k", "crafter"))]
+SMALL_PRESETS = [name for name in PRESETS if not name.endswith(("atari100k", "crafter", "two-rooms"))]
 CPU = torch.device("cpu")
 
 

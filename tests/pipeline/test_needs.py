@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from learners import machine
-from learners.action_space import Discrete
+from learners.action_space import Box, Discrete
 from learners.algorithm import AgentConfig
 from learners.memory import ExperienceTooLargeError
 from pipeline.cli import command
@@ -123,7 +123,8 @@ def test_ten_million_steps_fit_on_a_laptop_that_reads_their_frames(tmp_path: Pat
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
     config = PRESETS[name][1]
-    needs = needs_of(config, AgentConfig(config.algorithm, Discrete(18)), [])
+    space = Box((-4.0, -4.0), (4.0, 4.0)) if config.env.kind == "rooms" else Discrete(18)
+    needs = needs_of(config, AgentConfig(config.algorithm, space), [])
     large = name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter")
     assert needs.place_frames("auto", [{"memory": 8e9}]) == ("read" if large else "resident")
 
