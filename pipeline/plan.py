@@ -95,11 +95,10 @@ def planning_run(path: Path, allow_module: Sequence[str]) -> tuple[Trained, Plan
 def check_directory(out: Path) -> None:
     """Raises UsageError, in one line, unless there is none yet, an empty one, or one with a `table.json`."""
     try:
-        if os.path.lexists(out):
-            is_ours = out.is_dir() and (not any(out.iterdir()) or (out / "table.json").is_file())
-        else:
-            is_ours = out.parent.is_dir() and len(out.name.encode()) <= 255
-        if is_ours and os.access(out if out.exists() else out.parent, os.W_OK):
+        there = next(each for each in (out, *out.parents) if os.path.lexists(each))
+        is_ours = there != out or not any(out.iterdir()) or (out / "table.json").is_file()
+        is_short = max(len(name.encode()) for name in (*out.parts, "")) <= 255
+        if is_ours and is_short and there.is_dir() and os.access(there, os.W_OK):
             return
     except (OSError, ValueError):
         pass

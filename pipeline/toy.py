@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from cluster.this_process import prepare
 from learners.toy.config import PUBLISHED_TRAINING, SequencesConfig, ToyNetworkConfig, ToyTrainingConfig
@@ -40,9 +40,9 @@ class Arguments(Tool):
     """Whether attention divides by the root of its size."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 1)
     """Of sequences and networks, one after another."""
-    sequences: PositiveInt = ToyTrainingConfig().sequences
+    sequences: Annotated[int, Field(ge=1, le=1_000_000)] = ToyTrainingConfig().sequences
     """That are trained on."""
-    epochs: PositiveInt = ToyTrainingConfig().epochs
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = ToyTrainingConfig().epochs
     """Over all of them."""
     published: bool = False
     """As published: 25 000 sequences in 250 epochs, never shuffled, and rectangles may be alike: hours on a CPU."""
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from learners.toy.training import DivergedError, Trained, train
     from pipeline.toy_picture import draw
 
+    who = f"{' and '.join(arguments.networks)}, on {training.sequences:,} sequences in {training.epochs} epochs"
+    print(f"learning to level pairs of one {arguments.group}: {who}", flush=True)
     rows: list[dict[str, Any]] = []
     first: dict[str, Trained] = {}
     for seed, kind in product(arguments.seeds, arguments.networks):

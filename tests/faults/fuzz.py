@@ -38,7 +38,7 @@ GRACE_S = 20.0
 MEMORY_BYTES = 12 << 30
 """Address space that a command may take."""
 QUICK = ("--in-process", "--cluster.learner-threads", "1")
-BEGUN = (b"\nneeds ", b", after iteration ")
+BEGUN = (b"\nneeds ", b", after iteration ", b"learning to level ")
 """What is said when all is checked: from then on a run, or who plays with one, may take as long as it likes."""
 SERVES = b"\nopen http://"
 """What says who serves a page, until somebody ends it."""
@@ -225,6 +225,7 @@ def load_everything() -> None:
         *("pipeline.train", "pipeline.verify", "pipeline.evaluate", "pipeline.report.__main__", "pipeline.sweep"),
         *("pipeline.play", "pipeline.trained", "pipeline.viewer.server", "pipeline.plan", "pipeline.surprise"),
         *("pipeline.comparison", "pipeline.detection", "learners.jepa.jepa"),
+        *("pipeline.toy", "pipeline.toy_picture", "learners.toy.training"),
         *("pipeline.finish", "pipeline.driver", "pipeline.workers", "pipeline.players", "pipeline.floor"),
         *("pipeline.report.page", "pipeline.report.figures", "pipeline.report.tables", "pipeline.report.comparison"),
         *("actors.audit", "actors.envs.check", "pipeline.needs", "learners.iris.iris", "cluster.this_process"),

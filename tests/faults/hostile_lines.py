@@ -54,6 +54,7 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.play",
         "pipeline.plan",
         "pipeline.surprise",
+        "pipeline.toy",
         "floor",
         "pipeline.sweep",
         "sweep file",
@@ -76,6 +77,7 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.play": [str(run)],
         "pipeline.plan": [str(run), "--episodes", "1"],
         "pipeline.surprise": [str(run), "--episodes", "2"],
+        "pipeline.toy": ["--sequences", "10", "--epochs", "1", "--seeds", "0"],
         "pipeline.sweep": ["status", str(_manifest(random.Random(0), place))],
     }[module]
     if rng.random() < 0.3:
