@@ -108,12 +108,17 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (["--planners", "luck"], r"--planners: .*luck"),
         (["--episodes", "0"], r"--episodes: "),
         (["--out", "/dev/null"], r"--out: found no place for a directory at /dev/null, expected none yet, or one of"),
-        (["--out", "/"], r"--out: found no place for a directory at /, expected none yet, or one of this command's"),
+        (["--out", "{full}"], r"--out: found no place for a directory at .*full, expected none yet, or one of this"),
     ],
 )
-def test_what_cannot_be_planned_is_one_line_and_leaves_nothing(run: Path, flags: list[str], says: str):
+def test_what_cannot_be_planned_is_one_line_and_leaves_nothing(run: Path, flags: list[str], says: str, tmp_path: Path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "somebody's").touch()
+    flags = [flag.format(full=full) for flag in flags]
     before = sorted(run.rglob("*"))
     with pytest.raises(UsageError, match=says) as refused:
         plan.main([str(run), *flags])
     assert "\n" not in str(refused.value)
     assert sorted(run.rglob("*")) == before
+    assert [path.name for path in full.iterdir()] == ["somebody's"]
