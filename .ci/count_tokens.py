@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCTION = ("pipeline", "cluster", "actors", "learners")
 FOLDERS = (*PRODUCTION, "tests", "benchmarks")
-GUESTS = ("learners/delta_iris", "learners/jepa", "learners/planning")
+GUESTS = ("learners/delta_iris", "learners/jepa", "learners/planning", "learners/toy")
 """Algorithms that came after the house was built."""
 NOT_READ = {
     tokenize.COMMENT,
