@@ -19,6 +19,7 @@ from cluster.this_process import prepare
 from learners.planning.config import CostConfig, PlannerConfig
 from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
 from pipeline.errors import UsageError, first_mistake
+from pipeline.run_dir import PLANS
 
 if TYPE_CHECKING:
     from learners.planning.plans import Plans
@@ -59,7 +60,7 @@ class Arguments(Tool):
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, PROGRAM)
-    out = arguments.out or arguments.run_dir / "plans"
+    out = arguments.out or arguments.run_dir / PLANS
     check_directory(out)
     prepare(threads=1)  # small networks gain nothing from more
     trained, algorithm = planning_run(arguments.run_dir, arguments.allow_module)

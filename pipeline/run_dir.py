@@ -29,6 +29,7 @@ SCORES_FILE = "scores.json"
 EVALUATION_FILE = "evaluation.json"
 MARK_FILE = "committed.txt"
 CHECKPOINTS = "checkpoints"
+PLANS, SURPRISE = "plans", "surprise"
 REPLAY = "replay"
 MAX_NAME_LENGTH = 100
 
@@ -40,7 +41,8 @@ metrics.jsonl     one line per iteration: losses, accuracies, returns (TensorBoa
 timings.jsonl     where the time of each iteration went, in seconds: in all since the one before, and by phase
 scores.json       the evaluation after the last iteration
 evaluation.json   what `python -m pipeline.evaluate <this directory>` has played since, if anything
-plans/, surprise/ what `python -m pipeline.plan` and `pipeline.surprise` have drawn since, if anything
+plans/            what `python -m pipeline.plan <this directory>` has drawn since, if anything
+surprise/         what `python -m pipeline.surprise <this directory>` has measured since, if anything
 media/            evaluation episodes, what the parts make of new steps, curves
 replay/           every environment step, a directory for each iteration, with checksums
 checkpoints/      the newest commits: weights, optimisers, environment states, counters

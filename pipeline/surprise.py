@@ -18,6 +18,7 @@ from pydantic import Field, NonNegativeInt
 from cluster.this_process import prepare
 from pipeline.cli import Positional, Tool, command, parse_arguments
 from pipeline.plan import check_directory, planning_run
+from pipeline.run_dir import SURPRISE
 
 PROGRAM = "python -m pipeline.surprise"
 
@@ -43,7 +44,7 @@ class Arguments(Tool):
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, PROGRAM)
-    out = arguments.out or arguments.run_dir / "surprise"
+    out = arguments.out or arguments.run_dir / SURPRISE
     check_directory(out)
     prepare(threads=1)  # small networks gain nothing from more
     trained, algorithm = planning_run(arguments.run_dir, arguments.allow_module)

@@ -17,7 +17,7 @@ from cluster.config import PROBE
 from pipeline.config import CheckpointConfig, RunConfig
 from pipeline.errors import UsageError
 from pipeline.presets import preset
-from pipeline.run_dir import RunDirectory, default_run_dir, run_name
+from pipeline.run_dir import PLANS, SURPRISE, RunDirectory, default_run_dir, run_name
 
 DEBUG = preset("debug")
 
@@ -250,7 +250,7 @@ def test_a_run_that_began_explains_itself(begun: Path):
     listed = {line.split()[0] for line in (begun / "README.txt").read_text().splitlines()[2:]}
     run = RunDirectory.open(begun)
     parts = [run.config_file, run.metrics_file, run.timings_file, run.scores_file, run.evaluation_file, run.mark_file]
-    directories = [run.media, run.replay, run.checkpoints, run.failures]
+    directories = [run.media, run.replay, run.checkpoints, run.failures, run.path / PLANS, run.path / SURPRISE]
     run.close()
     assert listed == {path.name for path in parts} | {f"{path.name}/" for path in directories}
 
