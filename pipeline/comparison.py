@@ -22,6 +22,7 @@ from learners.config import FRAME_SIZE
 from learners.durable import write_durably
 from learners.errors import AlgorithmError
 from learners.inspection import Film, Grid
+from learners.memory import is_too_large
 from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.plan import PlanError
 from learners.planning.plans import Plans
@@ -29,6 +30,7 @@ from learners.streams import Streams
 from pipeline import media
 from pipeline.errors import UsageError
 from pipeline.evaluation import in_words
+from pipeline.out_directory import TABLE_FILE
 from pipeline.trained import Trained
 from pipeline.trips import Act, Planner, Trips, random_play, standing_still
 
@@ -71,7 +73,7 @@ class Comparison:
     def play(self, planner: PlannerConfig, cost: CostConfig, zones: Sequence[float] = ()) -> None:
         """One row. Steps in zones are counted whether the cost keeps out of them or not.
 
-        Raises: UsageError, in one line, if no candidate has a finite cost.
+        Raises: UsageError, in one line, if no candidate has a finite cost, or memory does not suffice.
         """
         trips, actor = self._begin(), self._algorithm.planning_actor(planner, cost)
         act = Planner(self._algorithm, actor, trips, self._streams.numpy("plans"))
@@ -79,6 +81,11 @@ class Comparison:
             trips.play(act)
         except PlanError as error:
             raise UsageError(str(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_too_large(error):
+                raise
+            size = f"{self._episodes} episodes × {planner.samples} samples × {planner.horizon} steps"
+            raise UsageError(f"{size}: found too little memory for a plan, expected fewer of them") from error
         looked = (
             (planner.restarts, planner.gradient_steps)
             if planner.kind == "gradient"
@@ -102,7 +109,7 @@ class Comparison:
         """`table.json`, `ways.png`, `episode.gif`, and `distances.png` where goals can be placed."""
         out.mkdir(parents=True, exist_ok=True)
         table = {"protocol": self.protocol, "rows": self.rows}
-        write_durably(out / "table.json", (json.dumps(table, indent=2) + "\n").encode())
+        write_durably(out / TABLE_FILE, (json.dumps(table, indent=2) + "\n").encode())
         media.save_picture(out / "ways.png", Grid([np.stack(trails) for trails in self._trails]))
         if self._film:
             media.save_picture(out / "episode.png", self._film)

@@ -6,24 +6,20 @@ draws the ways that they take. Works without Ray; all that it leaves in the run 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from cluster.this_process import prepare
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import Blocks, CostConfig, PlannerConfig, Samples
 from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
 from pipeline.errors import UsageError, first_mistake
+from pipeline.out_directory import check_out_directory
 from pipeline.run_dir import PLANS
-
-if TYPE_CHECKING:
-    from learners.planning.plans import Plans
-    from pipeline.trained import Trained
 
 PROGRAM = "python -m pipeline.plan"
 
@@ -39,9 +35,9 @@ class Arguments(Tool):
     """What `python -m pipeline.train` wrote, with an algorithm that plans."""
     planners: tuple[Literal["cem", "mppi", "shooting", "gradient"], ...] = ()
     """How actions are looked for."""
-    samples: tuple[PositiveInt, ...] = ()
+    samples: tuple[Samples, ...] = ()
     """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""
-    blocks: tuple[PositiveInt, ...] = ()
+    blocks: tuple[Blocks, ...] = ()
     """Actions of a plan."""
     objectives: tuple[Literal["sum", "last"], ...] = ()
     """Of the costs of predicted steps: all, or that of the last one alone."""
@@ -61,12 +57,14 @@ class Arguments(Tool):
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, PROGRAM)
     out = arguments.out or arguments.run_dir / PLANS
-    check_directory(out)
+    check_out_directory(out)
     prepare(threads=1)  # small networks gain nothing from more
-    trained, algorithm = planning_run(arguments.run_dir, arguments.allow_module)
     # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
     from pipeline.comparison import Comparison
+    from pipeline.trained import load
 
+    trained = load(arguments.run_dir, arguments.allow_module)
+    algorithm = trained.plans
     comparison = Comparison(trained, algorithm, arguments.episodes, arguments.seed)
     ways = _ways(arguments, algorithm.planner, algorithm.cost)
     for planner, cost in ways:
@@ -78,32 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     comparison.save(out)
     print(f"the same as numbers, the ways taken, and a film of the first episode: {out}")
     return 0
-
-
-def planning_run(path: Path, allow_module: Sequence[str]) -> tuple[Trained, Plans]:
-    """The agent of a run, and its algorithm, which plans. Raises UsageError, in one line, if there is none."""
-    from learners.planning.plans import Plans
-    from pipeline.trained import load
-
-    trained = load(path, allow_module)
-    algorithm = trained.learner.algorithm
-    if not isinstance(algorithm, Plans):
-        words = "found an algorithm that does not plan, expected one that does"
-        raise UsageError(f"{trained.config.algorithm.kind}: {words}")
-    return trained, algorithm
-
-
-def check_directory(out: Path) -> None:
-    """Raises UsageError, in one line, unless there is none yet, an empty one, or one with a `table.json`."""
-    try:
-        there = next(each for each in (out, *out.parents) if os.path.lexists(each))
-        is_ours = there != out or not any(out.iterdir()) or (out / "table.json").is_file()
-        is_short = max(len(name.encode()) for name in (*out.parts, "")) <= 255
-        if is_ours and is_short and there.is_dir() and os.access(there, os.W_OK):
-            return
-    except (OSError, ValueError):
-        pass
-    raise UsageError(f"--out: found no place for a directory at {out}, expected none yet, or one of this command's")
 
 
 def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> list[tuple[PlannerConfig, CostConfig]]:

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeInt
 
 from cluster.this_process import prepare
 from pipeline.cli import Positional, Tool, command, parse_arguments
-from pipeline.plan import check_directory, planning_run
+from pipeline.out_directory import TABLE_FILE, check_out_directory
 from pipeline.run_dir import SURPRISE
 
 PROGRAM = "python -m pipeline.surprise"
@@ -45,14 +45,16 @@ class Arguments(Tool):
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(Arguments, sys.argv[1:] if argv is None else argv, PROGRAM)
     out = arguments.out or arguments.run_dir / SURPRISE
-    check_directory(out)
+    check_out_directory(out)
     prepare(threads=1)  # small networks gain nothing from more
-    trained, algorithm = planning_run(arguments.run_dir, arguments.allow_module)
     # What follows loads torch and the games, which a mistyped flag and --help should not wait for.
     from learners.durable import write_durably
     from pipeline import media
     from pipeline.detection import detect
+    from pipeline.trained import load
 
+    trained = load(arguments.run_dir, arguments.allow_module)
+    algorithm = trained.plans
     protocol = arguments.model_dump(include={"episodes", "steps", "seed"})
     print(f"{trained.title}: area under the curve of", flush=True)
     detection = detect(trained, algorithm, **protocol)
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{kind:<10}" + " | ".join(f"{name} {area:.3f}" for name, area in areas.items()))
     out.mkdir(parents=True, exist_ok=True)
     table = {"run": trained.title, "protocol": protocol, "areas": detection.areas}
-    write_durably(out / "table.json", (json.dumps(table, indent=2) + "\n").encode())
+    write_durably(out / TABLE_FILE, (json.dumps(table, indent=2) + "\n").encode())
     media.save_picture(out / "surprise.png", detection.chart)
     print(f"the same as numbers, and surprise step by step: {out}")
     return 0

@@ -21,7 +21,7 @@ from cluster.this_process import prepare
 from learners.toy.config import PUBLISHED_TRAINING, SequencesConfig, ToyNetworkConfig, ToyTrainingConfig
 from pipeline.cli import Tool, command, parse_arguments
 from pipeline.errors import RunFailedError
-from pipeline.plan import check_directory
+from pipeline.out_directory import TABLE_FILE, check_out_directory
 
 PROGRAM = "python -m pipeline.toy"
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sequences = SequencesConfig(group=arguments.group, rectangles_differ=not arguments.published)
     small = ToyTrainingConfig(sequences=arguments.sequences, epochs=arguments.epochs)
     training = PUBLISHED_TRAINING if arguments.published else small
-    check_directory(arguments.out)
+    check_out_directory(arguments.out)
     prepare(threads=1)  # small networks gain nothing from more
     # What follows loads torch, which a mistyped flag and --help should not wait for.
     from learners.durable import write_durably
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = {"sequences": sequences.model_dump(), "training": training.model_dump()}
     settings |= arguments.model_dump(include={"positions", "scale"})
     table = {"settings": settings, "rows": rows}
-    write_durably(arguments.out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
+    write_durably(arguments.out / TABLE_FILE, (json.dumps(table, indent=1) + "\n").encode())
     draw(arguments.out / "toy.png", first)
     print(f"the same as numbers, and a picture of the first seed: {arguments.out}")
     return 0

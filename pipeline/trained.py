@@ -24,6 +24,7 @@ from learners.errors import RecoverableError
 from learners.learner import Learner
 from learners.memory import ExperienceTooLargeError
 from learners.part import Segments
+from learners.planning.plans import Plans
 from pipeline.checkpoint import Checkpoints
 from pipeline.cli import in_one_line
 from pipeline.commit_mark import check_commits
@@ -74,6 +75,15 @@ class Trained:
             words = f"found no training of its {names} until iteration {self.iteration}, the last commit"
             raise UsageError(f"no dream yet: {words}; expected it from iteration {first} on")
         return dreams
+
+    @property
+    def plans(self) -> Plans:
+        """Its algorithm, as one that plans. Raises UsageError, in one line, if it does not."""
+        algorithm = self.learner.algorithm
+        if not isinstance(algorithm, Plans):
+            words = "found an algorithm that does not plan, expected one that does"
+            raise UsageError(f"{self.config.algorithm.kind}: {words}")
+        return algorithm
 
     def environment(self, seed: int) -> Environment:
         """As it is played for a score."""

@@ -37,7 +37,7 @@ class RegulariserConfig(Config):
     """ema: how far the copy moves towards the encoder in a gradient step."""
     gaussian: NonNegativeFloat = 0.1
     """sigreg: of the distance from a Gaussian."""
-    directions: PositiveInt = 256
+    directions: Annotated[int, Field(ge=1, le=100_000)] = 256
     """sigreg: along which that is measured, drawn anew in every gradient step."""
 
 
@@ -50,7 +50,7 @@ class WorldModelConfig(Config):
     """Of the encoder's three convolutions, on patches of 4 × 4 pixels."""
     hidden: PositiveInt = 256
     """Of the predictor's and the inverse model's two layers."""
-    rollout: Annotated[int, Field(ge=1)] = 6
+    rollout: Annotated[int, Field(ge=1, le=1000)] = 6
     """Steps that are predicted from the first frame of a training segment, one after another."""
     regulariser: RegulariserConfig = RegulariserConfig()
     training: PartTraining = PartTraining(

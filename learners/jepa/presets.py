@@ -14,6 +14,16 @@ from learners.jepa.config import (
 )
 from learners.planning.config import CostConfig, PlannerConfig
 
+_EVALUATION = {
+    "episodes": 20,
+    "final_episodes": 100,
+    "epsilon": 0.0,
+    "temperature": 1.0,
+    "envs_per_evaluator": 20,
+    "num_evaluators": 2,
+}
+"""Of trips through rooms, but for how often."""
+
 
 def _some_steps() -> PartTraining:
     return PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2, learning_rate=1e-3)
@@ -32,15 +42,7 @@ PRESETS = {
                 "epsilon": 0.0,
                 "envs_per_collector": 20,
             },
-            "evaluation": {
-                "every": 5,
-                "episodes": 20,
-                "final_episodes": 100,
-                "epsilon": 0.0,
-                "temperature": 1.0,
-                "envs_per_evaluator": 20,
-                "num_evaluators": 2,
-            },
+            "evaluation": {"every": 5, **_EVALUATION},
             "inspect_every": 5,
         },
     ),
@@ -75,15 +77,7 @@ PRESETS = {
                 "epsilon": 0.0,
                 "envs_per_collector": 20,
             },
-            "evaluation": {
-                "every": 10,
-                "episodes": 20,
-                "final_episodes": 100,
-                "epsilon": 0.0,
-                "temperature": 1.0,
-                "envs_per_evaluator": 20,
-                "num_evaluators": 2,
-            },
+            "evaluation": {"every": 10, **_EVALUATION},
             "inspect_every": 5,
         },
     ),

@@ -9,6 +9,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 
 from learners.config import Config, Probability
 
+Blocks = Annotated[int, Field(ge=1, le=1000)]
+Samples = Annotated[int, Field(ge=1, le=100_000)]
+MOST_FORESEEN = 1_000_000
+"""Steps of all candidates of an iteration together."""
+
 
 class PlannerConfig(Config):
     """Looks for the actions whose imagined outcome costs least, again and again while it acts."""
@@ -17,13 +22,13 @@ class PlannerConfig(Config):
     """Cross-entropy method: candidates are drawn anew around the mean of the best. MPPI: around their mean weighted by
     cost. Shooting: all are drawn at once, the best counts. Gradient: several are improved by descent through the
     model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi."""
-    blocks: PositiveInt = 6
+    blocks: Blocks = 6
     """Actions of a plan."""
-    block_steps: PositiveInt = 4
+    block_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     """Steps that each is held for."""
     execute: PositiveInt = 1
     """Blocks that are done before it plans anew."""
-    samples: PositiveInt = 64
+    samples: Samples = 64
     """Candidates of an iteration."""
     elites: PositiveInt = 8
     """The best of them, which the next ones are drawn around."""
@@ -36,7 +41,7 @@ class PlannerConfig(Config):
     """Of MPPI's weights, in standard deviations of the elites' costs."""
     keep: Probability = 0.3
     """Of probabilities, how much stays in an iteration; the rest are frequencies among the elites."""
-    restarts: PositiveInt = 8
+    restarts: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Of the gradient, from other actions each."""
     gradient_steps: PositiveInt = 100
     """Of Adam."""
@@ -50,6 +55,9 @@ class PlannerConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if (rows := max(self.samples, self.restarts) * self.horizon) > MOST_FORESEEN:
+            words = f"samples or restarts × blocks × block_steps: found {rows:,}, expected at most {MOST_FORESEEN:,}"
+            raise ValueError(words)
         if self.elites > self.samples:
             raise ValueError(f"elites: found {self.elites}, expected at most samples, {self.samples}")
         if self.execute > self.blocks:

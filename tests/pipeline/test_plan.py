@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from actors.config import CatchConfig
+from learners.durable import TEMPORARY_SUFFIX
 from learners.planning.plans import Plans
 from pipeline import plan, surprise
+from pipeline.comparison import Comparison
 from pipeline.detection import detect
 from pipeline.errors import UsageError
+from pipeline.out_directory import check_out_directory
 from pipeline.play import SHIPPED
 from pipeline.train import main as train
 from pipeline.trained import load
+from pipeline.trips import Trips
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,11 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (["--zones", "1", "2", "-3"], r"zones: found .*, expected finite numbers, and radii above 0"),
         (["--planners", "luck"], r"--planners: .*luck"),
         (["--episodes", "0"], r"--episodes: "),
+        (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
+        (
+            ["--samples", "100000", "--blocks", "1000"],
+            r"samples or restarts × blocks × block_steps: found 200,000,000, ex",
+        ),
         (["--out", "/dev/null"], r"--out: found no place for a directory at /dev/null, expected none yet, or one of"),
         (["--out", "{full}"], r"--out: found no place for a directory at .*full, expected none yet, or one of this"),
     ],
@@ -122,3 +131,22 @@ def test_what_cannot_be_planned_is_one_line_and_leaves_nothing(run: Path, flags:
     assert "\n" not in str(refused.value)
     assert sorted(run.rglob("*")) == before
     assert [path.name for path in full.iterdir()] == ["somebody's"]
+
+
+def test_a_plan_that_memory_does_not_hold_is_one_line(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Trips, "play", too_much)
+    trained = load(run)
+    compared = Comparison(trained, trained.plans, episodes=3, seed=0)
+    with pytest.raises(UsageError, match=r"^3 episodes × 8 samples × 4 steps: found too little memory for a plan"):
+        compared.play(trained.plans.planner, trained.plans.cost)
+
+
+def test_what_a_kill_left_unfinished_is_written_over(tmp_path: Path):
+    (tmp_path / f"table{TEMPORARY_SUFFIX}").touch()
+    check_out_directory(tmp_path)
+    (tmp_path / "table.json").touch()
+    check_out_directory(tmp_path)
+    check_out_directory(tmp_path / "not" / "yet")
