@@ -1,8 +1,9 @@
 """Play that looks at nothing: every action is drawn from the same odds, which are all the weights there are.
 
-It is the floor under whoever has learnt: uniform play, and play that leans to one action.
+It is the floor under whoever has learnt: uniform play, play that leans to one action, and in a box of numbers, where
+the only weight is the share of its width that actions are drawn from, who stands still.
 
-Legend: N actions.
+Legend: N actions; in a box 1.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from learners.part import Derived, Part
 
 
 def uniform(action_space: ActionSpace) -> NDArray[np.uint8]:
-    """Weights under which all actions are equally likely: none, in a box."""
-    count = num_odds(action_space)
-    return np.full(count, 1 / max(1, count)).view(np.uint8)
+    """Weights under which all actions are equally likely."""
+    count = num_weights(action_space)
+    return np.full(count, 1 / count).view(np.uint8)
 
 
 def leaning(num_actions: int, action: int) -> NDArray[np.uint8]:
@@ -34,9 +35,14 @@ def leaning(num_actions: int, action: int) -> NDArray[np.uint8]:
     return ((np.full(num_actions, 1 / num_actions) + np.eye(num_actions)[action]) / 2).view(np.uint8)
 
 
-def num_odds(action_space: ActionSpace) -> int:
-    """As many as there are actions; none in a box, which is played uniformly."""
-    return action_space.count if isinstance(action_space, Discrete) else 0
+def standing_still() -> NDArray[np.uint8]:
+    """Weights under which every action in a box is its middle."""
+    return np.zeros(1).view(np.uint8)
+
+
+def num_weights(action_space: ActionSpace) -> int:
+    """N."""
+    return action_space.count if isinstance(action_space, Discrete) else 1
 
 
 class BlindConfig(AlgorithmConfig):
@@ -62,7 +68,7 @@ class Blind(nn.Module):
     def __init__(self, action_space: ActionSpace) -> None:
         super().__init__()
         self._action_space = action_space
-        self.odds = nn.Buffer(torch.zeros(num_odds(action_space), dtype=torch.float64))  # (N,)
+        self.odds = nn.Buffer(torch.zeros(num_weights(action_space), dtype=torch.float64))  # (N,)
 
     def acting_modules(self) -> Mapping[str, nn.Module]:
         return {"odds": self}
@@ -80,7 +86,8 @@ class Blind(nn.Module):
     def act(
         self, frames: NDArray[np.uint8], state: Any, generator: np.random.Generator, *, temperature: float
     ) -> tuple[Actions, Any]:
-        odds = self.odds.numpy(force=True)
-        if not len(odds):
-            return self._action_space.sample(generator, len(frames)), state
-        return generator.choice(len(odds), size=len(frames), p=odds), state
+        odds, space = self.odds.numpy(force=True), self._action_space
+        if isinstance(space, Discrete):
+            return generator.choice(len(odds), size=len(frames), p=odds), state
+        share, middle = np.float32(odds[0]), space.middle
+        return share * space.sample(generator, len(frames)) + (1 - share) * middle, state

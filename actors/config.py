@@ -35,6 +35,11 @@ class EnvironmentConfig(KindConfig):
     def evaluation_protocol(self) -> EvaluationProtocol:
         """All of an evaluation that these settings decide, for who reads a score."""
 
+    @property
+    def longest_episode(self) -> int | None:
+        """Agent steps that no episode of an evaluation has more of; None if that is not known."""
+        return None
+
     @abstractmethod
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         """The environment, for training or as it is played to score a policy. Raises ValueError if there is none."""
@@ -109,6 +114,10 @@ class CatchConfig(EnvironmentConfig):
     def evaluation_protocol(self) -> EvaluationProtocol:
         return {"environment": f"Catch {self.rows}×{self.columns}"}
 
+    @property
+    def longest_episode(self) -> int:
+        return self.rows - 1
+
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.catch import Catch
 
@@ -143,6 +152,10 @@ class RoomsConfig(EnvironmentConfig):
             "success": f"within {self.radius:g} of {FRAME_SIZE} pixels, {self.success}",
             "start and goal": "uniform, in the first and the last room, either way",
         }
+
+    @property
+    def longest_episode(self) -> int:
+        return self.evaluation_steps
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.rooms import Rooms

@@ -78,6 +78,11 @@ class Box:
     def shape(self) -> tuple[int, ...]:
         return (len(self.low),)
 
+    @property
+    def middle(self) -> Action:
+        """(A,) float32."""
+        return np.array(self.low, np.float32) / 2 + np.array(self.high, np.float32) / 2
+
     def sample(self, generator: np.random.Generator, size: int | tuple[int, ...]) -> Actions:
         """Uniformly random ones: (*size, A) float32."""
         size = (size,) if isinstance(size, int) else size

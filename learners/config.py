@@ -166,6 +166,9 @@ class AlgorithmConfig(KindConfig):
     def check_ranks(self, ranks: int) -> None:
         """Raises ValueError, in one line, if it cannot be trained by so many processes that share every batch."""
 
+    def check_episode(self, longest: int) -> None:
+        """Raises ValueError, in one line, if it cannot act in episodes of at most so many steps."""
+
     def check_files(self, iterations: int) -> None:
         """Raises ValueError, in one line, if a file is missing that so many iterations will need."""
 

@@ -66,8 +66,10 @@ class Comparison:
     def check(self, planner: PlannerConfig, cost: CostConfig) -> None:
         """Raises UsageError, in one line, if it cannot plan so."""
         try:
+            if (longest := self._trained.config.env.longest_episode) is not None:
+                planner.check_episode(longest)
             self._algorithm.planning_actor(planner, cost)
-        except AlgorithmError as error:
+        except (AlgorithmError, ValueError) as error:
             raise UsageError(str(error)) from error
 
     def play(self, planner: PlannerConfig, cost: CostConfig, zones: Sequence[float] = ()) -> None:

@@ -80,6 +80,15 @@ class RunConfig(Config):
             raise ValueError(f"cluster.data_parallel: {error}") from error
         return self
 
+    @model_validator(mode="after")
+    def _episodes_are_long_enough(self) -> Self:
+        if (longest := self.env.longest_episode) is not None:
+            try:
+                self.algorithm.check_episode(longest)
+            except ValueError as error:
+                raise ValueError(f"algorithm.{error}") from error
+        return self
+
     def version_for(self, iteration: int) -> int:
         """The iteration whose weights collect this one: the newest that had ended when it began; 0 if none had."""
         return max(0, iteration - self.iterations_at_once)

@@ -1,7 +1,7 @@
 """`python -m pipeline.evaluate RUN_DIR`: plays whole episodes with the agent of a run's last commit.
 
-Under the published protocol of its algorithm. `--agent random PRESET` and `--agent leaning PRESET` play without an
-agent. On a CPU the same seed gives the same scores, whoever plays.
+Under the published protocol of its algorithm; in a game with goals also without looking, as a floor. `--agent random
+PRESET` and `--agent leaning PRESET` play without an agent. On a CPU the same seed gives the same scores, whoever plays.
 """
 
 from __future__ import annotations
@@ -138,10 +138,12 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     if arguments.in_process and not prepare(threads=1):
         print(TORCH_IS_LOADED)
     # What follows loads torch, ray and the games, which a mistyped flag and --help should not wait for.
+    from actors.envs.environment import HasGoal
     from learners.durable import write_durably
     from learners.learner import acting_weights
     from pipeline.evaluation import Evaluation, in_words, protocol_of
-    from pipeline.train import agent_config
+    from pipeline.floor import play_blind
+    from pipeline.train import agent_config, game_of
 
     agent = agent_config(config)
     try:
@@ -152,9 +154,14 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
     most, iteration = len(plan.batches), checkpoint.iteration
     with open_players(agent, plan, config.cluster, iteration=iteration, most=most, **how) as players:
         (episodes,) = players.play(plan, [weights])
+    floors: dict[str, float] = {}
+    if isinstance(game_of(config), HasGoal):
+        blind = arguments.model_dump(include={"evaluators", "in_process"})
+        floors = play_blind(agent.action_space, plan, config.cluster, iteration=iteration, **blind)
     learnt = {"steps": checkpoint.state.steps, "iterations": checkpoint.iteration}
     amounts = {**learnt, "episodes": plan.episodes, "seeds": len(plan.seeds)}
-    evaluation = Evaluation.of(config, checkpoint, protocol_of(plan.env, plan.evaluation, **amounts), episodes)
+    protocol = protocol_of(plan.env, plan.evaluation, **amounts)
+    evaluation = Evaluation.of(config, checkpoint, protocol, episodes, floors)
     write_durably(out, evaluation.to_bytes())
     print(in_words(evaluation.protocol))
     print(f"{evaluation.summary}; each of them: {out}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import nan, sqrt
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -59,10 +60,17 @@ class Evaluation(_Form):
     episodes: list[Episode] = Field(min_length=1)
     success_rates: dict[str, float]
     """Achievement -> per cent of all episodes of its training in which it was reached; empty in games without any."""
+    floors: dict[str, float] = {}
+    """Who looks at nothing -> mean score in the same episodes, if the game has goals and was played since."""
 
     @classmethod
     def of(
-        cls, config: RunConfig, checkpoint: Checkpoint | None, protocol: EvaluationProtocol, episodes: Sequence[Episode]
+        cls,
+        config: RunConfig,
+        checkpoint: Checkpoint | None,
+        protocol: EvaluationProtocol,
+        episodes: Sequence[Episode],
+        floors: Mapping[str, float] = MappingProxyType({}),
     ) -> Self:
         """Without a checkpoint, of play that has learnt nothing."""
         learnt: dict[str, Any] = {"iterations": 0, "steps": 0, "lost_steps": 0, "checkpoint": ""}
@@ -85,6 +93,7 @@ class Evaluation(_Form):
             score_mean=float(np.mean(scores)),
             score_std=float(np.std(scores)),
             episodes=list(episodes),
+            floors=dict(floors),
             **learnt,
         )
 
@@ -100,7 +109,8 @@ class Evaluation(_Form):
         score = f"score {self.score_mean:.2f} ± {self.score_std:.2f} over {len(self.episodes)} episodes"
         crafter = f"; Crafter score in training {crafter_score(self.success_rates):.2f} %" if self.success_rates else ""
         learnt = f"after {self.iterations} iterations and {self.steps} steps"
-        return f"{self.game}, seed {self.seed}: {score} {learnt}{crafter}"
+        floors = "".join(f"; {name} {score:.2f}" for name, score in self.floors.items())
+        return f"{self.game}, seed {self.seed}: {score} {learnt}{crafter}{floors}"
 
     def to_bytes(self) -> bytes:
         return (self.model_dump_json(indent=1) + "\n").encode()

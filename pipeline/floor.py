@@ -7,9 +7,10 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
-from actors.blind import BlindConfig, leaning, uniform
+from actors.blind import BlindConfig, leaning, standing_still, uniform
 from actors.config import EvaluationProtocol
-from learners.action_space import num_actions_of
+from cluster.config import ClusterConfig
+from learners.action_space import ActionSpace, Box, num_actions_of
 from learners.algorithm import AgentConfig
 from learners.streams import Streams
 from pipeline.config import RunConfig
@@ -64,3 +65,18 @@ def play_floor(
         (scored,) = players.play(plan, [weights])
     protocol = protocol_of(plan.env, evaluation, steps=0, iterations=0, episodes=plan.episodes, seeds=len(plan.seeds))
     return Evaluation.of(config, None, {**played, **protocol}, scored)
+
+
+def play_blind(
+    space: ActionSpace, plan: Plan, cluster: ClusterConfig, *, iteration: int, evaluators: int, in_process: bool
+) -> dict[str, float]:
+    """Mean scores, in the very episodes of a plan after an iteration: uniform play, and in a box standing still.
+
+    Raises: ClusterError; RunFailedError.
+    """
+    blind = {"random": uniform(space)} | ({"standing still": standing_still()} if isinstance(space, Box) else {})
+    plan = replace(plan, evaluation=plan.evaluation.model_copy(update={"epsilon": 0.0, "temperature": 1.0}))
+    how = {"most": len(plan.batches) * len(blind), "evaluators": evaluators, "device": "cpu", "in_process": in_process}
+    with open_players(AgentConfig(BlindConfig(), space), plan, cluster, iteration=iteration, **how) as players:
+        found = players.play(plan, list(blind.values()))
+    return {name: fmean(each.score for each in played) for name, played in zip(blind, found, strict=True)}

@@ -122,5 +122,4 @@ def random_play(space: ActionSpace, generator: np.random.Generator) -> Act:
 
 def standing_still(space: Box) -> Act:
     """The middle of a box."""
-    middle = (np.array(space.low, np.float32) + np.array(space.high, np.float32)) / 2
-    return lambda frames: np.stack([middle] * len(frames))
+    return lambda frames: np.stack([space.middle] * len(frames))

@@ -130,6 +130,13 @@ class JepaConfig(AlgorithmConfig):
         if ranks > 1 and self.world_model.regulariser.kind == "sigreg":
             raise ValueError(f"found {ranks}, expected 1 with regulariser.kind sigreg: it looks at the whole batch")
 
+    def check_episode(self, longest: int) -> None:
+        if self.agent.kind == "planner":
+            try:
+                self.agent.planner.check_episode(longest)
+            except ValueError as error:
+                raise ValueError(f"agent.planner: {error}") from error
+
     def build(self, action_space: ActionSpace, *, record: bool = False) -> Jepa:
         from learners.jepa.jepa import Jepa
 

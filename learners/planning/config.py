@@ -53,6 +53,12 @@ class PlannerConfig(Config):
         """Predicted steps."""
         return self.blocks * self.block_steps
 
+    def check_episode(self, longest: int) -> None:
+        """Raises ValueError, in one line, if plans look farther than an episode of so many steps lasts."""
+        if self.horizon > longest:
+            words = f"blocks × block_steps: found a plan of {self.horizon} steps"
+            raise ValueError(f"{words}, expected at most {longest}, those of the longest episode")
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (rows := max(self.samples, self.restarts) * self.horizon) > MOST_FORESEEN:

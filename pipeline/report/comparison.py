@@ -208,6 +208,11 @@ def _warnings(algorithm: ComparedAlgorithm, published: Published) -> Iterator[st
     if (fewest := min(map(len, runs.values()))) < ENOUGH_RUNS:
         words = "too few for intervals one can rely on: they are too narrow" if fewest > 1 else "no intervals"
         yield f"{name}: runs a game: {runs_a_game(runs)}, {words}"
+    for game in runs:
+        if floors := [each.floors for each in algorithm.results if each.game == game and each.floors]:
+            means = {name: float(np.mean([each.get(name, np.nan) for each in floors])) for name in floors[0]}
+            words = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+            yield f"{name}, {game}: in the same episodes who looks at nothing scores: {words}"
     if algorithm.points_protocol is None and any(each.points for each in algorithm.results):
         yield f"{name}: no learning curves, its runs were evaluated in different ways while they learnt"
     if 0 < (silent := sum(not each.success_rates for each in algorithm.results)) < len(algorithm.results):

@@ -90,6 +90,7 @@ def _score_of(run: Path, notes: list[str]) -> RunScore | None:
         points=_read_points(run / METRICS_FILE),
         points_protocol={**of_points, **conditions(config.env, config.evaluation)},
         success_rates=found.success_rates,
+        floors=found.floors,
         deviations=_deviations(config, found.protocol),
     )
 

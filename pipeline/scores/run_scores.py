@@ -47,6 +47,8 @@ class RunScore:
     """How those were evaluated."""
     success_rates: Mapping[str, float] = field(default_factory=dict)
     """Achievement -> per cent of training episodes."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Who looks at nothing -> mean score in the same episodes, where that was played."""
     deviations: Sequence[str] = ()
     """From the protocol that is published for its algorithm and game; none where there is no such."""
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from actors.blind import BlindConfig, leaning, uniform
-from learners.action_space import Discrete
+from actors.blind import BlindConfig, leaning, standing_still, uniform
+from learners.action_space import Actions, ActionSpace, Box, Discrete
 from learners.algorithm import Agent, AgentConfig
 
 NUM_ACTIONS, EPISODES = 4, 20_000
+BUTTONS = Discrete(NUM_ACTIONS)
+BOX = Box((-1.0, 2.0), (3.0, 4.0))
 
 
-def actions(weights: np.ndarray, seed: int = 0, value: int = 0) -> np.ndarray:
+def actions(weights: np.ndarray, seed: int = 0, value: int = 0, space: ActionSpace = BUTTONS) -> Actions:
     """Of one step in many episodes, all frames of which are filled with a value."""
-    agent = Agent(AgentConfig(BlindConfig(), Discrete(NUM_ACTIONS)), torch.device("cpu"))
+    agent = Agent(AgentConfig(BlindConfig(), space), torch.device("cpu"))
     agent.load(weights)
     frames = np.broadcast_to(np.uint8(value), (EPISODES, 3, 64, 64))
     state, rng = agent.actor.initial_state(EPISODES), np.random.default_rng(seed)
@@ -43,3 +45,14 @@ def test_what_is_seen_changes_nothing_and_another_stream_everything():
     first = actions(uniform(Discrete(4)))
     assert (actions(uniform(Discrete(4)), value=255) == first).all()
     assert (actions(uniform(Discrete(4)), seed=1) != first).any()
+
+
+def test_in_a_box_play_is_uniform_or_stands_still():
+    drawn = actions(uniform(BOX), space=BOX)
+    widths = np.array(BOX.high) - np.array(BOX.low)
+    assert np.quantile(drawn, [0.0, 0.25, 0.5, 0.75, 1.0], axis=0) == pytest.approx(
+        BOX.low + np.array([0.0, 0.25, 0.5, 0.75, 1.0])[:, None] * widths, abs=0.05
+    )
+    still = actions(standing_still(), space=BOX)
+    assert still.dtype == np.float32
+    assert (still == [1.0, 3.0]).all()

@@ -315,6 +315,18 @@ def test_batches_must_be_shared_out_equally():
     assert shared_by(4).cluster.data_parallel == 4
 
 
+def test_plans_look_no_farther_than_an_episode_lasts():
+    def planned(agent: str, rows: int) -> RunConfig:
+        changed = PRESETS["jepa-catch"][1].model_dump()
+        changed["algorithm"]["agent"]["kind"], changed["env"]["rows"] = agent, rows
+        return RunConfig.model_validate(changed)
+
+    with pytest.raises(ValidationError, match=r"agent.planner: .*: found a plan of 9 steps, expected at most 8, those"):
+        planned("planner", 9)
+    assert planned("planner", 10).env.longest_episode == 9
+    assert planned("policy", 9).env.longest_episode == 8
+
+
 def test_idle_codewords_are_revived_by_one_process_only():
     changed = {**PRESETS["demo"][1].model_dump(), "cluster": {"data_parallel": 2}}
     with pytest.raises(ValidationError, match="data_parallel: found 2, expected 1 with revive_after"):

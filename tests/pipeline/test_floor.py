@@ -10,12 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 import cluster.this_process
-from actors.config import EnvironmentConfig, EvaluationProtocol
+from actors.config import EnvironmentConfig, EvaluationProtocol, RoomsConfig
 from actors.envs.environment import Step
 from learners.action_space import Discrete
 from pipeline.config import RunConfig
 from pipeline.evaluation import Evaluation
-from pipeline.floor import CHOOSING_EPISODES, play_floor
+from pipeline.floor import CHOOSING_EPISODES, play_blind, play_floor
+from pipeline.players import Plan
 from pipeline.presets import preset
 from pipeline.scores.finished_runs import read_runs
 from tests.pipeline.scores.runs import evaluation, write_run
@@ -23,6 +24,7 @@ from tests.pipeline.scores.runs import evaluation, write_run
 CATCH = preset("catch")
 DEBUG = preset("debug")
 STEPS = 20
+HOW: dict[str, Any] = {"iteration": 2, "evaluators": 1, "in_process": True}
 BUILT: list[int] = []
 """Seeds of the levers, in the order in which they were built."""
 
@@ -90,6 +92,20 @@ def test_leaning_finds_the_lever_that_pays_and_random_play_pulls_it_in_a_quarter
     random = play_floor(levers(pays), "random", episodes=100, in_process=True)
     assert is_near(random, STEPS / 4)
     assert "half of all actions" not in random.protocol
+
+
+def test_who_stands_still_reaches_the_goals_that_it_starts_at():
+    def floors(radius: float) -> dict[str, float]:
+        env = RoomsConfig(radius=radius, evaluation_steps=30)
+        plan = Plan(env, DEBUG.evaluation, seeds=(0, 1), episodes=10)
+        space = env.build(0).action_space
+        return play_blind(space, plan, DEBUG.cluster, **HOW)
+
+    assert floors(100.0) == {"random": 1.0, "standing still": 1.0}
+    nearer = floors(36.0)
+    assert 0.0 < nearer["standing still"] < 1.0
+    assert nearer["standing still"] < nearer["random"]
+    assert list(play_blind(Discrete(3), Plan(CATCH.env, DEBUG.evaluation, (0,), 2), DEBUG.cluster, **HOW)) == ["random"]
 
 
 def test_exploration_and_temperature_are_those_that_the_protocol_states():

@@ -16,6 +16,8 @@ from pipeline import plan, surprise
 from pipeline.comparison import Comparison
 from pipeline.detection import detect
 from pipeline.errors import UsageError
+from pipeline.evaluate import main as evaluate
+from pipeline.evaluation import read
 from pipeline.out_directory import check_out_directory
 from pipeline.play import SHIPPED
 from pipeline.train import main as train
@@ -78,6 +80,16 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     assert table(tmp_path / "out")["protocol"] != found["protocol"]
 
 
+def test_an_evaluation_says_what_its_episodes_give_to_who_does_not_look(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    line = [str(run), "--in-process", "--episodes", "4", "--out", str(tmp_path / "evaluation.json")]
+    assert evaluate(line) == 0
+    found = read(tmp_path / "evaluation.json")
+    assert list(found.floors) == ["random", "standing still"]
+    assert f"; random {found.floors['random']:.2f}; standing still 0.00; each of them: " in capsys.readouterr().out
+
+
 def test_surprise_is_told_for_every_tampering(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert surprise.main([str(run), "--episodes", "3", "--steps", "5", "--out", str(tmp_path / "out")]) == 0
     areas = table(tmp_path / "out")["areas"]
@@ -115,6 +127,10 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (
             ["--samples", "100000", "--blocks", "1000"],
             r"samples or restarts × blocks × block_steps: found 200,000,000, ex",
+        ),
+        (
+            ["--blocks", "4"],
+            r"^blocks × block_steps: found a plan of 8 steps, expected at most 6, those of the longest",
         ),
         (["--out", "/dev/null"], r"--out: found no place for a directory at /dev/null, expected none yet, or one of"),
         (["--out", "{full}"], r"--out: found no place for a directory at .*full, expected none yet, or one of this"),

@@ -44,7 +44,7 @@ def test_runs_stand_beside_the_scores_of_others_and_the_published_ones(
     evaluations = [{"iteration": i, "steps": 20 * i, "evaluation/score_mean": 1.0 * i} for i in (1, 2)]
     write_run(runs, "Pong", 0, pong.human, metrics=evaluations)
     write_run(runs, "Pong", 1, pong.random, metrics=evaluations)
-    write_run(runs, "catch", 0, 0.5, preset="tiny")
+    write_run(runs, "catch", 0, 0.5, preset="tiny", floors={"random": -0.625})
     unfinished = write_run(runs, "Boxing", 3)
     (unfinished / "scores.json").unlink()
     others = write_csv(tmp_path / "others.csv", *lines_of("iris again"))
@@ -86,6 +86,7 @@ def test_runs_stand_beside_the_scores_of_others_and_the_published_ones(
     assert notes == found["notes"]
     assert f"left out, not finished: {unfinished}" in notes
     assert "tiny: not in the aggregates, nor in the published table: catch" in notes
+    assert "tiny, catch: in the same episodes who looks at nothing scores: random -0.62" in notes
     assert "p: runs a game: 2, too few for intervals one can rely on: they are too narrow" in notes
     assert "iris again: runs a game: 1, no intervals" in notes
     assert "iris again: its protocol is not stated" in notes
