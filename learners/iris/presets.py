@@ -177,12 +177,12 @@ PRESETS = {
     "demo": Preset(
         "Catch, as far as it takes to learn it: minutes on two CPU cores.",
         {
-            "iterations": 24,
+            "iterations": 20,
             "algorithm": CATCH,
             "env": {"kind": "catch"},
-            "collection": {"last_iteration": 24},
-            "evaluation": {"every": 3, **CATCH_EVALUATION},
-            "inspect_every": 8,
+            "collection": {"last_iteration": 20, "envs_per_collector": 5},
+            "evaluation": {"every": 2, **CATCH_EVALUATION},
+            "inspect_every": 10,
         },
     ),
     "atari-demo": Preset(
