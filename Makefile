@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+DEVELOPS := $(VENV)/develops
 
 # An environment that exists is used as it is, unless a Python is asked for by name: then the two must agree.
 ifeq ($(origin PYTHON)-$(wildcard $(PY)),file-$(PY))
@@ -16,7 +17,7 @@ endif
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo play report-demo shipped-agent test check curves soak fuzz bounds install requirements clean
+.PHONY: help demo play report-demo shipped-agent test check curves soak fuzz bounds install develop requirements clean
 
 help: ## Lists these targets.
 	@echo "make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k replay']"
@@ -33,10 +34,10 @@ report-demo: install ## Two runs of seconds on Breakout, and a page with their s
 		$(PY) -m pipeline.train debug-atari --seed $$seed --run-dir runs/report-demo/seed$$seed || exit; done
 	$(PY) -m pipeline.report runs/report-demo --out runs/report-demo/report
 
-test: install ## Runs the tests; PYTEST_ARGS is passed on to pytest.
+test: develop ## Runs the tests; PYTEST_ARGS is passed on to pytest.
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-check: install ## Runs the linter, the format check, the type checker, the import contracts, the words of algorithms.
+check: develop ## Runs the linter, the format check, the type checker, the import contracts, the words of algorithms.
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
@@ -55,16 +56,18 @@ shipped-agent: install ## Trains anew the Catch agent that `make play` shows whe
 	cd runs/shipped && cp -r README.txt committed.txt config.json metrics.jsonl replay scores.json \
 		../../pipeline/viewer/catch/ && cp -r checkpoints/000040 ../../pipeline/viewer/catch/checkpoints/
 
-soak: install ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
+soak: develop ## Kills, crashes and damage at random places, for MINUTES=60; prints a table.
 	$(PY) -m tests.faults.soak --minutes $(MINUTES)
 
-fuzz: install ## Hostile files and command lines for every command, for MINUTES=60; prints the line that repeats each finding.
+fuzz: develop ## Hostile files and command lines for every command, for MINUTES=60; prints the line that repeats each finding.
 	$(PY) -m tests.faults.fuzz --minutes $(MINUTES)
 
 bounds: install ## Measures every promise about time, five times each.
 	$(PY) -m benchmarks.bounds --out runs/bounds.json
 
 install: requirements $(INSTALLED) ## Makes .venv with the pinned packages; does nothing while those are unchanged.
+
+develop: install $(DEVELOPS) ## Adds the pinned packages of tests and checks.
 
 requirements:
 	@command -v $(CHECKER) > /dev/null || { echo "requirements: found no $(CHECKER), expected Python 3.11 to 3.13;" \
@@ -75,6 +78,10 @@ requirements:
 $(INSTALLED): pyproject.toml constraints.txt | requirements
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --constraint constraints.txt pip setuptools
+	$(PY) -m pip install --constraint constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+$(DEVELOPS): $(INSTALLED)
 	$(PY) -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 

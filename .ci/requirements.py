@@ -15,8 +15,8 @@ MEMORY_GB = 4
 # cache and its temporary folder), and room to run.
 INSTALL_GB = 6
 INSTALL_CUDA_GB = 10
-# Beside a finished install: runs, test folders and Ray's session files.
-WORK_GB = 1
+# Beside a finished install: what tests and checks need on top (0.5 GB), runs, test folders and Ray's session files.
+WORK_GB = 2
 VENV = ".venv"
 
 
