@@ -1,0 +1,81 @@
+"""Settings of quizzes: grids, the tasks of the world. Imports neither torch nor numpy.
+
+Source: Fleuret, culture.git: quizzes that models make up for each other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, PositiveInt, model_validator
+
+from learners.config import Config
+
+Task = Literal["replace_color", "frame", "detect", "half_fill", "translate", "grow", "motion"]
+TASKS: tuple[Task, ...] = get_args(Task)
+MOST_COLOURS = 10
+"""Besides white."""
+LEAST_SIDE: dict[Task, int] = {"frame": 3, "half_fill": 3, "grow": 4}
+"""Of the rectangle that the rule is about, or of all, in tasks that need more than the smallest there are."""
+
+
+class GridConfig(Config):
+    """What quizzes are drawn on: cells, colours, and rectangles without a common cell."""
+
+    size: Annotated[int, Field(ge=3, le=32)] = 10
+    """Cells per side."""
+    colours: Annotated[int, Field(ge=2, le=MOST_COLOURS)] = MOST_COLOURS
+    """Besides white."""
+    rectangles: Annotated[int, Field(ge=1, le=4)] = 3
+    """Of a grid; the last is the one that most rules are about."""
+    least_side: PositiveInt = 3
+    least_area: PositiveInt = 9
+    most_area: PositiveInt = 50
+    """Cells of a rectangle."""
+    reach: Annotated[int, Field(ge=0)] = 0
+    """Rows and columns from here on stay white; 0: none does. Published, by a slip: the last one does."""
+
+    @property
+    def edge(self) -> int:
+        return self.reach or self.size
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.edge > self.size:
+            raise ValueError(f"reach: found {self.reach}, expected at most size, {self.size}")
+        if self.least_side > self.edge:
+            raise ValueError(f"least_side: found {self.least_side}, expected at most {self.edge}")
+        if max(self.least_side**2, self.least_area) > self.most_area:
+            least = max(self.least_side**2, self.least_area)
+            raise ValueError(f"most_area: found {self.most_area}, expected at least {least}")
+        return self
+
+
+class WorldConfig(Config):
+    """Tasks whose quizzes every model learns."""
+
+    grid: GridConfig = GridConfig()
+    tasks: tuple[Task, ...] = TASKS
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks: found {', '.join(self.tasks) or 'none'}, expected some, each once")
+        for task in self.tasks:
+            if (needed := colours_of(task, self.grid.rectangles)) > self.grid.colours:
+                raise ValueError(f"grid.colours: found {self.grid.colours}, expected {needed} or more for {task}")
+            if task in ("detect",) and self.grid.rectangles < 2:
+                raise ValueError(f"grid.rectangles: found {self.grid.rectangles}, expected 2 or more for {task}")
+            least = LEAST_SIDE.get(task, 1)
+            if task != "motion" and (least > self.grid.edge or least**2 > self.grid.most_area):
+                raise ValueError(f"grid: found no room for a rectangle of {least} × {least}, which {task} needs")
+        return self
+
+
+def colours_of(task: Task, rectangles: int) -> int:
+    """That a quiz of the task has, all distinct and none white."""
+    if task == "half_fill":
+        return 2 * rectangles
+    if task == "motion":
+        return 2
+    return rectangles + (task in ("replace_color", "detect"))
