@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from learners.config import Config
+from learners.nn.config import TransformerSize
 
 Task = Literal["replace_color", "frame", "detect", "half_fill", "translate", "grow", "motion"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -70,6 +71,34 @@ class WorldConfig(Config):
             if task != "motion" and (least > self.grid.edge or least**2 > self.grid.most_area):
                 raise ValueError(f"grid: found no room for a rectangle of {least} × {least}, which {task} needs")
         return self
+
+
+class QuizNetworkConfig(TransformerSize):
+    """A GPT over quizzes; the defaults are the talk's, 37.8 million parameters at 10 × 10 cells."""
+
+    layers: PositiveInt = 12
+    heads: PositiveInt = 8
+    embedding_size: PositiveInt = 512
+    positions: Literal["sinusoidal", "factorised"] = "sinusoidal"
+    """Waves (the talk), or sums of embeddings of grid, row and column, which learn from less."""
+    embedding_std: PositiveFloat = 0.02
+    """Of the normal distribution that embeddings start from."""
+
+
+class QuizTrainingConfig(Config):
+    """An epoch of one model: fresh quizzes, and an optimiser of its own."""
+
+    sequences: PositiveInt = 100_000
+    """Of an epoch, half of them in each direction."""
+    batch_size: PositiveInt = 25
+    learning_rate: PositiveFloat = 5e-4
+    last_learning_rate: PositiveFloat = 5e-4
+    """At the end of an epoch, on a cosine."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Gradient steps until the learning rate is reached, on a line."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
+    """0: gradients are not clipped."""
 
 
 def colours_of(task: Task, rectangles: int) -> int:
