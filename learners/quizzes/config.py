@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from learners.config import Config
+from learners.config import Config, Probability
 from learners.nn.config import TransformerSize
 
 Task = Literal["replace_color", "frame", "detect", "half_fill", "translate", "grow", "motion"]
@@ -99,6 +99,61 @@ class QuizTrainingConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
     """0: gradients are not clipped."""
+
+
+class GenerationConfig(Config):
+    """How a model makes quizzes up."""
+
+    hot: PositiveFloat = 1.5
+    """Temperature at which it draws f(b), before anything else."""
+    cold: PositiveFloat = 1.0
+    """Of the rest: b, f(a) and a backwards from it, then f(b) anew."""
+    batch: PositiveInt = 100
+    """Quizzes of one call, by one model."""
+    most_batches: PositiveInt = 1_000
+    """Of each model in a round; with too few quizzes kept by then, the round keeps fewer."""
+
+
+class ValidationConfig(Config):
+    """Which quizzes are kept: those that enough models understand and enough others do not. The defaults are the talk's
+    rule: exactly one fails."""
+
+    by: Literal["answers", "probability"] = "answers"
+    """What tells that a model understands a quiz: its answers, or how probable it holds the right ones."""
+    backward: bool = False
+    """Answers: it must also tell b from f(a), a and f(b)."""
+    judges: NonNegativeInt = 0
+    """Models that are asked of each quiz, at random; 0: all."""
+    least_passes: NonNegativeInt = 0
+    """Judges that must understand it."""
+    least_failures: NonNegativeInt = 1
+    most_failures: NonNegativeInt = 1
+    """Judges that do not; 0: any number."""
+    undecided: bool = False
+    """Whether a quiz is kept that some judge neither understands nor fails."""
+    wrong_cells: NonNegativeInt = 0
+    """Answers: more of them are a failure, fewer are undecided."""
+    understood_above: Probability = 0.95
+    failed_below: Probability = 0.5
+    """Probability: of both right grids together, between which a judge is undecided."""
+    wanted: PositiveInt = 1_100
+    """Quizzes that a round keeps."""
+    held_out: NonNegativeInt = 100
+    """The last of them, which nobody trains on."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if 0 < self.most_failures < self.least_failures:
+            raise ValueError(f"most_failures: found {self.most_failures}, expected at least {self.least_failures}")
+        if self.judges and self.least_passes + self.least_failures > self.judges:
+            words = f"found {self.least_passes} + {self.least_failures}, expected at most judges, {self.judges}"
+            raise ValueError(f"least_passes + least_failures: {words}")
+        if self.held_out >= self.wanted:
+            raise ValueError(f"held_out: found {self.held_out}, expected fewer than wanted, {self.wanted}")
+        if self.failed_below > self.understood_above:
+            words = f"found {self.failed_below}, expected at most understood_above, {self.understood_above}"
+            raise ValueError(f"failed_below: {words}")
+        return self
 
 
 def colours_of(task: Task, rectangles: int) -> int:

@@ -43,8 +43,8 @@ class Quizzes(NamedTuple):
 
 def make(config: WorldConfig, task: Task, count: int, generator: np.random.Generator) -> Quizzes:
     """N = `count` quizzes of a task, none in which f(a) = a, f(b) = b or a = b. Raises NoRoomError."""
-    kept: list[Quizzes] = []
-    number = 0
+    nothing = np.zeros((0, config.grid.size, config.grid.size), np.uint8)
+    kept, number = [Quizzes(nothing, nothing, nothing, nothing)], 0
     while number < count:
         made = _MAKERS[task](config.grid, count - number, generator)
         same = [

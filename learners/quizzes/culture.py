@@ -1,0 +1,176 @@
+"""Quizzes that were made up and kept: how a round gathers them, and the file that holds them.
+
+Legend: N quizzes, M models, H cells per side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learners.quizzes.config import GridConfig, ValidationConfig
+from learners.quizzes.generation import are_trivial
+from learners.quizzes.tasks import Quizzes
+from learners.quizzes.training import joined
+from learners.quizzes.validation import FAILS, UNDERSTANDS, Votes, are_kept
+from learners.streams import Streams
+
+_TYPES = {"cells": np.uint8, "votes": np.int8, "authors": np.int64, "batches": np.int64, "places": np.int64}
+
+
+@dataclass(frozen=True)
+class Culture:
+    """N quizzes in the order in which they were kept."""
+
+    cells: NDArray[np.uint8]
+    """(N, 4, H, H): a, f(a), b, f(b)."""
+    votes: Votes
+    """(N, M)."""
+    authors: NDArray[np.int64]
+    """(N,): numbers of models."""
+    batches: NDArray[np.int64]
+    """(N,): of the author, in its round."""
+    places: NDArray[np.int64]
+    """(N,): in the batch."""
+
+    @property
+    def quizzes(self) -> Quizzes:
+        return Quizzes(*self.cells.transpose(1, 0, 2, 3))
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def cut(self, first: int, last: int) -> Self:
+        return type(self)(**{name: getattr(self, name)[first:last] for name in _TYPES})
+
+    def to_bytes(self) -> bytes:
+        """safetensors, an array for each field."""
+        from safetensors.numpy import save
+
+        return save({name: np.ascontiguousarray(getattr(self, name)) for name in _TYPES})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, grid: GridConfig, models: int) -> Self:
+        """Raises ValueError, in one line, if `data` is no culture of such grids and so many models."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(data)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"found no file of quizzes ({error})") from error
+        count = len(next(iter(arrays.values()), ()))
+        shapes = {"cells": (count, 4, grid.size, grid.size), "votes": (count, models)}
+        expected = {name: (shapes.get(name, (count,)), np.dtype(kind)) for name, kind in _TYPES.items()}
+        if (found := {name: (each.shape, each.dtype) for name, each in arrays.items()}) != expected:
+            wrong = sorted(found.items() ^ expected.items(), key=str)[0]
+            raise ValueError(f"found quizzes of another kind, first difference at {wrong[0]}")
+        culture = cls(**arrays)
+        bounds = {"cells": (0, grid.colours), "votes": (FAILS, UNDERSTANDS), "authors": (0, models - 1)}
+        for name, (low, high) in bounds.items():
+            if count and not (low <= arrays[name].min() and arrays[name].max() <= high):
+                raise ValueError(
+                    f"{name}: found {arrays[name].min()} to {arrays[name].max()}, expected {low} to {high}"
+                )
+        return culture
+
+
+@dataclass
+class Counts:
+    """What became of the quizzes of a round."""
+
+    models: int
+    generated: int = 0
+    trivial: int = 0
+    duplicate: int = 0
+    """Made before, in this round or an earlier one, and not trivial."""
+    by_passes: list[int] = field(default_factory=list)
+    """Judged ones, by how many models understood them: 0 … M."""
+    validated: int = 0
+    """Of them, those that the rule keeps; the last batch may hold more than are wanted."""
+
+    def __post_init__(self) -> None:
+        self.by_passes = self.by_passes or [0] * (self.models + 1)
+
+    @property
+    def judged(self) -> int:
+        return self.generated - self.trivial - self.duplicate
+
+
+class Harvest:
+    """Gathers the quizzes of a round. The order in which batches are offered decides all, not who answers first."""
+
+    def __init__(
+        self, config: ValidationConfig, models: int, known: Iterable[bytes], streams: Streams, round_number: int
+    ) -> None:
+        """`known` are the cells of all quizzes kept before."""
+        self._config = config
+        self._known = set(known)
+        self._streams, self._round = streams, round_number
+        self._parts: list[Culture] = []
+        self._offered: tuple[Quizzes, int, int, NDArray[np.int64]] | None = None
+        self.counts = Counts(models)
+
+    def offer(self, quizzes: Quizzes, author: int, batch: int) -> Quizzes:
+        """Those of a model's batch that are to be judged: new ones that ask something."""
+        trivial = are_trivial(quizzes)
+        is_new = np.zeros(len(trivial), np.bool_)
+        for place in np.flatnonzero(~trivial):
+            cells = cells_of(quizzes, int(place))
+            is_new[place] = cells not in self._known
+            self._known.add(cells)
+        self.counts.generated += len(trivial)
+        self.counts.trivial += int(trivial.sum())
+        self.counts.duplicate += int((~trivial & ~is_new).sum())
+        places = np.flatnonzero(is_new)
+        judged = Quizzes(*(grids[places] for grids in quizzes))
+        self._offered = judged, author, batch, places
+        return judged
+
+    def take(self, votes: Votes) -> None:
+        """What all models (N, M) make of what was offered last."""
+        assert self._offered is not None
+        quizzes, author, batch, places = self._offered
+        self._offered = None
+        generator = self._streams.numpy("quizzes/judges", self._round, author, batch)
+        kept = are_kept(votes, self._config, generator)
+        passes = (votes == UNDERSTANDS).sum(axis=1)
+        histogram = np.bincount(passes, minlength=self.counts.models + 1)
+        self.counts.by_passes = [int(sum(each)) for each in zip(self.counts.by_passes, histogram, strict=True)]
+        self.counts.validated += int(kept.sum())
+        cells = np.stack(quizzes, axis=1)[kept]
+        alike = np.full(len(cells), 1, np.int64)
+        self._parts.append(Culture(cells, votes[kept], author * alike, batch * alike, places[kept].astype(np.int64)))
+
+    @property
+    def is_full(self) -> bool:
+        return self.counts.validated >= self._config.wanted
+
+    def culture(self) -> Culture:
+        """What is kept: as many as are wanted, in the order of the batches."""
+        whole = {name: np.concatenate([getattr(each, name) for each in self._parts]) for name in _TYPES}
+        return Culture(**whole).cut(0, self._config.wanted)
+
+
+def cells_of(quizzes: Quizzes, place: int) -> bytes:
+    """All cells of one quiz: what makes two of them the same."""
+    return b"".join(grids[place].tobytes() for grids in quizzes)
+
+
+def mixture(
+    world: Quizzes, culture: Quizzes, count: int, generator: np.random.Generator, *, newest_first: bool
+) -> Quizzes:
+    """`count` quizzes to train on: at most half of them culture, without repetition, the others of the world.
+
+    Args:
+        newest_first: culture is taken from its end; otherwise uniformly.
+    """
+    from_culture = min(count // 2, len(culture.a))
+    rows = np.arange(len(culture.a))
+    rows = rows[len(rows) - from_culture :] if newest_first else generator.permutation(rows)[:from_culture]
+    chosen = Quizzes(*(grids[rows] for grids in culture))
+    return joined([Quizzes(*(grids[: count - from_culture] for grids in world)), chosen], generator.permutation(count))
