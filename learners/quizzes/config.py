@@ -20,6 +20,15 @@ LEAST_SIDE: dict[Task, int] = {"frame": 3, "half_fill": 3, "grow": 4}
 """Of the rectangle that the rule is about, or of all, in tasks that need more than the smallest there are."""
 
 
+def colours_of(task: Task, rectangles: int) -> int:
+    """That a quiz of the task has, all distinct and none white."""
+    if task == "half_fill":
+        return 2 * rectangles
+    if task == "motion":
+        return 2
+    return rectangles + (task in ("replace_color", "detect"))
+
+
 class GridConfig(Config):
     """What quizzes are drawn on: cells, colours, and rectangles without a common cell."""
 
@@ -156,10 +165,29 @@ class ValidationConfig(Config):
         return self
 
 
-def colours_of(task: Task, rectangles: int) -> int:
-    """That a quiz of the task has, all distinct and none white."""
-    if task == "half_fill":
-        return 2 * rectangles
-    if task == "motion":
-        return 2
-    return rectangles + (task in ("replace_color", "detect"))
+class SocietyConfig(Config):
+    """Models that learn the tasks of a world, and make up quizzes for each other."""
+
+    models: Annotated[int, Field(ge=3)] = 5
+    """Three at least: of two, one that fails proves nothing."""
+    world: WorldConfig = WorldConfig()
+    network: QuizNetworkConfig = QuizNetworkConfig()
+    training: QuizTrainingConfig = QuizTrainingConfig()
+    generation: GenerationConfig = GenerationConfig()
+    validation: ValidationConfig = ValidationConfig()
+    threshold: Probability = 0.95
+    """Accuracy that every model must have before quizzes are made up; after that, all train again."""
+    trained_at_once: PositiveInt = 1
+    """Models that train in a round: those of the lowest accuracy."""
+    newest_first: bool = True
+    """Whether the newest quizzes that were made up are trained on, or any of them; at most half of an epoch."""
+    tests: PositiveInt = 2_000
+    """Quizzes by which accuracy is measured, at most half of them made up."""
+
+    @model_validator(mode="after")
+    def _has_judges(self) -> Self:
+        if self.validation.judges > self.models:
+            raise ValueError(f"validation.judges: found {self.validation.judges}, expected at most {self.models}")
+        if self.trained_at_once > self.models:
+            raise ValueError(f"trained_at_once: found {self.trained_at_once}, expected at most {self.models}")
+        return self

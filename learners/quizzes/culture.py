@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.quizzes.config import GridConfig, ValidationConfig
-from learners.quizzes.generation import are_trivial
-from learners.quizzes.tasks import Quizzes
+from learners.quizzes.tasks import Quizzes, are_trivial
 from learners.quizzes.training import joined
 from learners.quizzes.validation import FAILS, UNDERSTANDS, Votes, are_kept
 from learners.streams import Streams
 
+Cells = NDArray[np.uint8]
+"""(N, 4, H, H): a, f(a), b, f(b) of each quiz."""
 _TYPES = {"cells": np.uint8, "votes": np.int8, "authors": np.int64, "batches": np.int64, "places": np.int64}
 
 
@@ -26,8 +27,7 @@ _TYPES = {"cells": np.uint8, "votes": np.int8, "authors": np.int64, "batches": n
 class Culture:
     """N quizzes in the order in which they were kept."""
 
-    cells: NDArray[np.uint8]
-    """(N, 4, H, H): a, f(a), b, f(b)."""
+    cells: Cells
     votes: Votes
     """(N, M)."""
     authors: NDArray[np.int64]
@@ -39,7 +39,7 @@ class Culture:
 
     @property
     def quizzes(self) -> Quizzes:
-        return Quizzes(*self.cells.transpose(1, 0, 2, 3))
+        return quizzes_of(self.cells)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -154,6 +154,10 @@ class Harvest:
         """What is kept: as many as are wanted, in the order of the batches."""
         whole = {name: np.concatenate([getattr(each, name) for each in self._parts]) for name in _TYPES}
         return Culture(**whole).cut(0, self._config.wanted)
+
+
+def quizzes_of(cells: Cells) -> Quizzes:
+    return Quizzes(*cells.transpose(1, 0, 2, 3))
 
 
 def cells_of(quizzes: Quizzes, place: int) -> bytes:

@@ -44,11 +44,5 @@ def generate(network: QuizGPT, config: GenerationConfig, count: int, generator: 
     return MadeUp(whole, question.fb)
 
 
-def are_trivial(quizzes: Quizzes) -> NDArray[np.bool_]:
-    """(N,): where f(a) = a, f(b) = b or a = b."""
-    a, fa, b, fb = quizzes
-    return np.asarray([(one == other).all(axis=(1, 2)) for one, other in ((a, fa), (b, fb), (a, b))]).any(axis=0)
-
-
 def _bytes(tokens: torch.Tensor) -> NDArray[np.uint8]:
     return tokens.cpu().numpy().astype(np.uint8)

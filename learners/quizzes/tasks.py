@@ -47,13 +47,17 @@ def make(config: WorldConfig, task: Task, count: int, generator: np.random.Gener
     kept, number = [Quizzes(nothing, nothing, nothing, nothing)], 0
     while number < count:
         made = _MAKERS[task](config.grid, count - number, generator)
-        same = [
-            (one == other).all(axis=(1, 2)) for one, other in ((made.a, made.fa), (made.b, made.fb), (made.a, made.b))
-        ]
-        good = ~(same[0] | same[1] | same[2])
+        good = ~are_trivial(made)
         kept.append(Quizzes(*(grids[good] for grids in made)))
         number += int(good.sum())
     return Quizzes(*(np.concatenate(grids) for grids in zip(*kept, strict=True)))
+
+
+def are_trivial(quizzes: Quizzes) -> NDArray[np.bool_]:
+    """(N,): where f(a) = a, f(b) = b or a = b."""
+    a, fa, b, fb = quizzes
+    same = [(one == other).all(axis=(1, 2)) for one, other in ((a, fa), (b, fb), (a, b))]
+    return same[0] | same[1] | same[2]
 
 
 def explain(task: Task, a: Grid, fa: Grid) -> list[Rule]:

@@ -7,7 +7,6 @@ anew for each epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import cos, pi
 
 import numpy as np
@@ -46,51 +45,64 @@ def joined(parts: list[Quizzes], order: NDArray[np.int64] | None = None) -> Quiz
     return whole if order is None else Quizzes(*(grids[order] for grids in whole))
 
 
-def train_epoch(
-    network: QuizGPT,
-    config: QuizTrainingConfig,
-    quizzes: Quizzes,
-    streams: Streams,
-    *indices: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> float:
-    """Adam over all quizzes once, every second one backward; the mean cross-entropy of a token, in nats.
+class Epoch:
+    """All quizzes once, every second one backward, by an optimiser of its own. Its result does not depend on how its
+    steps are sliced."""
 
-    Args:
-        indices: of the streams, such as round and model.
-        progress: called after each gradient step with their number and that of all.
+    def __init__(
+        self, network: QuizGPT, config: QuizTrainingConfig, quizzes: Quizzes, streams: Streams, *indices: int
+    ) -> None:
+        """`indices` are of the streams, such as round and model."""
+        generator = streams.numpy("quizzes/order", *indices)
+        order = generator.permutation(len(quizzes.a))
+        halves = (FORWARD, order[::2]), (BACKWARD, order[1::2])
+        encode = network.layout.encode
+        tokens = np.concatenate([encode(Quizzes(*(each[rows] for each in quizzes)), way) for way, rows in halves])
+        self._tokens = torch.from_numpy(tokens[generator.permutation(len(tokens))])
+        self._batches = self._tokens.split(config.batch_size)
+        self._network, self._config = network, config
+        self._streams, self._indices = streams, indices
+        self._device = network.readout.weight.device
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._total = torch.zeros((), device=self._device)
+        self._done = 0
 
-    Raises: DivergedError, in one line, if a loss is not finite.
-    """
-    device, layout = network.readout.weight.device, network.layout
-    generator = streams.numpy("quizzes/order", *indices)
-    order = generator.permutation(len(quizzes.a))
-    halves = (quizzes, FORWARD, order[::2]), (quizzes, BACKWARD, order[1::2])
-    tokens = np.concatenate([layout.encode(Quizzes(*(each[rows] for each in all_)), way) for all_, way, rows in halves])
-    shuffled = torch.from_numpy(tokens[generator.permutation(len(tokens))])
-    batches = shuffled.split(config.batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    total = torch.zeros((), device=device)
-    network.train()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(streams.key("quizzes/dropout", *indices))
-        for step, batch in enumerate(batches):
-            for group in optimizer.param_groups:
-                group["lr"] = rate(config, step, len(batches))
-            inputs = batch.to(device, torch.int64)
-            loss = F.cross_entropy(network(inputs).flatten(0, 1), inputs.flatten())
-            optimizer.zero_grad()
+    @property
+    def steps(self) -> int:
+        return len(self._batches)
+
+    def run(self, steps: int) -> None:
+        """The next ones, as many as are left of it."""
+        self._network.train()
+        for step in range(self._done, min(self._done + steps, self.steps)):
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate(self._config, step, self.steps)
+            inputs = self._batches[step].to(self._device, torch.int64)
+            with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+                torch.manual_seed(self._streams.key("quizzes/dropout", *self._indices, step))
+                logits = self._network(inputs)
+            loss = F.cross_entropy(logits.flatten(0, 1), inputs.flatten())
+            self._optimizer.zero_grad()
             loss.backward()
-            if config.max_gradient_norm:
-                nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
-            optimizer.step()
-            total += loss.detach() * len(batch)
-            progress(step + 1, len(batches))
-    network.eval()
-    mean = float(total) / len(shuffled)
-    if not np.isfinite(mean):
-        raise DivergedError(f"loss is {mean}, expected a finite one: a lower rate")
-    return mean
+            if self._config.max_gradient_norm:
+                nn.utils.clip_grad_norm_(self._network.parameters(), self._config.max_gradient_norm)
+            self._optimizer.step()
+            self._total += loss.detach() * len(inputs)
+            self._done = step + 1
+        self._network.eval()
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy of a token, in nats, once all steps are done.
+
+        Raises: DivergedError, in one line, if it is not finite.
+        """
+        mean = float(self._total) / len(self._tokens)
+        if not np.isfinite(mean):
+            raise DivergedError(f"loss is {mean}, expected a finite one: a lower rate")
+        return mean
 
 
 def rate(config: QuizTrainingConfig, step: int, steps: int) -> float:

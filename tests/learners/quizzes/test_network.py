@@ -10,7 +10,7 @@ from learners.nn.sampling import uniforms
 from learners.quizzes.config import GridConfig, QuizNetworkConfig, QuizTrainingConfig, WorldConfig
 from learners.quizzes.network import QuizGPT
 from learners.quizzes.sequences import BACKWARD, FORWARD, Layout, Order
-from learners.quizzes.training import are_solved, make_world, rate, solve, train_epoch
+from learners.quizzes.training import Epoch, are_solved, make_world, rate, solve
 from learners.streams import Streams
 
 WORLD = WorldConfig(
@@ -21,9 +21,9 @@ TINY = QuizNetworkConfig(layers=2, heads=2, embedding_size=16, dropout=0.0, embe
 BOTH = pytest.mark.parametrize("positions", ["sinusoidal", "factorised"])
 
 
-def network(positions: str = "factorised", seed: int = 0) -> QuizGPT:
-    torch.manual_seed(seed)
-    return QuizGPT(TINY.model_copy(update={"positions": positions}), LAYOUT).eval()
+def network(positions: str = "factorised", dropout: float = 0.0) -> QuizGPT:
+    torch.manual_seed(0)
+    return QuizGPT(TINY.model_copy(update={"positions": positions, "dropout": dropout}), LAYOUT).eval()
 
 
 def tokens(count: int, order: Order = FORWARD) -> torch.Tensor:
@@ -92,19 +92,25 @@ def test_noise_decides_what_is_drawn():
     assert (first != other).any()
 
 
-def test_an_epoch_learns_and_its_streams_decide_it():
+def test_an_epoch_learns_and_its_streams_decide_it_however_it_is_sliced():
     quizzes, _ = make_world(WORLD, 64, np.random.default_rng(1))
     training = QuizTrainingConfig(sequences=64, batch_size=8, learning_rate=3e-3, last_learning_rate=3e-4, warm_up=2)
 
-    def trained(seed: int, *indices: int) -> tuple[QuizGPT, list[float]]:
-        gpt = network()
-        return gpt, [train_epoch(gpt, training, quizzes, Streams(seed), each, *indices) for each in range(6)]
+    def trained(slices: int, *indices: int) -> tuple[QuizGPT, list[float]]:
+        gpt, losses = network(dropout=0.1), []
+        for number in range(6):
+            epoch = Epoch(gpt, training, quizzes, Streams(0), number, *indices)
+            for _ in range(0, epoch.steps, slices):
+                epoch.run(slices)
+            losses.append(epoch.loss)
+        return gpt, losses
 
-    (first, losses), (second, again), (third, _) = trained(0, 1), trained(0, 1), trained(0, 2)
+    (first, losses), (second, again), (third, _) = trained(8, 1), trained(3, 1), trained(8, 2)
     assert losses == again
     assert losses[-1] < losses[0] - 0.3
     assert all(torch.equal(*each) for each in zip(first.parameters(), second.parameters(), strict=True))
     assert any(not torch.equal(*each) for each in zip(first.parameters(), third.parameters(), strict=True))
+    assert not first.training
 
 
 def test_what_is_solved_is_the_whole_last_grid(monkeypatch: pytest.MonkeyPatch):

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from learners.quizzes import validation
 from learners.quizzes.config import GenerationConfig, ValidationConfig
-from learners.quizzes.generation import are_trivial, generate
+from learners.quizzes.generation import generate
 from learners.quizzes.sequences import BACKWARD, FORWARD, Order
-from learners.quizzes.tasks import Grids, Quizzes
+from learners.quizzes.tasks import Grids, Quizzes, are_trivial
 from learners.quizzes.training import make_world
 from learners.quizzes.validation import FAILS, UNDECIDED, UNDERSTANDS, are_kept, probabilities, swapped, votes
 from tests.learners.quizzes.test_network import LAYOUT, WORLD, network
@@ -22,8 +22,8 @@ PROBABILITY = ValidationConfig(by="probability", least_failures=1, most_failures
 NEWEST = ValidationConfig(judges=4, least_passes=2, least_failures=2, most_failures=0, undecided=True, wrong_cells=5)
 
 
-def made(seed: int, **temperatures: float) -> Quizzes:
-    return generate(network(), GenerationConfig(**temperatures), 8, torch.Generator().manual_seed(seed)).quizzes
+def made(seed: int) -> Quizzes:
+    return generate(network(), GenerationConfig(), 8, torch.Generator().manual_seed(seed)).quizzes
 
 
 def test_a_generator_decides_what_is_made_up():
