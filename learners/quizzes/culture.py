@@ -5,8 +5,8 @@ Legend: N quizzes, M models, H cells per side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -43,6 +43,10 @@ class Culture:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def of(self, which: NDArray[np.bool_]) -> Self:
+        """Those where it is True (N,)."""
+        return type(self)(**{name: getattr(self, name)[which] for name in _TYPES})
 
     def cut(self, first: int, last: int) -> Self:
         return type(self)(**{name: getattr(self, name)[first:last] for name in _TYPES})
@@ -96,13 +100,19 @@ class Counts:
     def __post_init__(self) -> None:
         self.by_passes = self.by_passes or [0] * (self.models + 1)
 
+    def count(self, votes: Votes, kept: NDArray[np.bool_]) -> None:
+        passes = (votes == UNDERSTANDS).sum(axis=1)
+        for number in passes:
+            self.by_passes[number] += 1
+        self.validated += int(kept.sum())
+
     @property
     def judged(self) -> int:
         return self.generated - self.trivial - self.duplicate
 
 
 class Harvest:
-    """Gathers the quizzes of a round. The order in which batches are offered decides all, not who answers first."""
+    """Gathers the quizzes of a round. The order of batches and models decides all, not who answers first."""
 
     def __init__(
         self, config: ValidationConfig, models: int, known: Iterable[bytes], streams: Streams, round_number: int
@@ -112,39 +122,37 @@ class Harvest:
         self._known = set(known)
         self._streams, self._round = streams, round_number
         self._parts: list[Culture] = []
-        self._offered: tuple[Quizzes, int, int, NDArray[np.int64]] | None = None
         self.counts = Counts(models)
 
-    def offer(self, quizzes: Quizzes, author: int, batch: int) -> Quizzes:
-        """Those of a model's batch that are to be judged: new ones that ask something."""
-        trivial = are_trivial(quizzes)
-        is_new = np.zeros(len(trivial), np.bool_)
+    def offer(self, made: Sequence[Cells], batch: int) -> Culture:
+        """Of a batch of every model those quizzes that are to be judged, without votes: new ones that ask something."""
+        places = [self._new_ones(cells) for cells in made]
+        numbers = np.array([len(each) for each in places])
+        return Culture(
+            cells=np.concatenate([cells[each] for cells, each in zip(made, places, strict=True)]),
+            votes=np.zeros((int(numbers.sum()), 0), np.int8),
+            authors=np.repeat(np.arange(len(made)), numbers),
+            batches=np.full(numbers.sum(), batch),
+            places=np.concatenate(places),
+        )
+
+    def take(self, offered: Culture, votes: Votes) -> None:
+        """With what all models (N, M) make of it."""
+        batch = int(offered.batches[0]) if len(offered) else 0  # of no quizzes nobody draws judges
+        kept = are_kept(votes, self._config, self._streams.numpy("quizzes/judges", self._round, batch))
+        self._parts.append(replace(offered, votes=votes).of(kept))
+        self.counts.count(votes, kept)
+
+    def _new_ones(self, cells: Cells) -> NDArray[np.int64]:
+        trivial = are_trivial(quizzes_of(cells))
+        is_new = np.zeros(len(cells), np.bool_)
         for place in np.flatnonzero(~trivial):
-            cells = cells_of(quizzes, int(place))
-            is_new[place] = cells not in self._known
-            self._known.add(cells)
-        self.counts.generated += len(trivial)
+            is_new[place] = (key := cells[place].tobytes()) not in self._known
+            self._known.add(key)
+        self.counts.generated += len(cells)
         self.counts.trivial += int(trivial.sum())
         self.counts.duplicate += int((~trivial & ~is_new).sum())
-        places = np.flatnonzero(is_new)
-        judged = Quizzes(*(grids[places] for grids in quizzes))
-        self._offered = judged, author, batch, places
-        return judged
-
-    def take(self, votes: Votes) -> None:
-        """What all models (N, M) make of what was offered last."""
-        assert self._offered is not None
-        quizzes, author, batch, places = self._offered
-        self._offered = None
-        generator = self._streams.numpy("quizzes/judges", self._round, author, batch)
-        kept = are_kept(votes, self._config, generator)
-        passes = (votes == UNDERSTANDS).sum(axis=1)
-        histogram = np.bincount(passes, minlength=self.counts.models + 1)
-        self.counts.by_passes = [int(sum(each)) for each in zip(self.counts.by_passes, histogram, strict=True)]
-        self.counts.validated += int(kept.sum())
-        cells = np.stack(quizzes, axis=1)[kept]
-        alike = np.full(len(cells), 1, np.int64)
-        self._parts.append(Culture(cells, votes[kept], author * alike, batch * alike, places[kept].astype(np.int64)))
+        return np.flatnonzero(is_new)
 
     @property
     def is_full(self) -> bool:
@@ -158,11 +166,6 @@ class Harvest:
 
 def quizzes_of(cells: Cells) -> Quizzes:
     return Quizzes(*cells.transpose(1, 0, 2, 3))
-
-
-def cells_of(quizzes: Quizzes, place: int) -> bytes:
-    """All cells of one quiz: what makes two of them the same."""
-    return b"".join(grids[place].tobytes() for grids in quizzes)
 
 
 def mixture(

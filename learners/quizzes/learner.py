@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from learners.durable import write_durably
 from learners.quizzes.config import SocietyConfig
 from learners.quizzes.culture import Cells, mixture, quizzes_of
-from learners.quizzes.generation import generate
+from learners.quizzes.generation import MadeUp, generate
 from learners.quizzes.network import QuizGPT
 from learners.quizzes.sequences import BACKWARD, Layout
+from learners.quizzes.tasks import Grids
 from learners.quizzes.training import Epoch, are_solved, make_world
 from learners.quizzes.validation import Votes, votes
 from learners.reading import read_file
@@ -74,12 +74,18 @@ class QuizLearner:
             found["culture/accuracy"] = float(made_up.mean())
         return found | {"accuracy": float((solved.sum() + made_up.sum()) / config.tests)}
 
-    def generate(self, round_number: int, batch: int) -> tuple[Cells, NDArray[np.uint8]]:
-        """A batch of quizzes (N, 4, H, H), and the grids (N, H, H) that each began with."""
+    def generate(self, round_number: int, batch: int) -> Cells:
+        """A batch of quizzes that it makes up."""
+        return np.stack(self._make_up(round_number, batch).quizzes, axis=1)
+
+    def beginnings(self, round_number: int, batch: int) -> Grids:
+        """(N, H, H): the grids that those of a batch began with, by the weights of now."""
+        return self._make_up(round_number, batch).first
+
+    def _make_up(self, round_number: int, batch: int) -> MadeUp:
         config = self._config.generation
         generator = self._streams.torch(self._device, "quizzes/generation", round_number, self._number, batch)
-        made = generate(self._network, config, config.batch, generator)
-        return np.stack(made.quizzes, axis=1), made.first
+        return generate(self._network, config, config.batch, generator)
 
     def judge(self, cells: Cells) -> Votes:
         """(N,)."""

@@ -31,7 +31,7 @@ def describe(quizzes: Quizzes, tasks: Sequence[Task], world: Quizzes) -> dict[st
 
     Returns:
         novelty: share that no task of the world explains.
-        explained: number by task; one that several explain counts for each.
+        explained/…: number by task; one that several explain counts for each.
         entropy: of that distribution over tasks, in nats.
         colours, components, irregular: mean of a grid (`of_grids`); *_world: of the world's quizzes.
         distance: mean number of cells in which a quiz differs from the nearest one of the world.
@@ -43,7 +43,7 @@ def describe(quizzes: Quizzes, tasks: Sequence[Task], world: Quizzes) -> dict[st
     ours, theirs = (of_grids(np.concatenate(each)) for each in (quizzes, world))
     return {
         "novelty": sum(not each for each in found) / len(found),
-        "explained": explained,
+        **{f"explained/{task}": number for task, number in explained.items()},
         "entropy": float(-(shares * np.log(shares)).sum()),
         **ours,
         **{f"{name}_world": value for name, value in theirs.items()},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learners.quizzes.config import GridConfig, Task, ValidationConfig, WorldConfig
-from learners.quizzes.culture import Counts, Culture, Harvest, cells_of, mixture
+from learners.quizzes.culture import Cells, Counts, Culture, Harvest, mixture
 from learners.quizzes.tasks import Quizzes, apply, explain, make
 from learners.quizzes.training import make_world
 from learners.quizzes.validation import FAILS, UNDERSTANDS, Votes
@@ -34,12 +34,19 @@ class Solver:
         return any(each is not None and (each == fb).all() for each in found)
 
 
+def cells_of(quizzes: Quizzes) -> Cells:
+    return np.stack(quizzes, axis=1)
+
+
+def keys_of(cells: Cells) -> list[bytes]:
+    return [each.tobytes() for each in cells]
+
+
 def harvest(solvers: list[Solver], wanted: int, known: tuple[bytes, ...] = (), most: int = 8) -> tuple[Culture, Counts]:
     found = Harvest(ValidationConfig(wanted=wanted, held_out=0), len(solvers), known, STREAMS, 1)
     for batch in range(most):
-        for author, solver in enumerate(solvers):
-            judged = found.offer(solver.generate(batch), author, batch)
-            found.take(np.stack([each.judge(judged) for each in solvers], axis=1))
+        offered = found.offer([cells_of(each.generate(batch)) for each in solvers], batch)
+        found.take(offered, np.stack([each.judge(offered.quizzes) for each in solvers], axis=1))
         if found.is_full:
             break
     return found.culture(), found.counts
@@ -55,8 +62,7 @@ def test_what_one_model_is_blind_to_is_kept_and_it_is_the_one_that_fails():
     assert sum(counts.by_passes) == counts.judged == counts.generated - counts.trivial - counts.duplicate
     assert counts.by_passes[:2] == [0, 0]
     for place, author, batch in zip(culture.places, culture.authors, culture.batches, strict=True):
-        made = Solver(int(author)).generate(int(batch))
-        assert cells_of(made, int(place)) in {cells_of(culture.quizzes, each) for each in range(12)}
+        assert keys_of(cells_of(Solver(int(author)).generate(int(batch))))[place] in keys_of(culture.cells)
 
 
 def test_what_two_are_blind_to_is_not_kept():
@@ -68,21 +74,23 @@ def test_what_two_are_blind_to_is_not_kept():
 def test_a_quiz_is_kept_once():
     solvers = [Solver(0), Solver(1, "frame"), Solver(2)]
     first, _ = harvest(solvers, wanted=5)
-    known = tuple(cells_of(first.quizzes, each) for each in range(5))
+    known = tuple(keys_of(first.cells))
     second, counts = harvest(solvers, wanted=5, known=known)
     assert counts.duplicate == 5
-    assert not {cells_of(second.quizzes, each) for each in range(5)} & set(known)
+    assert not set(keys_of(second.cells)) & set(known)
     again = Harvest(ValidationConfig(), 1, (), STREAMS, 1)
-    quizzes = make(WORLD, "frame", 4, np.random.default_rng(0))
-    twice = Quizzes(*(np.concatenate([each, each]) for each in quizzes))
-    assert len(again.offer(twice, 0, 0).a) == 4
+    cells = cells_of(make(WORLD, "frame", 4, np.random.default_rng(0)))
+    offered = again.offer([cells, cells], 0)
+    assert (len(offered), set(offered.authors)) == (4, {0})
     assert (again.counts.duplicate, again.counts.judged) == (4, 4)
 
 
 def test_trivial_quizzes_are_counted_before_anybody_judges():
     quizzes = make(WORLD, "frame", 4, np.random.default_rng(0))
     found = Harvest(ValidationConfig(), 1, (), STREAMS, 1)
-    assert len(found.offer(quizzes._replace(fb=quizzes.b), 0, 0).a) == 0
+    offered = found.offer([cells_of(quizzes._replace(fb=quizzes.b))], 0)
+    assert len(offered) == 0
+    found.take(offered, np.zeros((0, 1), np.int8))
     assert (found.counts.generated, found.counts.trivial, found.counts.judged) == (4, 4, 0)
 
 
@@ -112,10 +120,10 @@ def test_at_most_half_of_what_is_trained_on_is_culture(known: int, taken: int):
     world, culture = (
         make_world(WORLD, number, np.random.default_rng(seed))[0] for seed, number in ((0, 21), (1, known))
     )
-    cells = [cells_of(culture, each) for each in range(known)]
+    cells = keys_of(cells_of(culture))
     for newest_first in (True, False):
         mixed = mixture(world, culture, 21, np.random.default_rng(2), newest_first=newest_first)
-        found = [cells_of(mixed, each) for each in range(21)]
+        found = keys_of(cells_of(mixed))
         from_culture = [each for each in found if each in cells]
         assert len(from_culture) == len(set(from_culture)) == taken
         assert len(set(found)) == 21

@@ -42,7 +42,7 @@ def test_a_description_tells_new_from_known():
     noise = Quizzes(*np.random.default_rng(2).integers(11, size=(4, 1, 10, 10)).astype(np.uint8))
     found = describe(joined([known, noise]), TASKS, world)
     assert found["novelty"] == 0.25
-    assert found["explained"]["frame"] == 3
+    assert found["explained/frame"] == 3
     assert found["entropy"] == 0.0
     assert found["components"] > found["components_world"] > 1.0
     assert found["irregular"] > found["irregular_world"]
