@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cluster.open import open_processes
-from cluster.process import Placement, Process, Processes
+from cluster.process import Placement, Process, Processes, Resources
 from learners.quizzes.learner import QuizLearner
 from learners.quizzes.rectangles import NoRoomError
 from learners.quizzes.training import make_world
@@ -33,9 +35,12 @@ def start(config: QuizzesConfig, directory: SocietyDirectory, *, in_process: boo
     how = {"in_process": in_process, "allow_open": allow_open, "directory": directory.path}
     try:
         with StopSignals() as stop, open_processes(config.cluster, **how, uninterrupted=stop.deferred) as processes:
+            share = shares(config, processes.nodes())
+            processes.reserve([share] * config.society.models)
             for change in directory.begin(config):
                 reporter.line(f"changed since the last start: {change}")
-            device, models = start_models(config, processes)
+            device = "cuda" if "GPU" in share else "cpu"
+            models = start_models(config, processes, device, share.get("GPU", 0.0))
             Society(config, directory, processes, models, device, reporter, stop).run()
     except Stopped as stopped:
         last = max(commits.iterations(), default=0)
@@ -55,24 +60,22 @@ def check_world(config: QuizzesConfig) -> None:
         raise UsageError(f"--society.world.grid: {error}") from error
 
 
-def start_models(config: QuizzesConfig, processes: Processes) -> tuple[str, list[Process]]:
-    """A process for each model: on a GPU and a CPU, or a share of them where there are fewer.
+def shares(config: QuizzesConfig, nodes: Sequence[Resources]) -> dict[str, float]:
+    """What each model has: a CPU and a GPU, or a share of them where there are fewer than models; on a CPU no GPU.
 
-    Raises: UsageError if a GPU is asked for and there is none; ClusterError.
+    Raises: UsageError if a GPU is asked for and there is none.
     """
-    count = config.society.models
-
-    def share(kind: str) -> float:
-        """With as many on each."""
-        there = sum(int(node.get(kind, 0)) for node in processes.nodes())
-        return 1 / -(-count // there) if there else 0.0
-
-    gpu = 0.0 if config.cluster.device == "cpu" else share("GPU")
-    if config.cluster.device == "cuda" and not gpu:
+    wanted = ("CPU",) if config.cluster.device == "cpu" else ("CPU", "GPU")
+    there = {kind: sum(int(node.get(kind, 0)) for node in nodes) for kind in wanted}
+    if config.cluster.device == "cuda" and not there["GPU"]:
         raise UsageError("--cluster.device: found cuda and no GPU, expected one, or cpu")
-    processes.reserve([{"CPU": share("CPU"), **({"GPU": gpu} if gpu else {})} for _ in range(count)])
-    device = "cuda" if gpu else "cpu"
-    return device, [
+    # As many models on each.
+    return {kind: 1 / -(-config.society.models // number) for kind, number in there.items() if number}
+
+
+def start_models(config: QuizzesConfig, processes: Processes, device: str, num_gpus: float) -> list[Process]:
+    """A process for each, in a bundle of its own, without waiting for it."""
+    return [
         processes.start(
             f"model {number}",
             QuizLearner,
@@ -80,7 +83,7 @@ def start_models(config: QuizzesConfig, processes: Processes) -> tuple[str, list
             number,
             seed=config.seed,
             device=device,
-            placement=Placement(threads=THREADS, num_gpus=gpu, bundle=number),
+            placement=Placement(threads=THREADS, num_gpus=num_gpus, bundle=number),
         )
-        for number in range(count)
+        for number in range(config.society.models)
     ]
