@@ -85,9 +85,9 @@ class WorldConfig(Config):
 class QuizNetworkConfig(TransformerSize):
     """A GPT over quizzes; the defaults are the talk's, 37.8 million parameters at 10 × 10 cells."""
 
-    layers: PositiveInt = 12
+    layers: Annotated[int, Field(ge=1, le=1000)] = 12
     heads: PositiveInt = 8
-    embedding_size: PositiveInt = 512
+    embedding_size: Annotated[int, Field(ge=1, le=100_000)] = 512
     positions: Literal["sinusoidal", "factorised"] = "sinusoidal"
     """Waves (the talk), or sums of embeddings of grid, row and column, which learn from less."""
     embedding_std: PositiveFloat = 0.02
@@ -168,7 +168,7 @@ class ValidationConfig(Config):
 class SocietyConfig(Config):
     """Models that learn the tasks of a world, and make up quizzes for each other."""
 
-    models: Annotated[int, Field(ge=3)] = 5
+    models: Annotated[int, Field(ge=3, le=1000)] = 5
     """Three at least: of two, one that fails proves nothing."""
     world: WorldConfig = WorldConfig()
     network: QuizNetworkConfig = QuizNetworkConfig()

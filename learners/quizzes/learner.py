@@ -36,6 +36,9 @@ class QuizLearner:
             self._network = QuizGPT(config.network, Layout.of(config.world.grid)).to(self._device).eval()
         self._epoch: Epoch | None = None
 
+    def num_parameters(self) -> int:
+        return sum(each.numel() for each in self._network.parameters())
+
     def begin_epoch(self, round_number: int, culture: Cells) -> int:
         """Draws what it learns from in a round: fresh quizzes of the world, and some of the culture so far. How many
         gradient steps that is."""

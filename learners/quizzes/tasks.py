@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.quizzes.config import GridConfig, Task, WorldConfig
-from learners.quizzes.rectangles import Rectangles, draw, masks
+from learners.quizzes.rectangles import NoRoomError, Rectangles, draw, masks
 
 Grid = NDArray[np.uint8]
 """(H, H)."""
@@ -28,6 +28,7 @@ Colours = NDArray[np.uint8]
 Rule = tuple[Any, ...]
 STEPS = tuple((i, j) for i, j in product((-1, 0, 1), repeat=2) if (i, j) != (0, 0))
 DIRECTIONS = ("down", "up", "right", "left")
+MOST_ROUNDS = 1_000
 FARTHEST = 3
 """Cells of a motion's step, along either axis."""
 
@@ -45,12 +46,14 @@ def make(config: WorldConfig, task: Task, count: int, generator: np.random.Gener
     """N = `count` quizzes of a task, none in which f(a) = a, f(b) = b or a = b. Raises NoRoomError."""
     nothing = np.zeros((0, config.grid.size, config.grid.size), np.uint8)
     kept, number = [Quizzes(nothing, nothing, nothing, nothing)], 0
-    while number < count:
+    for _ in range(MOST_ROUNDS):
+        if number >= count:
+            return Quizzes(*(np.concatenate(grids) for grids in zip(*kept, strict=True)))
         made = _MAKERS[task](config.grid, count - number, generator)
         good = ~are_trivial(made)
         kept.append(Quizzes(*(grids[good] for grids in made)))
         number += int(good.sum())
-    return Quizzes(*(np.concatenate(grids) for grids in zip(*kept, strict=True)))
+    raise NoRoomError(f"found no quizzes of {task} that ask something, expected some")
 
 
 def are_trivial(quizzes: Quizzes) -> NDArray[np.bool_]:

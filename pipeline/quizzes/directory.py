@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,21 @@ class SocietyDirectory(Directory[QuizzesConfig]):
 
     def commits(self, config: QuizzesConfig) -> Commits[SocietyState]:
         return Commits(self.checkpoints, config.keep, SocietyState)
+
+    def strays(self, links: Sequence[Link]) -> list[Path]:
+        """Files of culture that no commit names."""
+        named = {link.name for link in links}
+        found = (path for path in self.culture.iterdir() if path.name not in named)
+        return sorted(path for path in found if path.is_symlink() or path.is_file())
+
+    def check(self, config: QuizzesConfig, state: SocietyState) -> list[Culture]:
+        """The quizzes that a commit counts on, by round. Raises ValueError, in one line, if it is not of these settings
+        or a file is not there as it was written."""
+        if state.identity != config.identity_hash():
+            raise ValueError("config.json is another configuration than it was made with")
+        if (found := len(state.accuracies)) != config.society.models:
+            raise ValueError(f"found accuracies of {found} models, expected {config.society.models}")
+        return [self.read(config, link) for link in state.culture]
 
     def read(self, config: QuizzesConfig, link: Link) -> Culture:
         """The quizzes of a file. Raises ValueError, in one line, if it is not there as it was written."""

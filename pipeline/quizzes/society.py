@@ -32,6 +32,7 @@ from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.quizzes.config import QuizzesConfig
 from pipeline.quizzes.directory import Link, SocietyDirectory, SocietyState, name_of
+from pipeline.quizzes.pictures import save_curves, save_sheet, save_steps
 from pipeline.run_dir import METRICS_FILE
 from pipeline.stop import StopSignals
 
@@ -85,6 +86,8 @@ class Society:
                 if loss:
                     self._stop.check()
                     self._recover(loss)
+                else:
+                    await self._introduce()
                 with closing(await self._resume()) as log:
                     for round_number in range(self._committed + 1, self._config.rounds + 1):
                         await self._play(round_number, log)
@@ -100,6 +103,12 @@ class Society:
                     raise
                 words = f"out of memory ({str(error).partition(chr(10))[0] or type(error).__name__})"
                 raise RunFailedError(f"{words}; {self.where_it_stands}") from error
+
+    async def _introduce(self) -> None:
+        """Waits for the models to start, and says what they are."""
+        calls = [each.call("num_parameters") for each in self._models]
+        counts = await self._processes.arrival(calls, "models to start", self._config.cluster.start_timeout_s)
+        self._reporter.line(f"models: {len(counts)} of {counts[0]:,} parameters, on {self._device}")
 
     def _recover(self, loss: RecoverableError) -> None:
         self._losses += 1
@@ -118,10 +127,8 @@ class Society:
         """Brings all to the last commit; what was made after it never happened."""
 
         def refusal(state: SocietyState) -> str | None:
-            if state.identity != self._config.identity_hash():
-                return "found one of another configuration"
             try:
-                self._culture = [self._directory.read(self._config, link) for link in state.culture]
+                self._culture = self._directory.check(self._config, state)
             except ValueError as error:
                 return str(error)
             return None
@@ -143,8 +150,7 @@ class Society:
             self._reporter.line(f"resuming after round {self._committed} ({sum(map(len, self._culture))} quizzes)")
         else:
             self._culture = []
-        kept = {link.name for link in self._links}
-        remove_durably(path for path in self._directory.culture.iterdir() if path.name not in kept)
+        remove_durably(self._directory.strays(self._links))
         metrics = checkpoint.read(METRICS_FILE) if checkpoint else b""
         return MetricsLog(self._directory.metrics_file, self._directory.tensorboard, metrics)
 
@@ -162,6 +168,8 @@ class Society:
         seconds["train"] = time.perf_counter() - before
         metrics["accuracy/least"] = min(self._accuracies)
         await self._commit(round_number, metrics, log)
+        if "culture" in seconds or round_number == self._config.rounds:
+            save_curves(self._directory.media / "curves.png", log.records)
         total = time.perf_counter() - started
         append_timings(self._directory.timings_file, round_number, {"total": total, **seconds})
         accuracies = ", ".join(f"{each:.2f}" for each in self._accuracies)
@@ -175,10 +183,12 @@ class Society:
         society = self._society
         known = [quiz.tobytes() for culture in self._culture for quiz in culture.cells]
         harvest = Harvest(society.validation, society.models, known, self._streams, round_number)
+        first: list[Cells] = []
         for batch in range(society.generation.most_batches):
             made = await self._arrival(
                 [each.call("generate", round_number, batch) for each in self._models], "quizzes to be made up"
             )
+            first = first or made
             offered = harvest.offer(made, batch)
             cells = self._processes.put(offered.cells)
             judged = await self._arrival([each.call("judge", cells) for each in self._models], "quizzes to be judged")
@@ -187,6 +197,10 @@ class Society:
             self._reporter.phase(round_number, "culture", min(wanted, harvest.counts.validated), wanted)
             if harvest.is_full:
                 break
+        calls = [each.call("beginnings", round_number, 0) for each in self._models]
+        begun = await self._arrival(calls, "quizzes to be shown")
+        steps = {number: pair for number, pair in enumerate(zip(first, begun, strict=True))}
+        save_steps(self._directory.media / f"steps-{round_number:04d}.png", steps)
         return self._keep(round_number, harvest)
 
     def _keep(self, round_number: int, harvest: Harvest) -> dict[str, Any]:
@@ -205,6 +219,7 @@ class Society:
             **{f"culture/understood by {passes}": number for passes, number in enumerate(counts.by_passes)},
         }
         if len(culture):
+            save_sheet(self._directory.media / f"culture-{round_number:04d}.png", culture)
             world = self._society.world
             sample, _ = make_world(world, COMPARED, self._streams.numpy("quizzes/compared", round_number))
             for name, value in describe(culture.quizzes, world.tasks, sample).items():

@@ -25,19 +25,16 @@ def verify(directory: SocietyDirectory, digest: bool) -> int:
     if not paths and directory.mark_file.exists():
         faults.append("checkpoints: found no commit, expected at least one")
     links = newest.state.culture if newest else []
-    for link in links:
-        try:
-            directory.read(config, link)
-        except ValueError as error:
-            faults.append(str(error))
     if newest:
-        if newest.state.identity != config.identity_hash():
-            faults.append(f"config.json: not the configuration of checkpoint {newest.path.name}")
+        try:
+            directory.check(config, newest.state)
+        except ValueError as error:
+            faults.append(f"checkpoint {newest.path.name}: {error}")
         metrics = newest.read(METRICS_FILE)
         if not _holds(directory, metrics):
             faults.append(f"{METRICS_FILE}: does not begin with what checkpoint {newest.path.name} holds of it")
         faults += _counts(metrics, {link.round: link.count for link in links})
-    strays = sorted({path.name for path in directory.culture.iterdir()} - {link.name for link in links})
+    strays = directory.strays(links) if directory.culture.is_dir() else []
     print(f"{directory.path}: {config.preset}, seed {config.seed}")
     print(
         f"  last commit    round {newest.iteration if newest else 0} of {config.rounds}, {len(paths)} checkpoints kept"
@@ -71,16 +68,15 @@ def _counts(metrics: bytes, kept: dict[int, int]) -> list[str]:
     size = 0
     for record in records_of(metrics):
         number = int(record["iteration"])
-        if "culture/generated" in record:
-            judged = sum(value for name, value in record.items() if name.startswith("culture/understood by "))
-            expected = record["culture/generated"] - record["culture/trivial"] - record["culture/duplicate"]
-            if judged != expected:
-                faults.append(f"round {number}: found {judged:.0f} judged quizzes, expected {expected:.0f}")
-            if record["culture/kept"] != kept.get(number):
-                faults.append(
-                    f"round {number}: found {kept.get(number)} quizzes, expected {record['culture/kept']:.0f}"
-                )
-            size += int(record["culture/kept"])
-        if record["culture/size"] != size:
-            faults.append(f"round {number}: found a culture of {record['culture/size']:.0f}, expected {size}")
+        generated, trivial, duplicate, told = (
+            record.get(f"culture/{name}", 0) for name in ("generated", "trivial", "duplicate", "kept")
+        )
+        judged = sum(value for name, value in record.items() if name.startswith("culture/understood by "))
+        if judged != (expected := generated - trivial - duplicate):
+            faults.append(f"round {number}: found {judged:g} judged quizzes, expected {expected:g}")
+        if told != kept.get(number, 0):
+            faults.append(f"round {number}: found {kept.get(number, 0)} quizzes, expected {told:g}")
+        size += kept.get(number, 0)
+        if (found := record.get("culture/size")) != size:
+            faults.append(f"round {number}: found a culture of {found}, expected {size}")
     return faults
