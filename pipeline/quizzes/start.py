@@ -48,6 +48,8 @@ def start(config: QuizzesConfig, directory: SocietyDirectory, *, in_process: boo
         return stopped.exit_code
     finally:
         reporter.close()
+    print(f"  what was kept, and how it was made up   {directory.media}")
+    print(f"  check every stored byte                 python -m pipeline.quizzes verify {directory.path}")
     return 0
 
 

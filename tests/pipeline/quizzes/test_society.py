@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.errors import RunFailedError, UsageError
 from pipeline.quizzes.__main__ import main
 from pipeline.quizzes.config import presets
 from pipeline.records import read_records
+from tests.faults.hostile_files import vouch_for
 from tests.faults.local import Crash, failing_disk
 
 SAME = ["quizzes-debug", "--in-process", "--run-dir"]
@@ -128,7 +130,7 @@ def test_damage_is_found_and_gone_back_from(undisturbed: Path, copy: Path, capsy
     culture.write_bytes(data)
     before = sorted(copy.rglob("*"))
     assert main(["verify", str(copy)]) == 1
-    assert f"DAMAGED        {culture} is damaged: found sha256" in capsys.readouterr().out
+    assert f"DAMAGED        checkpoint 000003: {culture} is damaged: found sha256" in capsys.readouterr().out
     assert sorted(copy.rglob("*")) == before
     play(copy)
     assert "passed over: checkpoint 000003" in capsys.readouterr().out
@@ -145,6 +147,28 @@ def test_damage_is_found_and_gone_back_from(undisturbed: Path, copy: Path, capsy
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(UsageError, match=r"found committed\.txt, but no commit in checkpoints/; expected its commits"):
         play(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("culture/trivial", "round 2: found 24 judged quizzes, expected 23"),
+        ("culture/understood by 1", "round 2: found 25 judged quizzes, expected 24"),
+        ("culture/kept", "round 2: found 6 quizzes, expected 7"),
+        ("culture/size", "round 2: found a culture of 13, expected 12"),
+    ],
+)
+def test_counts_that_do_not_add_up_are_found(copy: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]):
+    path = copy / "checkpoints" / "000003" / "metrics.jsonl"
+    records = [json.loads(line) for line in path.read_bytes().splitlines()]
+    records[1][name] += 1
+    content = "".join(json.dumps(record) + "\n" for record in records).encode()
+    for each in (path, copy / "metrics.jsonl"):
+        each.write_bytes(content)
+    vouch_for(copy, path, content)
+    assert main(["verify", str(copy)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "DAMAGED" in line]
+    assert line.endswith(words)
 
 
 def test_files_that_no_commit_names_are_told_and_go(copy: Path, capsys: pytest.CaptureFixture[str]):
