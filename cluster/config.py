@@ -17,11 +17,24 @@ Seconds = Annotated[int, Field(gt=0, le=10_000_000)]
 """A hundred days at most: longer waits overflow in those that do the waiting."""
 
 
-class ClusterConfig(Config):
-    """Where and with what the run's processes work."""
+class ProcessesConfig(Config):
+    """Where processes work, and how long they are waited for."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Of the learners; auto is cuda where the cluster has a GPU."""
+    """Of who learns; auto is cuda where the cluster has a GPU."""
+    object_store_mb: PositiveInt = 512
+    """Shared memory of an embedded Ray for objects on their way between processes."""
+    start_timeout_s: Seconds = 120
+    """How long to wait for resources and for processes to start."""
+    call_timeout_s: Seconds = 1800
+    """How long any single call to a process may take."""
+    max_losses: NonNegativeInt = 3
+    """How often between two commits lost processes are replaced and the run goes back to the last commit."""
+
+
+class ClusterConfig(ProcessesConfig):
+    """Where and with what the run's processes work."""
+
     gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Of a GPU that each learner takes for itself: with 0.25 four runs fit on one. Memory is not divided by it."""
     acting: Literal["beside", "spread"] = "beside"
@@ -38,14 +51,6 @@ class ClusterConfig(Config):
     learner_threads: Annotated[int, Field(ge=0, le=10_000)] = 0
     """CPU threads of each learner; 0 is what the cores of the largest node give each that computes at once, 4 on a GPU.
     Another number changes the last bits of the results."""
-    object_store_mb: PositiveInt = 512
-    """Shared memory of an embedded Ray for objects on their way between processes."""
-    start_timeout_s: Seconds = 120
-    """How long to wait for resources and for processes to start."""
-    call_timeout_s: Seconds = 1800
-    """How long any single call to a process may take."""
-    max_losses: NonNegativeInt = 3
-    """How often between two commits lost processes are replaced and the run goes back to the last commit."""
 
     @field_validator("acting_on")
     @classmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 
 from cluster import TOO_LATE
-from cluster.config import ClusterConfig
+from cluster.config import ProcessesConfig
 from cluster.errors import ClusterError
 from cluster.process import num_cores
 from learners.machine import total_memory
@@ -26,7 +26,7 @@ ANSWER_TIMEOUT_S = 10.0
 """How long a cluster's port may take to answer. Ray itself would try for more than two minutes."""
 
 
-def connect(config: ClusterConfig, *, allow_open: bool = False) -> bool:
+def connect(config: ProcessesConfig, *, allow_open: bool = False) -> bool:
     """Connects to `RAY_ADDRESS` if it is set, else starts a Ray in this process tree, sized to the machine.
 
     The embedded Ray listens on loopback only and demands a token (see `cluster/__init__.py`).
@@ -134,7 +134,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_memory(config: ClusterConfig) -> None:
+def _check_memory(config: ProcessesConfig) -> None:
     expected = MIN_MEMORY_GB + config.object_store_mb / 1024
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 + _page_cache_gb()
     available = min(available, total_memory() / 2**30)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-from cluster.config import ClusterConfig
+from cluster.config import ProcessesConfig
 from cluster.process import Processes
 
 
 @contextmanager
 def open_processes(
-    config: ClusterConfig,
+    config: ProcessesConfig,
     *,
     in_process: bool = False,
     allow_open: bool = False,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
@@ -28,7 +28,7 @@ STATE_FILE = "state.json"
 _TEMPORARY = ".tmp-"
 
 
-class State(BaseModel):
+class Commit(BaseModel):
     """What a commit says of itself, beside the files of its writers."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -36,18 +36,23 @@ class State(BaseModel):
     iteration: PositiveInt
     iterations: PositiveInt
     """How many were planned."""
+    identity: str
+    """sha256 of the settings that make the run what it is."""
+    machine: dict[str, str | int]
+    """What bit-identity depends on beyond the configuration."""
+
+
+class State(Commit):
+    """Of a run that collects experience."""
+
     steps: NonNegativeInt
     """Environment steps taken up to here, all of them stored."""
     experience: Link | None = None
     """The newest index of the replay store, which leads to all experience; None if there is none."""
     lost: list[Receipt] = []
     """Of files of the replay store that are gone, where that was accepted."""
-    identity: str
-    """sha256 of the settings that make the run what it is."""
     evaluation: list[tuple[FiniteFloat, NonNegativeInt]]
     """Score and length of each episode; none before the first evaluation."""
-    machine: dict[str, str | int]
-    """What bit-identity depends on beyond the configuration."""
 
     @model_validator(mode="after")
     def _ends_with_an_evaluation(self) -> Self:
@@ -56,12 +61,15 @@ class State(BaseModel):
         return self
 
 
+Said = TypeVar("Said", bound=Commit)
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class Committed(Generic[Said]):
     """One commit on disk."""
 
     path: Path
-    state: State
+    state: Said
     hash: str
     """sha256 of the state and of the names and hashes of all files."""
     files: Mapping[str, str]
@@ -78,12 +86,17 @@ class Checkpoint:
         return read_file(self.path / name)
 
 
-class Checkpoints:
-    """The commits of a run, in a directory of their own."""
+Checkpoint = Committed[State]
 
-    def __init__(self, directory: Path, keep: int) -> None:
+
+class Commits(Generic[Said]):
+    """Those of a run, in a directory of their own."""
+
+    def __init__(self, directory: Path, keep: int, form: type[Said]) -> None:
+        """`form` is what they say of themselves."""
         self._directory = directory
         self._keep = keep
+        self._form = form
 
     def prepare(self, iteration: int) -> Path:
         """An empty directory to write an iteration's files into.
@@ -101,14 +114,14 @@ class Checkpoints:
         for leftover in self._directory.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def commit(self, prepared: Path, state: State, hashes: Mapping[str, str]) -> None:
+    def commit(self, prepared: Path, state: Said, hashes: Mapping[str, str]) -> None:
         """Makes a prepared directory, whose files are durable already, the newest checkpoint; deletes old ones."""
         body = {**state.model_dump(mode="json"), "files": dict(sorted(hashes.items()))}
         durable.write_durably(prepared / STATE_FILE, _seal(body))
         durable.rename_durably(prepared, self._directory / f"{state.iteration:06d}")
         self._remove(self.paths()[: -self._keep])
 
-    def newest(self, refusal: Callable[[State], str | None] = lambda state: None) -> Checkpoint | None:
+    def newest(self, refusal: Callable[[Said], str | None] = lambda state: None) -> Committed[Said] | None:
         """The newest checkpoint whose every byte is as it was written; None if there has never been one.
 
         Args:
@@ -119,7 +132,7 @@ class Checkpoints:
         reasons = []
         for path in reversed(self.paths()):
             try:
-                checkpoint = load(path)
+                checkpoint = load_commit(path, self._form)
                 if reason := refusal(checkpoint.state):
                     raise ValueError(f"checkpoint {path.name}: {reason}")
                 return replace(checkpoint, passed_over=tuple(reasons))
@@ -147,12 +160,24 @@ class Checkpoints:
             shutil.rmtree(doomed)
 
 
+class Checkpoints(Commits[State]):
+    """Of a run that collects experience."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        super().__init__(directory, keep, State)
+
+
 def load(path: Path) -> Checkpoint:
+    """Of a run that collects experience; as `load_commit`."""
+    return load_commit(path, State)
+
+
+def load_commit(path: Path, form: type[Said]) -> Committed[Said]:
     """Reads and checks a checkpoint. Raises ValueError, in one line, at the first thing that is wrong."""
     try:
         body, whole = _unseal(read_text(path / STATE_FILE))
         files = body.pop("files")
-        state = State.model_validate_json(json.dumps(body))
+        state = form.model_validate_json(json.dumps(body))
         if state.iteration != int(path.name):
             raise ValueError(f"{STATE_FILE} is of iteration {state.iteration}")
         for name, expected in files.items():
@@ -169,7 +194,7 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(f"checkpoint {path.name}: {STATE_FILE}: {first_mistake(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"checkpoint {path.name}: {error}") from error
-    return Checkpoint(path, state, whole, files)
+    return Committed(path, state, whole, files)
 
 
 def _seal(body: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ from cluster.process import num_cores
 from cluster.this_process import prepare
 from learners.config import Config
 from learners.errors import AlgorithmError
-from pipeline.config import RunConfig
+from pipeline.config import NO_FLAG, RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.presets import presets
 
@@ -35,6 +35,8 @@ USAGE_EXIT_CODE = 2
 FAILURE_EXIT_CODE = 1
 _HELP = {"--help", "-h"}
 Model = TypeVar("Model", bound=BaseModel)
+Presets = Mapping[str, tuple[str, Config]]
+"""Name -> what it is, in words, and the settings."""
 
 
 class Positional:
@@ -68,8 +70,13 @@ def parse(argv: Sequence[str], program: str) -> Launch:
     return parse_preset(Launch, argv, program)
 
 
-def parse_preset(model: type[Model], argv: Sequence[str], program: str) -> Model:
+def parse_preset(
+    model: type[Model], argv: Sequence[str], program: str, known: Callable[[], Presets] = presets
+) -> Model:
     """The preset named first in `argv` as the `config` of a model, with the flags that follow applied to both.
+
+    Args:
+        known: all presets, once modules are imported that may add some.
 
     Raises: UsageError, in one line, for an unknown preset or flag, a flag twice, a wrong type or a value out of range;
         SystemExit once help was shown.
@@ -78,18 +85,18 @@ def parse_preset(model: type[Model], argv: Sequence[str], program: str) -> Model
         prepare(num_cores())
     _import_modules(next((texts for flag, texts in _by_flag(argv) if _kebab(flag) == "--allow-module"), ()))
     try:
-        known = presets()
+        named = known()
     except ValueError as error:  # of a module that was allowed
         raise UsageError(str(error)) from error
     if argv[:1] and argv[0].startswith("-") and _HELP.intersection(argv):
-        width = max(map(len, known))
-        listed = "\n".join(f"  {name:{width}} {description}" for name, (description, _) in known.items())
+        width = max(map(len, named))
+        listed = "\n".join(f"  {name:{width}} {description}" for name, (description, _) in named.items())
         print(f"usage: {program} PRESET [--flag value ...]\n\n{listed}\n\nPRESET --help lists every setting.")
         raise SystemExit(0)
-    if not argv or argv[0] not in known:
-        found, nearest = (repr(argv[0]), _nearest(argv[0], known)) if argv else ("none", "")
-        raise UsageError(f"preset: found {found}, expected one of {', '.join(known)} as the first argument{nearest}")
-    description, config = known[argv[0]]
+    if not argv or argv[0] not in named:
+        found, nearest = (repr(argv[0]), _nearest(argv[0], named)) if argv else ("none", "")
+        raise UsageError(f"preset: found {found}, expected one of {', '.join(named)} as the first argument{nearest}")
+    description, config = named[argv[0]]
     started = model.model_construct(config=config)
     return _with_flags(started, argv[1:], f"{program} {argv[0]}", description, pairs=True)
 
@@ -199,7 +206,7 @@ def _settings(model: BaseModel, pairs: bool, prefix: str = "") -> Iterator[_Sett
         value = getattr(model, name, ...)
         if isinstance(value, BaseModel):
             yield from _settings(value, pairs, _inside(prefix, name))
-        elif not (isinstance(model, RunConfig) and name == "preset"):
+        elif NO_FLAG not in type(model).model_fields[name].metadata:
             yield _Setting(model, prefix, name, pairs=pairs)
 
 

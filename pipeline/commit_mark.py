@@ -7,17 +7,18 @@ them than there can be before a first commit.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from learners.durable import write_durably
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
-from pipeline.run_dir import CHECKPOINTS, MARK_FILE, METRICS_FILE, REPLAY, SCORES_FILE, RunDirectory
+from pipeline.run_dir import CHECKPOINTS, MARK_FILE, METRICS_FILE, REPLAY, SCORES_FILE, Directory, RunDirectory
 
 TEXT = b"This run has committed: its commits are in checkpoints/, and without any of them no command goes on.\n"
 
 
-def leave_mark(run: RunDirectory) -> None:
+def leave_mark(run: Directory[Any]) -> None:
     """Says beside a commit that there is one, if nothing does yet."""
     if not run.mark_file.is_file():
         write_durably(run.mark_file, TEXT)

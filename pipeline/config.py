@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -13,6 +13,9 @@ from actors.config import AnyEnvironment, CollectionConfig, EvaluationConfig
 from cluster.config import ClusterConfig
 from learners.catalogue import AnyAlgorithm
 from learners.config import MAY_CHANGE, Config, DatasetConfig, LearnerConfig, PartTraining
+
+NO_FLAG: Final = "no flag"
+"""Marks a setting, `Annotated[str, NO_FLAG]`, that no command line changes."""
 
 
 class CheckpointConfig(Config):
@@ -27,8 +30,8 @@ class CheckpointConfig(Config):
 class RunConfig(Config):
     """One run: an algorithm, an environment, a seed and a schedule."""
 
-    preset: str
-    """Name of the preset this configuration started from; not a flag."""
+    preset: Annotated[str, NO_FLAG]
+    """Name of the preset this configuration started from."""
     seed: NonNegativeInt = 0
     """Of all randomness of the run."""
     iterations: Annotated[int, Field(ge=0, le=1_000_000), MAY_CHANGE] = 600

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pydantic import ValidationError
 
 from cluster.config import PROBE
+from learners.config import Config
 from learners.directory_lock import LOCK_FILE, DirectoryLock, InUseError
 from learners.durable import make_directory, remove_durably, unfinished, write_durably
 from learners.reading import read_file, read_text
@@ -30,7 +31,7 @@ EVALUATION_FILE = "evaluation.json"
 MARK_FILE = "committed.txt"
 CHECKPOINTS = "checkpoints"
 PLANS, SURPRISE = "plans", "surprise"
-REPLAY = "replay"
+REPLAY, MEDIA = "replay", "media"
 MAX_NAME_LENGTH = 100
 
 README = """\
@@ -83,8 +84,16 @@ def run_name(config: RunConfig) -> str:
     return name
 
 
-class RunDirectory:
-    """Holds a lock of a run directory until `close`: `claim` gives it to write, `open` to read."""
+C = TypeVar("C", bound=Config)
+
+
+class Directory(Generic[C]):
+    """Holds a lock of a directory until `close`: `claim` gives it to write, `open` to read."""
+
+    form: type[C]
+    readme: str
+    folders: tuple[str, ...]
+    """That are there from the first moment on."""
 
     def __init__(self, path: Path) -> None:
         """Without a lock: `claim` and `open` take it."""
@@ -92,20 +101,15 @@ class RunDirectory:
         self.config_file = path / CONFIG_FILE
         self.metrics_file = path / METRICS_FILE
         self.timings_file = path / TIMINGS_FILE
-        self.scores_file = path / SCORES_FILE
-        self.evaluation_file = path / EVALUATION_FILE
         self.mark_file = path / MARK_FILE
         self.checkpoints = path / CHECKPOINTS
-        self.replay = path / REPLAY
         self.tensorboard = path / "tensorboard"
-        self.failures = path / "failures"
-        self.media = path / "media"
-        self.curves_file = self.media / "curves.png"
+        self.media = path / MEDIA
         self._locks: list[DirectoryLock] = []
         self._made: list[Path] = []  # by `claim`, while nothing has begun
 
     @classmethod
-    def claim(cls, path: Path, config: RunConfig) -> Self:
+    def claim(cls, path: Path, config: C) -> Self:
         """Locks a new or empty directory, or the one of the same run; nothing else is written before `begin`.
 
         Raises: UsageError if it is not writable, in use, not a run, or of another configuration (with the difference).
@@ -152,7 +156,7 @@ class RunDirectory:
             raise UsageError(f"run directory {error}") from error
         return run
 
-    def begin(self, config: RunConfig) -> list[str]:
+    def begin(self, config: C) -> list[str]:
         """Writes what a run needs from its first moment; settings that changed since the last start, in words.
 
         What an earlier start left unfinished goes. Raises UsageError if something is in the way.
@@ -161,19 +165,13 @@ class RunDirectory:
         remove_durably(leftover for name in _WHOLE_FILES for leftover in unfinished(self.path, name))
         known = self.config() if self.config_file.exists() else config
         write_durably(self.config_file, (config.model_dump_json(indent=2) + "\n").encode())
-        write_durably(self.path / "README.txt", README.encode())
-        for directory in (self.media, self.checkpoints, self.replay):
+        write_durably(self.path / "README.txt", self.readme.encode())
+        for directory in (self.path / name for name in self.folders):
             try:
                 make_directory(directory)
             except FileExistsError as error:
                 raise UsageError(f"{directory}: found no directory, expected one or nothing") from error
         return list(_differences(known.model_dump(mode="json"), config.model_dump(mode="json"), "{} was {!r}, is {!r}"))
-
-    def store(self, config: RunConfig) -> ReplayStore:
-        """Its experience."""
-        from actors.store import ReplayStore  # loads numpy and pyarrow
-
-        return ReplayStore(self.replay, run_name(config))
 
     def check_lock(self) -> None:
         """Raises OSError if this process is not the only one that may write any more."""
@@ -188,16 +186,16 @@ class RunDirectory:
         for lock in self._locks:
             lock.release()
 
-    def config(self) -> RunConfig:
+    def config(self) -> C:
         """What config.json holds. Raises UsageError if it is damaged, or cannot be read."""
         try:
-            return RunConfig.model_validate_json(read_text(self.config_file))
+            return self.form.model_validate_json(read_text(self.config_file))
         except OSError as error:
             raise UsageError(f"{self.config_file}: cannot be read ({error.strerror})") from error
         except ValidationError as error:
             raise UsageError(f"{self.config_file}: {first_mistake(error)}") from error
 
-    def _check_claim(self, config: RunConfig) -> None:
+    def _check_claim(self, config: C) -> None:
         if not os.path.lexists(self.config_file):
             return
         words = "{} is {!r} there, {!r} asked for"
@@ -206,6 +204,28 @@ class RunDirectory:
                 f"run directory {self.path} is of another configuration: {'; '.join(difference)};"
                 " choose another --run-dir or the same settings"
             )
+
+
+class RunDirectory(Directory[RunConfig]):
+    """Of a run that collects experience."""
+
+    form = RunConfig
+    readme = README
+    folders = (MEDIA, CHECKPOINTS, REPLAY)
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.scores_file = path / SCORES_FILE
+        self.evaluation_file = path / EVALUATION_FILE
+        self.replay = path / REPLAY
+        self.failures = path / "failures"
+        self.curves_file = self.media / "curves.png"
+
+    def store(self, config: RunConfig) -> ReplayStore:
+        """Its experience."""
+        from actors.store import ReplayStore  # loads numpy and pyarrow
+
+        return ReplayStore(self.replay, run_name(config))
 
 
 _WHOLE_FILES = (CONFIG_FILE, "README.txt", METRICS_FILE, SCORES_FILE, EVALUATION_FILE, MARK_FILE)

@@ -6,13 +6,11 @@ not answer is replaced, what is damaged is put aside, and everyone is brought to
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +27,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.finish import finish
 from pipeline.iteration import Metrics, Play
+from pipeline.machine import machine_of
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.run_dir import METRICS_FILE, RunDirectory
@@ -322,10 +321,8 @@ class Transaction:
 
     def _machine(self) -> dict[str, str | int]:
         """What bit-identity depends on beyond the configuration."""
-        layout, packages = self._workers.layout, {name: version(name) for name in ("torch", "numpy", "ray")}
-        ranks = len(self._workers.learners[0].ranks)
-        threads = {"device": layout.device, "threads": layout.threads, "ranks": ranks}
-        return {**threads, "cpu": _cpu_model(), "python": platform.python_version(), **packages}
+        layout, ranks = self._workers.layout, len(self._workers.learners[0].ranks)
+        return machine_of(layout.device, layout.threads, ranks=ranks)
 
 
 def _collector_file(index: int) -> str:
@@ -340,12 +337,3 @@ def _summary(num_iterations: int, metrics: Metrics, seconds: float) -> str:
     if "evaluation/score_mean" in metrics:
         words.append(f"score {metrics['evaluation/score_mean']:.2f} ± {metrics['evaluation/score_std']:.2f}")
     return " | ".join([*words, f"{seconds:.1f} s"])
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -29,7 +29,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.faults.hostile_files import mutate_file
-from tests.faults.hostile_lines import hostile_line
+from tests.faults.hostile_lines import PACKAGES, hostile_line
 
 PATIENCE_S = 300.0
 """Until a command hangs: most take some seconds, on a machine with other work ten times as long."""
@@ -38,7 +38,7 @@ GRACE_S = 20.0
 MEMORY_BYTES = 12 << 30
 """Address space that a command may take."""
 QUICK = ("--in-process", "--cluster.learner-threads", "1")
-BEGUN = (b"\nneeds ", b", after iteration ", b"learning to level ")
+BEGUN = (b"\nneeds ", b", after iteration ", b"learning to level ", b"\nmodels: ")
 """What is said when all is checked: from then on a run, or who plays with one, may take as long as it likes."""
 SERVES = b"\nopen http://"
 """What says who serves a page, until somebody ends it."""
@@ -54,6 +54,8 @@ class Outcome:
 
 RUNS = {"debug": "debug-catch-seed0", "jepa-debug": "jepa-debug-rooms-seed0"}
 """Presets that are attacked, and the names that a sweep gives their runs: one dreams, one plans."""
+SOCIETY = "quizzes-debug"
+"""The third kind of what is attacked."""
 
 
 class Arena:
@@ -67,6 +69,9 @@ class Arena:
             assert done.code == 0, done
             evaluated = attempt("pipeline.evaluate", [str(run), "--in-process", "--episodes", "2"], folder)
             assert evaluated.code == 0, evaluated
+        self.runs[SOCIETY] = folder / SOCIETY
+        line = [SOCIETY, "--in-process", "--run-dir", str(self.runs[SOCIETY])]
+        assert attempt("pipeline.quizzes", line, folder).code == 0
 
     def check(self, case: int) -> tuple[str, str]:
         """What was tried and what was wrong with the answer, in words; "" if nothing was."""
@@ -80,12 +85,13 @@ class Arena:
             shutil.rmtree(place, ignore_errors=True)
 
     def _files(self, rng: random.Random, place: Path) -> tuple[str, str]:
-        preset = rng.choice(list(RUNS))
-        run = Path(shutil.copytree(self.runs[preset], place / "root" / RUNS[preset]))
+        preset = rng.choice(list(self.runs))
+        run = Path(shutil.copytree(self.runs[preset], place / "root" / RUNS.get(preset, preset)))
         what = mutate_file(run, rng)
         (place / "root" / "sweep.toml").write_text(f'root = "{place / "root"}"\npresets = ["{preset}"]\n')
         module, line = rng.choice(readers(preset, run, place / "root" / "sweep.toml", place / "out"))
-        before = None if module == "pipeline.train" else seen(place / "root")
+        goes_on = module == "pipeline.train" or line[:1] == [SOCIETY]
+        before = None if goes_on else seen(place / "root")
         outcome = attempt(module, line, place)
         wrong = complaint(outcome)
         if not wrong and before is not None and (after := seen(place / "root")) != before:
@@ -94,7 +100,7 @@ class Arena:
         return f"{module} {' '.join(line[:1])} | {what}", wrong
 
     def _lines(self, rng: random.Random, place: Path) -> tuple[str, str]:
-        run = Path(shutil.copytree(self.runs[rng.choice(list(RUNS))], place / "run"))
+        run = Path(shutil.copytree(self.runs[rng.choice(list(self.runs))], place / "run"))
         module, line = hostile_line(rng, run, place)
         before = seen(place)
         outcome = attempt(module, line, place, may_go_on=True)
@@ -106,6 +112,14 @@ class Arena:
 
 def readers(preset: str, run: Path, manifest: Path, out: Path) -> list[tuple[str, list[str]]]:
     """Every command that reads a run, or goes on with it."""
+    if preset == SOCIETY:
+        goes_on = [SOCIETY, "--in-process", "--run-dir", str(run)]
+        return [
+            ("pipeline.quizzes", ["verify", str(run), "--digest"]),
+            ("pipeline.quizzes", goes_on),
+            ("pipeline.quizzes", [*goes_on, "--rounds", "4"]),
+            ("pipeline.verify", [str(run)]),
+        ]
     return [
         ("pipeline.verify", [str(run), "--digest"]),
         ("pipeline.evaluate", [str(run), "--in-process", "--episodes", "1", "--out", str(out)]),
@@ -159,7 +173,7 @@ def _start(module: str, line: Sequence[str], place: Path, streams: tuple[int, in
 def _exit_code(module: str, line: Sequence[str]) -> int:
     from pipeline.cli import command
 
-    main = import_module(f"{module}.__main__" if module == "pipeline.report" else module).main
+    main = import_module(f"{module}.__main__" if module in PACKAGES else module).main
     try:
         command(lambda: main(list(line)))
     except SystemExit as left:
@@ -226,6 +240,7 @@ def load_everything() -> None:
         *("pipeline.play", "pipeline.trained", "pipeline.viewer.server", "pipeline.plan", "pipeline.surprise"),
         *("pipeline.comparison", "pipeline.detection", "learners.jepa.jepa"),
         *("pipeline.toy", "pipeline.toy_picture", "learners.toy.training"),
+        *("pipeline.quizzes.__main__", "pipeline.quizzes.start", "pipeline.quizzes.verify"),
         *("pipeline.finish", "pipeline.driver", "pipeline.workers", "pipeline.players", "pipeline.floor"),
         *("pipeline.report.page", "pipeline.report.figures", "pipeline.report.tables", "pipeline.report.comparison"),
         *("actors.audit", "actors.envs.check", "pipeline.needs", "learners.iris.iris", "cluster.this_process"),

@@ -45,6 +45,10 @@ PRESETS = (
 )
 
 
+PACKAGES = ("pipeline.report", "pipeline.quizzes")
+"""Commands that are packages."""
+
+
 def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[str]]:
     """A command and its arguments; whatever it should write goes below `place`."""
     others = (
@@ -55,6 +59,7 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.plan",
         "pipeline.surprise",
         "pipeline.toy",
+        "pipeline.quizzes",
         "floor",
         "pipeline.sweep",
         "sweep file",
@@ -78,11 +83,13 @@ def hostile_line(rng: random.Random, run: Path, place: Path) -> tuple[str, list[
         "pipeline.plan": [str(run), "--episodes", "1"],
         "pipeline.surprise": [str(run), "--episodes", "2"],
         "pipeline.toy": ["--sequences", "10", "--epochs", "1", "--seeds", "0"],
+        "pipeline.quizzes": ["quizzes-debug", "--in-process", "--run-dir", str(place / "new")],
         "pipeline.sweep": ["status", str(_manifest(random.Random(0), place))],
     }[module]
     if rng.random() < 0.3:
         base[rng.randrange(len(base))] = rng.choice(VALUES)
-    return module, base + _flags(rng, module, ("--help",))
+    help_line = ("quizzes-debug", "--help") if module == "pipeline.quizzes" else ("--help",)
+    return module, base + _flags(rng, module, help_line)
 
 
 def _manifest(rng: random.Random, place: Path) -> Path:
@@ -111,7 +118,7 @@ def _flags(rng: random.Random, module: str, help_line: tuple[str, ...]) -> list[
 def known_flags(module: str, line: tuple[str, ...]) -> tuple[str, ...]:
     """That a command's help lists."""
     text = io.StringIO()
-    main = import_module(f"{module}.__main__" if module == "pipeline.report" else module).main
+    main = import_module(f"{module}.__main__" if module in PACKAGES else module).main
     with redirect_stdout(text), suppress(SystemExit):
         main(list(line))
     return tuple(sorted(set(re.findall(r"--[a-z][a-z0-9.-]+", text.getvalue())) - {"--help", "--accept-loss"}))
