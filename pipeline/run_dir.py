@@ -91,6 +91,8 @@ class Directory(Generic[C]):
     """Holds a lock of a directory until `close`: `claim` gives it to write, `open` to read."""
 
     form: type[C]
+    config_name = CONFIG_FILE
+    """Of the file that makes it one: other kinds have other names, so that none is taken for another."""
     readme: str
     folders: tuple[str, ...]
     """That are there from the first moment on."""
@@ -98,7 +100,7 @@ class Directory(Generic[C]):
     def __init__(self, path: Path) -> None:
         """Without a lock: `claim` and `open` take it."""
         self.path = path
-        self.config_file = path / CONFIG_FILE
+        self.config_file = path / self.config_name
         self.metrics_file = path / METRICS_FILE
         self.timings_file = path / TIMINGS_FILE
         self.mark_file = path / MARK_FILE
@@ -124,7 +126,7 @@ class Directory(Generic[C]):
             raise UsageError(f"run directory {path}: cannot be made ({error.strerror})") from error
         if not os.access(path, os.W_OK):
             raise UsageError(f"run directory {path}: found no permission to write, expected a writable directory")
-        if foreign := _foreign_entry(path):  # before the lock file is made: nothing is touched there
+        if foreign := _foreign_entry(path, cls.config_name):  # before the lock file is made: nothing is touched there
             raise UsageError(f"run directory {path}: found {foreign!r} and no run, expected a run or nothing")
         try:
             run._locks.append(DirectoryLock.to_write(path))
@@ -146,8 +148,8 @@ class Directory(Generic[C]):
         Raises: UsageError if there is none, or a run is writing into it.
         """
         path = path.absolute()
-        if not (path / CONFIG_FILE).is_file():
-            raise UsageError(f"{path}: found no run there, expected a directory with config.json")
+        if not (path / cls.config_name).is_file():
+            raise UsageError(f"{path}: found no run there, expected a directory with {cls.config_name}")
         run = cls(path)
         try:
             run._locks.append(DirectoryLock.to_read(path))
@@ -162,7 +164,9 @@ class Directory(Generic[C]):
         What an earlier start left unfinished goes. Raises UsageError if something is in the way.
         """
         self._made.clear()
-        remove_durably(leftover for name in _WHOLE_FILES for leftover in unfinished(self.path, name))
+        remove_durably(
+            leftover for name in (self.config_name, *_WHOLE_FILES) for leftover in unfinished(self.path, name)
+        )
         known = self.config() if self.config_file.exists() else config
         write_durably(self.config_file, (config.model_dump_json(indent=2) + "\n").encode())
         write_durably(self.path / "README.txt", self.readme.encode())
@@ -228,19 +232,25 @@ class RunDirectory(Directory[RunConfig]):
         return ReplayStore(self.replay, run_name(config))
 
 
-_WHOLE_FILES = (CONFIG_FILE, "README.txt", METRICS_FILE, SCORES_FILE, EVALUATION_FILE, MARK_FILE)
+_WHOLE_FILES = ("README.txt", METRICS_FILE, SCORES_FILE, EVALUATION_FILE, MARK_FILE)
 """That are replaced as a whole: a crash may leave one unfinished, under a name of its own."""
 _CONFIG_HEAD = b'{\n  "preset": "'
 """How the first file of every run begins."""
 
 
-def _foreign_entry(path: Path) -> str | None:
-    """Something in the directory that no run has put there; None if it is a run, or one that never began, or empty."""
+def _foreign_entry(path: Path, config_name: str) -> str | None:
+    """Something in the directory that no run has put there; None if it is a run, or one that never began, or empty.
+
+    Args:
+        config_name: of the file that makes it a run of this kind.
+    """
     names = sorted(os.listdir(path))
-    return None if CONFIG_FILE in names else next((name for name in names if not _is_ours(path / name)), None)
+    if config_name in names:
+        return None
+    return next((name for name in names if not _is_ours(path / name, config_name)), None)
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(path: Path, config_name: str) -> bool:
     """Whether it is what a run leaves that was killed before it began: a lock, the look of a node, half a config.json.
 
     The name alone does not tell.
@@ -253,7 +263,7 @@ def _is_ours(path: Path) -> bool:
         return path.stat().st_size == 0
     if path.name.startswith(PROBE):
         return path.stat().st_size == 0 or read_file(path) == path.name.rpartition("-")[2].encode()
-    if path in unfinished(path.parent, CONFIG_FILE):
+    if path in unfinished(path.parent, config_name):
         with open(path, "rb") as file:
             return file.read(len(_CONFIG_HEAD)) == _CONFIG_HEAD[: path.stat().st_size]
     return False

@@ -27,7 +27,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, UsageError
 from pipeline.finish import finish
 from pipeline.iteration import Metrics, Play
-from pipeline.machine import machine_of
+from pipeline.machine import changes_of, machine_of
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.run_dir import METRICS_FILE, RunDirectory
@@ -170,10 +170,8 @@ class Transaction:
             leave_mark(self._run)
             await self._restore(checkpoint, states, weights)
             self._reporter.line(f"resuming after iteration {self._committed} ({checkpoint.state.steps} steps)")
-            before, now = checkpoint.state.machine, self._machine()
-            if changed := [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]:
-                words = f"not bit-identical to an uninterrupted run from here on: {', '.join(changed)}"
-                self._reporter.line(words)
+            if changes := changes_of(checkpoint.state.machine, self._machine()):
+                self._reporter.line(changes)
         # Everybody has answered: who could still have written of what did not happen is done with it.
         self._store.clear(history)
         weights[self._committed] = await self._workers.publish()

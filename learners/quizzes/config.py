@@ -16,8 +16,9 @@ Task = Literal["replace_color", "frame", "detect", "half_fill", "translate", "gr
 TASKS: tuple[Task, ...] = get_args(Task)
 MOST_COLOURS = 10
 """Besides white."""
-LEAST_SIDE: dict[Task, int] = {"frame": 3, "half_fill": 3, "grow": 4}
-"""Of the rectangle that the rule is about, or of all, in tasks that need more than the smallest there are."""
+LEAST_SIDE: dict[Task, int] = {"frame": 3, "half_fill": 3, "grow": 4, "motion": 3}
+"""Of the rectangle that the rule is about, or of all, in tasks that need more than the smallest there are; of the grid,
+for three steps of a motion."""
 
 
 def colours_of(task: Task, rectangles: int) -> int:
@@ -43,7 +44,8 @@ class GridConfig(Config):
     most_area: PositiveInt = 50
     """Cells of a rectangle."""
     reach: Annotated[int, Field(ge=0)] = 0
-    """Rows and columns from here on stay white; 0: none does. Published, by a slip: the last one does."""
+    """Rectangles, and the two cells that a motion shows, lie before this row and column; 0: anywhere. Published, by a
+    slip: before the last."""
 
     @property
     def edge(self) -> int:
@@ -74,11 +76,11 @@ class WorldConfig(Config):
         for task in self.tasks:
             if (needed := colours_of(task, self.grid.rectangles)) > self.grid.colours:
                 raise ValueError(f"grid.colours: found {self.grid.colours}, expected {needed} or more for {task}")
-            if task in ("detect",) and self.grid.rectangles < 2:
+            if task == "detect" and self.grid.rectangles < 2:
                 raise ValueError(f"grid.rectangles: found {self.grid.rectangles}, expected 2 or more for {task}")
             least = LEAST_SIDE.get(task, 1)
-            if task != "motion" and (least > self.grid.edge or least**2 > self.grid.most_area):
-                raise ValueError(f"grid: found no room for a rectangle of {least} × {least}, which {task} needs")
+            if least > self.grid.edge or (task != "motion" and least**2 > self.grid.most_area):
+                raise ValueError(f"grid: found no room for {least} × {least} cells, which {task} needs")
         return self
 
 
@@ -132,7 +134,7 @@ class ValidationConfig(Config):
     backward: bool = False
     """Answers: it must also tell b from f(a), a and f(b)."""
     judges: NonNegativeInt = 0
-    """Models that are asked of each quiz, at random; 0: all."""
+    """Models, drawn for each quiz, whose votes count; 0: all."""
     least_passes: NonNegativeInt = 0
     """Judges that must understand it."""
     least_failures: NonNegativeInt = 1
@@ -148,15 +150,12 @@ class ValidationConfig(Config):
     wanted: PositiveInt = 1_100
     """Quizzes that a round keeps."""
     held_out: NonNegativeInt = 100
-    """The last of them, which nobody trains on."""
+    """The last of them, which nobody trains on; a round that keeps fewer holds as large a share out."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if 0 < self.most_failures < self.least_failures:
             raise ValueError(f"most_failures: found {self.most_failures}, expected at least {self.least_failures}")
-        if self.judges and self.least_passes + self.least_failures > self.judges:
-            words = f"found {self.least_passes} + {self.least_failures}, expected at most judges, {self.judges}"
-            raise ValueError(f"least_passes + least_failures: {words}")
         if self.held_out >= self.wanted:
             raise ValueError(f"held_out: found {self.held_out}, expected fewer than wanted, {self.wanted}")
         if self.failed_below > self.understood_above:
@@ -180,14 +179,22 @@ class SocietyConfig(Config):
     trained_at_once: PositiveInt = 1
     """Models that train in a round: those of the lowest accuracy."""
     newest_first: bool = True
-    """Whether the newest quizzes that were made up are trained on, or any of them; at most half of an epoch."""
+    """Whether the newest quizzes that were made up are trained on, or any of them."""
+    culture_share: Annotated[float, Field(ge=0, le=0.5)] = 0.5
+    """Of an epoch, at most; 0: nobody learns what was made up."""
     tests: PositiveInt = 2_000
-    """Quizzes by which accuracy is measured, at most half of them made up."""
+    """Quizzes by which accuracy is measured, as large a share of them made up as in the epoch."""
 
     @model_validator(mode="after")
-    def _has_judges(self) -> Self:
-        if self.validation.judges > self.models:
-            raise ValueError(f"validation.judges: found {self.validation.judges}, expected at most {self.models}")
+    def _is_possible(self) -> Self:
+        rule = self.validation
+        if rule.judges > self.models:
+            raise ValueError(f"validation.judges: found {rule.judges}, expected at most {self.models}")
+        if rule.least_passes + rule.least_failures > (judges := rule.judges or self.models):
+            words = f"found {rule.least_passes} + {rule.least_failures}, expected at most {judges}, as many as judge"
+            raise ValueError(f"validation.least_passes + least_failures: {words}")
+        if self.tests // 2 < (tasks := len(self.world.tasks)):
+            raise ValueError(f"tests: found {self.tests}, expected at least {2 * tasks}, so that every task has some")
         if self.trained_at_once > self.models:
             raise ValueError(f"trained_at_once: found {self.trained_at_once}, expected at most {self.models}")
         return self

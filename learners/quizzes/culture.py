@@ -65,9 +65,9 @@ class Culture:
 
         try:
             arrays = load(data)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            count = arrays["cells"].shape[0]
+        except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"found no file of quizzes ({error})") from error
-        count = len(next(iter(arrays.values()), ()))
         shapes = {"cells": (count, 4, grid.size, grid.size), "votes": (count, models)}
         expected = {name: (shapes.get(name, (count,)), np.dtype(kind)) for name, kind in _TYPES.items()}
         if (found := {name: (each.shape, each.dtype) for name, each in arrays.items()}) != expected:
@@ -91,7 +91,9 @@ class Counts:
     generated: int = 0
     trivial: int = 0
     duplicate: int = 0
-    """Made before, in this round or an earlier one, and not trivial."""
+    """Not trivial, but made before in this round, or kept in an earlier one."""
+    repeated_rules: int = 0
+    """Neither, but with an a and f(a) that were: another question about what was shown before."""
     by_passes: list[int] = field(default_factory=list)
     """Judged ones, by how many models understood them: 0 … M."""
     validated: int = 0
@@ -120,6 +122,7 @@ class Harvest:
         """`known` are the cells of all quizzes kept before."""
         self._config = config
         self._known = set(known)
+        self._shown = {cells[: len(cells) // 2] for cells in self._known}
         self._streams, self._round = streams, round_number
         self._parts: list[Culture] = []
         self.counts = Counts(models)
@@ -148,6 +151,9 @@ class Harvest:
         is_new = np.zeros(len(cells), np.bool_)
         for place in np.flatnonzero(~trivial):
             is_new[place] = (key := cells[place].tobytes()) not in self._known
+            if is_new[place]:
+                self.counts.repeated_rules += (shown := key[: len(key) // 2]) in self._shown
+                self._shown.add(shown)
             self._known.add(key)
         self.counts.generated += len(cells)
         self.counts.trivial += int(trivial.sum())
@@ -169,14 +175,14 @@ def quizzes_of(cells: Cells) -> Quizzes:
 
 
 def mixture(
-    world: Quizzes, culture: Quizzes, count: int, generator: np.random.Generator, *, newest_first: bool
+    world: Quizzes, culture: Quizzes, most: int, generator: np.random.Generator, *, newest_first: bool
 ) -> Quizzes:
-    """`count` quizzes to train on: at most half of them culture, without repetition, the others of the world.
+    """As many quizzes as of the world, up to `most` of which are replaced by quizzes of the culture, each at most once.
 
     Args:
         newest_first: culture is taken from its end; otherwise uniformly.
     """
-    from_culture = min(count // 2, len(culture.a))
+    count, from_culture = len(world.a), min(most, len(culture.a))
     rows = np.arange(len(culture.a))
     rows = rows[len(rows) - from_culture :] if newest_first else generator.permutation(rows)[:from_culture]
     chosen = Quizzes(*(grids[rows] for grids in culture))

@@ -5,6 +5,7 @@ Quizzes travel as cells (N, 4, H, H) uint8: a, f(a), b, f(b) of each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import torch
 
 from learners.durable import write_durably
 from learners.quizzes.config import SocietyConfig
-from learners.quizzes.culture import Cells, mixture, quizzes_of
-from learners.quizzes.generation import MadeUp, generate
+from learners.quizzes.culture import Cells, Culture, mixture, quizzes_of
+from learners.quizzes.generation import generate
 from learners.quizzes.network import QuizGPT
 from learners.quizzes.sequences import BACKWARD, Layout
 from learners.quizzes.tasks import Grids
 from learners.quizzes.training import Epoch, are_solved, make_world
-from learners.quizzes.validation import Votes, votes
+from learners.quizzes.validation import FAILS, Votes, votes
 from learners.reading import read_file
 from learners.streams import Streams
 from learners.weights import flat_weights, load_flat_weights
@@ -35,6 +36,7 @@ class QuizLearner:
             torch.manual_seed(self._streams.key("quizzes/network", number))
             self._network = QuizGPT(config.network, Layout.of(config.world.grid)).to(self._device).eval()
         self._epoch: Epoch | None = None
+        self._culture_share = 0.0  # of the last epoch
 
     def num_parameters(self) -> int:
         return sum(each.numel() for each in self._network.parameters())
@@ -46,7 +48,9 @@ class QuizLearner:
         count = config.training.sequences
         world, _ = make_world(config.world, count, self._streams.numpy("quizzes/world", *indices))
         drawn = self._streams.numpy("quizzes/mixture", *indices)
-        mixed = mixture(world, quizzes_of(culture), count, drawn, newest_first=config.newest_first)
+        most, newest = round(config.culture_share * count), config.newest_first
+        mixed = mixture(world, quizzes_of(culture), most, drawn, newest_first=newest)
+        self._culture_share = min(most, len(culture)) / count
         self._epoch = Epoch(self._network, config.training, mixed, self._streams, *indices)
         return self._epoch.steps
 
@@ -55,16 +59,31 @@ class QuizLearner:
         assert self._epoch is not None
         self._epoch.run(steps)
 
-    def test(self, round_number: int, held_out: Cells) -> dict[str, float]:
+    def test(self, round_number: int, held_out: Mapping[int, Culture]) -> dict[str, float]:
         """Shares of quizzes of which the whole answer is right: of the world, and by task; of the culture that nobody
-        trains on; of both together, `accuracy`. After an epoch also its loss.
+        trains on, by the round that made it up, and of those quizzes that this model failed then; and `accuracy`, of
+        `tests` quizzes of which as large a share is culture, the newest, as in the epoch. After an epoch also its loss.
 
         Raises: DivergedError.
         """
         config = self._config
         found = {"loss": self._epoch.loss} if self._epoch else {}
         self._epoch = None
-        from_culture = min(config.tests // 2, len(held_out))
+        made_up = np.zeros(0, np.bool_)
+        failed = np.zeros(0, np.bool_)
+        for number, culture in held_out.items():
+            if len(culture):
+                right = are_solved(self._network, culture.quizzes)
+                found[f"culture/accuracy/{number}"] = float(right.mean())
+                made_up = np.concatenate([made_up, right])
+                failed = np.concatenate([failed, culture.votes[:, self._number] == FAILS])
+        if len(made_up):
+            found["culture/accuracy"] = float(made_up.mean())
+        if failed.any():
+            found["culture/accuracy of once failed"] = float(made_up[failed].mean())
+            found["culture/once failed"] = int(failed.sum())
+        from_culture = min(round(self._culture_share * config.tests), len(made_up))
+        made_up = made_up[len(made_up) - from_culture :]
         generator = self._streams.numpy("quizzes/tests", round_number, self._number)
         world, tasks = make_world(config.world, config.tests - from_culture, generator)
         solved = are_solved(self._network, world)
@@ -72,23 +91,14 @@ class QuizLearner:
         found["world/accuracy backward"] = float(are_solved(self._network, world, BACKWARD).mean())
         for number, task in enumerate(config.world.tasks):
             found[f"world/accuracy/{task}"] = float(solved[tasks == number].mean())
-        made_up = are_solved(self._network, quizzes_of(held_out[len(held_out) - from_culture :]))
-        if from_culture:
-            found["culture/accuracy"] = float(made_up.mean())
         return found | {"accuracy": float((solved.sum() + made_up.sum()) / config.tests)}
 
-    def generate(self, round_number: int, batch: int) -> Cells:
-        """A batch of quizzes that it makes up."""
-        return np.stack(self._make_up(round_number, batch).quizzes, axis=1)
-
-    def beginnings(self, round_number: int, batch: int) -> Grids:
-        """(N, H, H): the grids that those of a batch began with, by the weights of now."""
-        return self._make_up(round_number, batch).first
-
-    def _make_up(self, round_number: int, batch: int) -> MadeUp:
+    def generate(self, round_number: int, batch: int) -> tuple[Cells, Grids]:
+        """A batch of quizzes that it makes up, and the grids (N, H, H) that they began with."""
         config = self._config.generation
         generator = self._streams.torch(self._device, "quizzes/generation", round_number, self._number, batch)
-        return generate(self._network, config, config.batch, generator)
+        made = generate(self._network, config, config.batch, generator)
+        return np.stack(made.quizzes, axis=1), made.first
 
     def judge(self, cells: Cells) -> Votes:
         """(N,)."""

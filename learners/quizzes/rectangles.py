@@ -6,6 +6,7 @@ Legend: N grids, R rectangles; one is (top, bottom, left, right), bottom and rig
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from learners.quizzes.config import GridConfig
 
 DRAWN_AT_ONCE = 4_096
 MOST_ROUNDS = 10_000
+LEAST_ACCEPTANCE = 1e-4
+"""Of draws, that must fit for a grid to have room."""
 Rectangles = NDArray[np.int64]
 """(N, R, 4)."""
 
@@ -57,44 +60,55 @@ def masks(rectangles: Rectangles, size: int) -> NDArray[np.bool_]:
     return rows[..., :, None] & columns[..., None, :]
 
 
+def check_room(config: GridConfig, draws: int = 1_000_000) -> None:
+    """Raises NoRoomError, in one line, if of so many draws, always the same, too few have no common cell."""
+    generator, fitting, every = np.random.default_rng(0), 0, _every(config)
+    for _ in range(0, draws, size := 50_000):
+        fitting += int(_are_apart(_single(config, every, size, generator)).sum())
+    if fitting < LEAST_ACCEPTANCE * draws:
+        words = f"{config.rectangles} rectangles of {config.least_area} cells or more in {config.size} × {config.size}"
+        raise NoRoomError(f"found {fitting / draws:.1g} of all draws of {words} to fit, expected {LEAST_ACCEPTANCE:g}")
+
+
 def _disjoint(config: GridConfig, count: int, generator: np.random.Generator) -> Rectangles:
     """(count, R, 4), pairwise without a common cell."""
     kept: list[Rectangles] = []
-    number = 0
-    for _ in range(MOST_ROUNDS):
+    number, every = 0, _every(config)
+    for attempt in range(MOST_ROUNDS):
         if number >= count:
             return np.concatenate(kept)[:count]
-        size = max(DRAWN_AT_ONCE, 2 * (count - number))
-        drawn = _single(config, size * config.rectangles, generator).reshape(size, config.rectangles, 4)
-        apart = np.ones(size, np.bool_)
-        for one in range(config.rectangles):
-            for other in range(one):
-                a, b = drawn[:, one], drawn[:, other]
-                meet = (a[:, 0] < b[:, 1]) & (b[:, 0] < a[:, 1]) & (a[:, 2] < b[:, 3]) & (b[:, 2] < a[:, 3])
-                apart &= ~meet
-        kept.append(drawn[apart])
-        number += len(kept[-1])
-        if not number and sum(map(len, kept)) == 0 and len(kept) > 10:
+        if not number and attempt == MOST_ROUNDS // 10:
             break
-    words = f"{config.rectangles} rectangles of {config.least_area} cells or more"
-    raise NoRoomError(
-        f"found hardly any draw of {words} in {config.size} × {config.size} cells, expected one in 10 000"
-    )
+        drawn = _single(config, every, max(DRAWN_AT_ONCE, 2 * (count - number)), generator)
+        kept.append(drawn[_are_apart(drawn)])
+        number += len(kept[-1])
+    raise NoRoomError(f"found {number} draws of {config.rectangles} rectangles that fit, expected {count}")
 
 
-def _single(config: GridConfig, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """(count, 4): uniform over all rectangles that there are."""
-    all_of_them = _every(config)
-    if not len(all_of_them):
-        raise NoRoomError(f"found no rectangle of {config.least_area} to {config.most_area} cells, expected some")
-    return all_of_them[generator.integers(len(all_of_them), size=count)]
+def _are_apart(rectangles: Rectangles) -> NDArray[np.bool_]:
+    """(N,) of (N, R, 4): whether no two have a common cell."""
+    apart = np.ones(len(rectangles), np.bool_)
+    for one in range(rectangles.shape[1]):
+        for other in range(one):
+            a, b = rectangles[:, one], rectangles[:, other]
+            apart &= ~((a[:, 0] < b[:, 1]) & (b[:, 0] < a[:, 1]) & (a[:, 2] < b[:, 3]) & (b[:, 2] < a[:, 3]))
+    return apart
 
 
+def _single(config: GridConfig, every: NDArray[np.int64], count: int, generator: np.random.Generator) -> Rectangles:
+    """(count, R, 4): each uniform over all that there are."""
+    return every[generator.integers(len(every), size=(count, config.rectangles))]
+
+
+@cache
 def _every(config: GridConfig) -> NDArray[np.int64]:
-    """(M, 4): every rectangle that a grid may have."""
+    """(M, 4): every rectangle that a grid may have. Raises NoRoomError if there is none."""
     starts, ends = np.triu_indices(config.edge + 1, k=config.least_side)
     sides = np.stack([starts, ends], axis=1)  # (S, 2)
     pairs = np.stack(np.meshgrid(np.arange(len(sides)), np.arange(len(sides)), indexing="ij"), axis=-1).reshape(-1, 2)
     every = np.concatenate([sides[pairs[:, 0]], sides[pairs[:, 1]]], axis=1)
     areas = (every[:, 1] - every[:, 0]) * (every[:, 3] - every[:, 2])
-    return every[(areas >= config.least_area) & (areas <= config.most_area)]
+    found = every[(areas >= config.least_area) & (areas <= config.most_area)]
+    if not len(found):
+        raise NoRoomError(f"found no rectangle of {config.least_area} to {config.most_area} cells, expected some")
+    return found

@@ -151,7 +151,7 @@ def _translate(config: GridConfig, count: int, generator: np.random.Generator) -
     step = np.array(STEPS)[generator.integers(len(STEPS), size=count)]  # (N, 2)
 
     def pair() -> tuple[Grids, Grids]:
-        stays = lambda found, which: _is_inside(_moved(found[:, -1], step[which]), config.size)  # noqa: E731
+        stays = lambda found, which: _is_inside(_moved(found[:, -1], step[which]), config.edge)  # noqa: E731
         drawn = draw(config, count, generator, stays)
         moved = drawn.copy()
         moved[:, -1] = _moved(drawn[:, -1], step)
@@ -177,7 +177,7 @@ def _grow(config: GridConfig, count: int, generator: np.random.Generator) -> Qui
 
 
 def _motion(config: GridConfig, count: int, generator: np.random.Generator) -> Quizzes:
-    """Two cells, and the further ones of the line on which the second follows the first; steps differ from a to b."""
+    """Two cells, and the further ones of their line in steps as from the first to the second, drawn anew for b."""
     colours = _colours(config, 2, count, generator)
     steps = np.array([s for s in product(range(-FARTHEST, FARTHEST + 1), repeat=2) if s != (0, 0)])
     rows = np.arange(count)
@@ -194,7 +194,7 @@ def _motion(config: GridConfig, count: int, generator: np.random.Generator) -> Q
         later = shown.copy()
         for number in range(2, config.size):
             there = place + number * step
-            on = _is_on(there, config.edge)
+            on = _is_on(there, config.size)
             later[rows[on], *there[on].T] = colours[on, 1]
         return shown, later
 

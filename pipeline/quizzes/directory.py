@@ -16,17 +16,19 @@ from pipeline.run_dir import CHECKPOINTS, MEDIA, Directory
 if TYPE_CHECKING:
     from learners.quizzes.culture import Culture
 
-CULTURE = "culture"
+CULTURE, PAGE = "culture", "quizzes.html"
 README = """\
 Models of iris-ray that make up quizzes for each other. Running the same command again resumes it;
 `python -m pipeline.quizzes verify <this directory>` checks it.
 
-config.json       the whole configuration
+society.json      the whole configuration
 metrics.jsonl     one line per round: losses, accuracies, what became of the quizzes that were made up
+                  (TensorBoard reads the same from tensorboard/)
 timings.jsonl     where the time of each round went, in seconds
 culture/          the quizzes that were kept, a file for each round that made some up
-media/            pictures of them
+media/            pictures of them, and quizzes.html, a page with all of it
 checkpoints/      the newest commits: the weights of all models, and which files of culture/ count
+committed.txt     says that there are commits: without one of them in checkpoints/, no command goes on
 """
 
 
@@ -55,6 +57,7 @@ class SocietyState(Commit):
 
 class SocietyDirectory(Directory[QuizzesConfig]):
     form = QuizzesConfig
+    config_name = "society.json"
     readme = README
     folders = (MEDIA, CHECKPOINTS, CULTURE)
 
@@ -75,7 +78,7 @@ class SocietyDirectory(Directory[QuizzesConfig]):
         """The quizzes that a commit counts on, by round. Raises ValueError, in one line, if it is not of these settings
         or a file is not there as it was written."""
         if state.identity != config.identity_hash():
-            raise ValueError("config.json is another configuration than it was made with")
+            raise ValueError(f"{self.config_name} is another configuration than it was made with")
         if (found := len(state.accuracies)) != config.society.models:
             raise ValueError(f"found accuracies of {found} models, expected {config.society.models}")
         return [self.read(config, link) for link in state.culture]

@@ -21,17 +21,21 @@ from learners.durable import remove_durably, write_durably
 from learners.errors import RecoverableError
 from learners.memory import has_run_out
 from learners.quizzes.culture import Cells, Culture, Harvest
+from learners.quizzes.rectangles import NoRoomError
 from learners.quizzes.statistics import describe
+from learners.quizzes.tasks import Grids
 from learners.quizzes.training import DivergedError, make_world
+from learners.quizzes.validation import FAILS
 from learners.streams import Streams
 from pipeline import schedule
 from pipeline.commit_mark import leave_mark
 from pipeline.errors import RunFailedError, UsageError
-from pipeline.machine import machine_of
+from pipeline.machine import changes_of, machine_of
 from pipeline.metrics import MetricsLog, append_timings
 from pipeline.progress import Reporter
 from pipeline.quizzes.config import QuizzesConfig
-from pipeline.quizzes.directory import Link, SocietyDirectory, SocietyState, name_of
+from pipeline.quizzes.directory import PAGE, Link, SocietyDirectory, SocietyState, name_of
+from pipeline.quizzes.page import page
 from pipeline.quizzes.pictures import save_curves, save_sheet, save_steps
 from pipeline.run_dir import METRICS_FILE
 from pipeline.stop import StopSignals
@@ -91,10 +95,11 @@ class Society:
                 with closing(await self._resume()) as log:
                     for round_number in range(self._committed + 1, self._config.rounds + 1):
                         await self._play(round_number, log)
+                    self._show(log)
                 return
             except RecoverableError as error:
                 loss = error
-            except DivergedError as error:
+            except (DivergedError, NoRoomError) as error:
                 raise RunFailedError(f"{error}; {self.where_it_stands}") from error
             except (ClusterError, OSError) as error:
                 raise RunFailedError(f"{error}; {self.where_it_stands}") from error
@@ -139,6 +144,7 @@ class Society:
         if checkpoint:
             for reason in checkpoint.passed_over:
                 self._reporter.line(f"passed over: {reason}")
+            leave_mark(self._directory)
             self._committed = checkpoint.iteration
             self._accuracies, self._links = list(checkpoint.state.accuracies), list(checkpoint.state.culture)
             try:
@@ -148,6 +154,8 @@ class Society:
             except ValueError as error:
                 raise UsageError(f"{checkpoint.path}: {error}") from error
             self._reporter.line(f"resuming after round {self._committed} ({sum(map(len, self._culture))} quizzes)")
+            if changes := changes_of(checkpoint.state.machine, machine_of(self._device, THREADS)):
+                self._reporter.line(changes)
         else:
             self._culture = []
         remove_durably(self._directory.strays(self._links))
@@ -168,8 +176,8 @@ class Society:
         seconds["train"] = time.perf_counter() - before
         metrics["accuracy/least"] = min(self._accuracies)
         await self._commit(round_number, metrics, log)
-        if "culture" in seconds or round_number == self._config.rounds:
-            save_curves(self._directory.media / "curves.png", log.records)
+        if "culture" in seconds:
+            self._show(log)
         total = time.perf_counter() - started
         append_timings(self._directory.timings_file, round_number, {"total": total, **seconds})
         accuracies = ", ".join(f"{each:.2f}" for each in self._accuracies)
@@ -183,13 +191,13 @@ class Society:
         society = self._society
         known = [quiz.tobytes() for culture in self._culture for quiz in culture.cells]
         harvest = Harvest(society.validation, society.models, known, self._streams, round_number)
-        first: list[Cells] = []
+        steps: dict[int, tuple[Cells, Grids]] = {}
         for batch in range(society.generation.most_batches):
             made = await self._arrival(
                 [each.call("generate", round_number, batch) for each in self._models], "quizzes to be made up"
             )
-            first = first or made
-            offered = harvest.offer(made, batch)
+            steps = steps or dict(enumerate(made))
+            offered = harvest.offer([cells for cells, _ in made], batch)
             cells = self._processes.put(offered.cells)
             judged = await self._arrival([each.call("judge", cells) for each in self._models], "quizzes to be judged")
             harvest.take(offered, np.stack(judged, axis=1))
@@ -197,9 +205,6 @@ class Society:
             self._reporter.phase(round_number, "culture", min(wanted, harvest.counts.validated), wanted)
             if harvest.is_full:
                 break
-        calls = [each.call("beginnings", round_number, 0) for each in self._models]
-        begun = await self._arrival(calls, "quizzes to be shown")
-        steps = {number: pair for number, pair in enumerate(zip(first, begun, strict=True))}
         save_steps(self._directory.media / f"steps-{round_number:04d}.png", steps)
         return self._keep(round_number, harvest)
 
@@ -214,10 +219,16 @@ class Society:
             "culture/generated": counts.generated,
             "culture/trivial": counts.trivial,
             "culture/duplicate": counts.duplicate,
+            "culture/repeated rules": counts.repeated_rules,
             "culture/validated": counts.validated,
             "culture/kept": len(culture),
             **{f"culture/understood by {passes}": number for passes, number in enumerate(counts.by_passes)},
         }
+        failed = (culture.votes == FAILS).sum(axis=0)
+        authors = np.bincount(culture.authors, minlength=counts.models)
+        for number in range(counts.models if len(culture) else 0):
+            metrics[f"culture/made up by {number}"] = int(authors[number])
+            metrics[f"culture/failed by {number}"] = int(failed[number])
         if len(culture):
             save_sheet(self._directory.media / f"culture-{round_number:04d}.png", culture)
             world = self._society.world
@@ -226,16 +237,24 @@ class Society:
                 metrics[f"culture/{name}"] = value
         return metrics
 
+    def _show(self, log: MetricsLog) -> None:
+        """Curves, and the page with all pictures."""
+        media = self._directory.media
+        save_curves(media / "curves.png", log.records)
+        write_durably(media / PAGE, page(self._config, log.records, media).encode())
+
     async def _train(self, round_number: int) -> dict[str, Any]:
         """An epoch of the models that are worst; of equal ones the first. Their tests."""
         order = np.argsort(self._accuracies, kind="stable")[: self._society.trained_at_once]
         chosen = {int(number): self._models[number] for number in sorted(order)}
-        held_out = [
-            culture.cut(max(0, len(culture) - self._society.validation.held_out), len(culture))
-            for culture in self._culture
-        ]
-        known = [culture.cut(0, len(culture) - len(out)) for culture, out in zip(self._culture, held_out, strict=True)]
-        learnt, tested = (self._processes.put(self._cells(parts)) for parts in (known, held_out))
+        size, held_out = self._society.world.grid.size, {}
+        known = [np.zeros((0, 4, size, size), np.uint8)]
+        for link, culture in zip(self._links, self._culture, strict=True):
+            rule = self._society.validation
+            last = len(culture) - len(culture) * rule.held_out // rule.wanted
+            known.append(culture.cells[:last])
+            held_out[link.round] = culture.cut(last, len(culture))
+        learnt, tested = self._processes.put(np.concatenate(known)), self._processes.put(held_out)
         begun = [each.call("begin_epoch", round_number, learnt) for each in chosen.values()]
         (steps, *_) = await self._arrival(begun, "models to draw what they learn from")
         for done in range(0, steps, self._config.log_every):
@@ -272,10 +291,6 @@ class Society:
             self._commits.commit(directory, state, hashes)
             leave_mark(self._directory)
             self._committed, self._losses = round_number, 0
-
-    def _cells(self, parts: Sequence[Culture]) -> Cells:
-        size = self._society.world.grid.size
-        return np.concatenate([np.zeros((0, 4, size, size), np.uint8), *(each.cells for each in parts)])
 
     async def _arrival(self, references: Any, what: str) -> Any:
         return await self._processes.arrival(references, what, self._config.cluster.call_timeout_s)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, floor
 
 from cluster.open import open_processes
 from cluster.process import Placement, Process, Processes, Resources
 from learners.quizzes.learner import QuizLearner
-from learners.quizzes.rectangles import NoRoomError
+from learners.quizzes.rectangles import NoRoomError, check_room
 from learners.quizzes.training import make_world
 from learners.streams import Streams
 from pipeline.errors import UsageError
+from pipeline.placement import GPU_UNIT
 from pipeline.progress import Reporter
 from pipeline.quizzes.config import QuizzesConfig
-from pipeline.quizzes.directory import SocietyDirectory
+from pipeline.quizzes.directory import PAGE, SocietyDirectory
 from pipeline.quizzes.society import THREADS, Society
 from pipeline.stop import Stopped, StopSignals
 
@@ -48,16 +50,17 @@ def start(config: QuizzesConfig, directory: SocietyDirectory, *, in_process: boo
         return stopped.exit_code
     finally:
         reporter.close()
-    print(f"  what was kept, and how it was made up   {directory.media}")
+    print(f"  what was kept, and how it was made up   {directory.media / PAGE}")
     print(f"  check every stored byte                 python -m pipeline.quizzes verify {directory.path}")
     return 0
 
 
 def check_world(config: QuizzesConfig) -> None:
-    """Raises UsageError, in one line, for a grid on which a task hardly ever has room."""
+    """Raises UsageError, in one line, for a grid on which rectangles, or those of a task, hardly ever have room."""
     world = config.society.world
     try:
-        make_world(world, len(world.tasks), Streams(config.seed).numpy("quizzes/check"))
+        check_room(world.grid)
+        make_world(world, 10 * len(world.tasks), Streams(0).numpy("quizzes/check"))
     except NoRoomError as error:
         raise UsageError(f"--society.world.grid: {error}") from error
 
@@ -71,8 +74,9 @@ def shares(config: QuizzesConfig, nodes: Sequence[Resources]) -> dict[str, float
     there = {kind: sum(int(node.get(kind, 0)) for node in nodes) for kind in wanted}
     if config.cluster.device == "cuda" and not there["GPU"]:
         raise UsageError("--cluster.device: found cuda and no GPU, expected one, or cpu")
-    # As many models on each.
-    return {kind: 1 / -(-config.society.models // number) for kind, number in there.items() if number}
+    models = config.society.models
+    most = {kind: ceil(models / number) for kind, number in there.items() if number}  # of models on each
+    return {kind: floor(1 / each / GPU_UNIT) * GPU_UNIT if each > 1 else 1.0 for kind, each in most.items()}
 
 
 def start_models(config: QuizzesConfig, processes: Processes, device: str, num_gpus: float) -> list[Process]:

@@ -62,6 +62,14 @@ def vouch_for(run: Path, path: Path, content: bytes) -> str:
             body["files"][path.name] = sha256(content).hexdigest()
             state_file.write_bytes(_seal(body))
             return ", vouched for anew"
+        if path.parent.name == "culture":
+            for each in run.glob(f"checkpoints/*/{STATE_FILE}"):
+                body = json.loads(each.read_bytes())["state"]
+                for link in body["culture"]:
+                    if path.name == f"{link['round']:06d}.safetensors":
+                        link["sha256"] = sha256(content).hexdigest()
+                each.write_bytes(_seal(body))
+            return ", vouched for anew"
         if path.name.startswith("index-"):
             found = sha256(content).hexdigest()
             path.rename(path.with_name(f"index-{found[:16]}.json"))

@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from learners.quizzes.config import TASKS, GridConfig, Task, WorldConfig
-from learners.quizzes.rectangles import NoRoomError, draw, masks
+from learners.quizzes.rectangles import NoRoomError, check_room, draw, masks
 from learners.quizzes.tasks import Quizzes, apply, explain, make
 
 SMALL = GridConfig(size=4, colours=4, rectangles=2, least_side=1, least_area=2, most_area=9)
 WORLDS = [(GridConfig(), task) for task in TASKS]
+WORLDS += [(GridConfig(reach=9), task) for task in ("translate", "motion")]
 WORLDS += [(SMALL, task) for task in TASKS if task not in ("frame", "grow", "motion")]
 
 
@@ -19,7 +20,7 @@ def made(task: Task, count: int, grid: GridConfig = GridConfig(), seed: int = 0)
     return make(WorldConfig(grid=grid, tasks=(task,)), task, count, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize(("grid", "task"), WORLDS, ids=lambda each: each if isinstance(each, str) else f"{each.size}")
+@pytest.mark.parametrize(("grid", "task"), WORLDS, ids=lambda each: each if isinstance(each, str) else f"{each.edge}")
 def test_every_quiz_has_one_solution(grid: GridConfig, task: Task):
     for a, fa, b, fb in zip(*made(task, 60, grid), strict=True):
         rules = explain(task, a, fa)
@@ -100,11 +101,15 @@ def test_rectangles_are_apart_of_their_size_and_uniform(reach: int):
         ({"grid": {"size": 4, "colours": 3, "most_area": 9}, "tasks": ["replace_color"]}, "expected 4 or more for"),
         (
             {"grid": {"size": 3, "most_area": 9}, "tasks": ["grow"]},
-            "no room for a rectangle of 4 × 4, which grow needs",
+            "no room for 4 × 4 cells, which grow needs",
         ),
         ({"tasks": ["frame", "frame"]}, "tasks: found frame, frame, expected some, each once"),
         ({"tasks": []}, "tasks: found none, expected some, each once"),
         ({"grid": {"rectangles": 1}, "tasks": ["detect"]}, "found 1, expected 2 or more for detect"),
+        (
+            {"grid": {"reach": 2, "least_side": 1, "least_area": 1}, "tasks": ["motion"]},
+            "found no room for 3 × 3 cells",
+        ),
         ({"grid": {"reach": 11}}, "reach: found 11, expected at most size, 10"),
         ({"grid": {"most_area": 8}}, "most_area: found 8, expected at least 9"),
     ],
@@ -116,5 +121,8 @@ def test_a_world_that_cannot_be_is_refused(settings: dict[str, object], says: st
 
 def test_a_grid_without_room_says_so():
     crowded = GridConfig(size=6, rectangles=4, least_side=4, least_area=16, most_area=36)
-    with pytest.raises(NoRoomError, match="found hardly any draw of 4 rectangles of 16 cells or more in 6 × 6 cells"):
+    with pytest.raises(NoRoomError, match="found 0 of all draws of 4 rectangles of 16 cells or more in 6 × 6 to fit"):
+        check_room(crowded, draws=50_000)
+    with pytest.raises(NoRoomError, match="found 0 draws of 4 rectangles that fit, expected 10"):
         draw(crowded, 10, np.random.default_rng(0))
+    check_room(GridConfig(), draws=50_000)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import ray
 
 import cluster.this_process
 from cluster.errors import LostError
+from cluster.process import Placement
+from cluster.ray_processes import RayProcess, RayProcesses
 from learners.quizzes.learner import QuizLearner
 from pipeline.errors import RunFailedError, UsageError
+from pipeline.play import SHIPPED, newest_run
+from pipeline.progress import Reporter
 from pipeline.quizzes.__main__ import main
-from pipeline.quizzes.config import presets
+from pipeline.quizzes.config import QuizzesConfig, presets
+from pipeline.quizzes.directory import SocietyDirectory
+from pipeline.quizzes.page import page
+from pipeline.quizzes.society import Society
+from pipeline.quizzes.start import shares
 from pipeline.records import read_records
+from pipeline.scores.finished_runs import read_runs
+from pipeline.stop import StopSignals
+from pipeline.verify import main as verify_run
 from tests.faults.hostile_files import vouch_for
 from tests.faults.local import Crash, failing_disk
 
@@ -109,6 +123,29 @@ def test_counts_add_up_and_nobody_is_asked_before_all_are_good_enough(undisturbe
     assert not any("culture/generated" in record for record in records)
 
 
+def test_a_page_holds_all_of_it(undisturbed: Path, copy: Path):
+    text = (undisturbed / "media" / "quizzes.html").read_text()
+    assert re.findall(r'(?:src|href)="(?!data:)', text) == []
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        "Accuracy",
+        "What became of what was made up",
+        "What they are like",
+        "Over rounds",
+        "How quizzes are made up",
+        "Kept: culture-0003",
+        "Kept: culture-0002",
+        "Kept: culture-0001",
+    ]
+    last = read_records(undisturbed / "metrics.jsonl")[-1]
+    assert f"<td>{last['culture/generated']}</td>" in text
+    assert "18 quizzes kept" in text
+    (copy / "media" / "curves.png").unlink()
+    (copy / "media" / "curves.png").mkdir()
+    config, records = presets()["quizzes-debug"][1], read_records(copy / "metrics.jsonl")
+    assert "<h2>Over rounds</h2>" not in page(config, records, copy / "media")
+    assert "<h2>Accuracy</h2>" in page(config, records[:0], copy / "media")
+
+
 def test_the_worst_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trained: list[int] = []
     accuracies: Iterator[float] = iter([0.5, 0.2, 0.3, 0.9, 0.9, 0.9])
@@ -154,7 +191,9 @@ def test_damage_is_found_and_gone_back_from(undisturbed: Path, copy: Path, capsy
     [
         ("culture/trivial", "round 2: found 24 judged quizzes, expected 23"),
         ("culture/understood by 1", "round 2: found 25 judged quizzes, expected 24"),
+        ("culture/kept", "round 2: found 7 quizzes kept, expected as many as validated or wanted"),
         ("culture/kept", "round 2: found 6 quizzes, expected 7"),
+        ("iteration", "metrics.jsonl: found 3 rounds, expected 1 to 3"),
         ("culture/size", "round 2: found a culture of 13, expected 12"),
     ],
 )
@@ -167,8 +206,8 @@ def test_counts_that_do_not_add_up_are_found(copy: Path, name: str, words: str, 
         each.write_bytes(content)
     vouch_for(copy, path, content)
     assert main(["verify", str(copy)]) == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "DAMAGED" in line]
-    assert line.endswith(words)
+    found = [line for line in capsys.readouterr().out.splitlines() if "DAMAGED" in line]
+    assert any(line.endswith(words) for line in found), found
 
 
 def test_files_that_no_commit_names_are_told_and_go(copy: Path, capsys: pytest.CaptureFixture[str]):
@@ -190,11 +229,11 @@ def test_files_that_no_commit_names_are_told_and_go(copy: Path, capsys: pytest.C
         (["--society.world.grid.rectangles", "4"], "^--society.world.*: found .*, expected"),
         (
             ["quizzes-debug", "--society.world.grid.least-area", "4"],
-            "^--society.world.grid: found hardly any draw of 2",
+            "^--society.world.grid: found 0 of all draws of 2 rec",
         ),
         (["--cluster.device", "cuda"], "^--cluster.device: found cuda and no GPU"),
         (["verify"], "^RUN_DIR: found none, expected"),
-        (["verify", "{tmp}"], "found no run there, expected a directory with config.json"),
+        (["verify", "{tmp}"], "found no run there, expected a directory with society.json"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_begins(
@@ -222,3 +261,72 @@ def test_all_presets_are_societies(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["quizzes-talk", "--help"])
     assert "--society.validation.backward" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+def test_under_ray_a_society_that_loses_a_model_ends_like_one_in_this_process(
+    undisturbed: Path, tmp_path: Path, processes: RayProcesses, capsys: pytest.CaptureFixture[str]
+):
+    expected, config = digest(undisturbed, capsys), presets()["quizzes-debug"][1]
+    models = [
+        processes.start(f"model {number}", QuizLearner, config.society, number, seed=0, placement=Placement(threads=1))
+        for number in range(config.society.models)
+    ]
+
+    class Killer(Reporter):
+        """Kills a model when the second round trains."""
+
+        struck = False
+
+        def phase(self, iteration: int, name: str, done: int, total: int) -> None:
+            if (iteration, name) == (2, "train") and not self.struck:
+                self.struck = True
+                ray.kill(cast(RayProcess, models[1]).actor)
+
+    directory = SocietyDirectory.claim(tmp_path / "run", config)
+    try:
+        directory.begin(config)
+        with closing(Killer(config.rounds)) as killer, StopSignals() as stop:
+            Society(config, directory, processes, models, "cpu", killer, stop).run()
+        assert killer.struck
+    finally:
+        for model in models:
+            ray.kill(cast(RayProcess, model).actor)
+        directory.close()
+    said = capsys.readouterr().out
+    assert "going back to round 1, the last commit" in said
+    assert "started again: model 1" in said
+    assert digest(tmp_path / "run", capsys) == expected
+
+
+@pytest.mark.parametrize(
+    ("models", "nodes", "device", "expected"),
+    [
+        (3, [{"CPU": 2.0}], "auto", {"CPU": 0.5}),
+        (3, [{"CPU": 2.0}, {"CPU": 2.0}], "auto", {"CPU": 1.0}),
+        (7, [{"CPU": 1.0}], "auto", {"CPU": 0.1428}),
+        (5, [{"CPU": 16.0, "GPU": 5.0}], "auto", {"CPU": 1.0, "GPU": 1.0}),
+        (9, [{"CPU": 16.0, "GPU": 2.0}], "cuda", {"CPU": 1.0, "GPU": 0.2}),
+        (5, [{"CPU": 16.0, "GPU": 5.0}], "cpu", {"CPU": 1.0}),
+    ],
+)
+def test_models_share_what_there_is(
+    models: int, nodes: list[dict[str, float]], device: str, expected: dict[str, float]
+):
+    config = presets()["quizzes-talk"][1].model_dump()
+    config["society"]["models"], config["cluster"]["device"] = models, device
+    found = shares(QuizzesConfig.model_validate(config), nodes)
+    assert found == pytest.approx(expected)
+    for kind, share in found.items():
+        assert models * share <= sum(node.get(kind, 0.0) for node in nodes)
+
+
+def test_a_run_is_not_taken_for_a_society_nor_a_society_for_a_run(copy: Path):
+    with pytest.raises(UsageError, match=r"found no run there, expected a directory with config.json"):
+        verify_run([str(copy)])
+    with pytest.raises(UsageError, match=r"found no run there, expected a directory with society.json"):
+        main(["verify", str(SHIPPED)])
+    with pytest.raises(UsageError, match="RUN_DIR: found no run at"):
+        newest_run(copy.parent)
+    with pytest.raises(UsageError, match="found no run there, expected a directory of runs"):
+        read_runs([copy.parent])
