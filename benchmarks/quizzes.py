@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="of every run, last on the line")
     flags = parser.parse_args(argv)
     rows: list[Row] = json.loads(flags.out.read_text())["rows"] if flags.out.exists() else []
-    for seed, arm in product(range(flags.seeds), flags.arms):
+    arms: list[str] = flags.arms
+    for seed, arm in product(range(flags.seeds), arms):
         if (arm, seed) in {(row["arm"], row["seed"]) for row in rows}:
             continue
         rows.append(measure(flags.preset, arm, seed, flags.runs, flags.flags))

@@ -6,7 +6,6 @@ Legend: N grids, R rectangles; one is (top, bottom, left, right), bottom and rig
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +39,12 @@ def draw(
 
     Raises: NoRoomError, in one line, if of very many draws some still fit nowhere.
     """
-    found = np.zeros((count, config.rectangles, 4), np.int64)
+    found, every = np.zeros((count, config.rectangles, 4), np.int64), _every(config)
     missing = np.arange(count)
     for _ in range(MOST_ROUNDS):
         if not len(missing):
             return found
-        drawn = _disjoint(config, len(missing), generator)
+        drawn = _disjoint(config, every, len(missing), generator)
         good = fits(drawn, missing)
         found[missing[good]] = drawn[good]
         missing = missing[~good]
@@ -70,10 +69,10 @@ def check_room(config: GridConfig, draws: int = 1_000_000) -> None:
         raise NoRoomError(f"found {fitting / draws:.1g} of all draws of {words} to fit, expected {LEAST_ACCEPTANCE:g}")
 
 
-def _disjoint(config: GridConfig, count: int, generator: np.random.Generator) -> Rectangles:
+def _disjoint(config: GridConfig, every: NDArray[np.int64], count: int, generator: np.random.Generator) -> Rectangles:
     """(count, R, 4), pairwise without a common cell."""
     kept: list[Rectangles] = []
-    number, every = 0, _every(config)
+    number = 0
     for attempt in range(MOST_ROUNDS):
         if number >= count:
             return np.concatenate(kept)[:count]
@@ -100,7 +99,6 @@ def _single(config: GridConfig, every: NDArray[np.int64], count: int, generator:
     return every[generator.integers(len(every), size=(count, config.rectangles))]
 
 
-@cache
 def _every(config: GridConfig) -> NDArray[np.int64]:
     """(M, 4): every rectangle that a grid may have. Raises NoRoomError if there is none."""
     starts, ends = np.triu_indices(config.edge + 1, k=config.least_side)
