@@ -12,6 +12,7 @@ FLAGS = [
     *("--iterations", "1", "--collection.steps-per-iteration", "100", "--evaluation.final-episodes", "2"),
     *("--env.training-steps", "20", "--evaluation.envs-per-evaluator", "2"),
     *("--algorithm.world-model.training.steps-per-iteration", "2", "--algorithm.agent.planner.iterations", "1"),
+    *("--algorithm.agent.planner.block-steps", "1"),
     *("--algorithm.heads.training.steps-per-iteration", "2", "--algorithm.decoder.training.steps-per-iteration", "2"),
 ]
 
@@ -27,11 +28,11 @@ def test_every_arm_is_a_run_that_there_is():
 def test_the_criteria_are_measured_once_and_kept(tmp_path: Path):
     out = tmp_path / "planning.json"
     line = ["--seeds", "1", "--episodes", "2", "--runs", str(tmp_path / "runs"), "--out", str(out)]
-    main([*line, "--arms", "vicreg", "--flags", *FLAGS, "--env.evaluation-steps", "3"])
+    main([*line, "--arms", "vicreg", "--flags", *FLAGS, "--env.evaluation-steps", "6"])
     main([*line, "--arms", "three_rooms", "--flags", *FLAGS])
     vicreg, three_rooms = json.loads(out.read_text())["rows"]
     names = [way["name"] for way in vicreg["ways"]]
-    assert names[:4] == ["random", "standing still", "cem 64 × 1, 6 × 4, sum", "cem 64 × 1, 6 × 4, last"]
+    assert names[:4] == ["random", "standing still", "cem 64 × 1, 6 × 1, sum", "cem 64 × 1, 6 × 1, last"]
     assert [name.rpartition(" ")[2] for name in names[4:]] == [f"{margin:g}" for margin in MARGINS]
     assert all("steps_in_zones" in way for way in vicreg["ways"] if "zones" in way["name"])
     assert set(vicreg["areas"]["reversed"].values()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
