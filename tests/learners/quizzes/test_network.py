@@ -113,6 +113,16 @@ def test_an_epoch_learns_and_its_streams_decide_it_however_it_is_sliced():
     assert not first.training
 
 
+def test_half_of_an_epoch_reads_in_each_direction_and_every_quiz_is_in_it_once():
+    quizzes, _ = make_world(WORLD, 21, np.random.default_rng(1))
+    tokens = Epoch(network(), QuizTrainingConfig(batch_size=8), quizzes, Streams(0), 1)._tokens.numpy()
+    forward = tokens[:, 0] == LAYOUT.sign(FORWARD)
+    assert forward.sum() == 11
+    halves = (LAYOUT.decode(tokens[forward], FORWARD), LAYOUT.decode(tokens[~forward], BACKWARD))
+    found = [cells.tobytes() for half in halves for cells in np.stack(half, axis=1)]
+    assert sorted(found) == sorted(cells.tobytes() for cells in np.stack(quizzes, axis=1))
+
+
 def test_what_is_solved_is_the_whole_last_grid(monkeypatch: pytest.MonkeyPatch):
     quizzes, _ = make_world(WORLD, 6, np.random.default_rng(0))
     gpt = network()

@@ -132,7 +132,9 @@ def test_a_file_is_all_that_a_model_is(tmp_path: Path):
     other = learner()
     assert other.save(str(tmp_path / ".")) != saved
     model.save(str(tmp_path))
+    other.begin_epoch(1, NOTHING)
     other.load(str(tmp_path))
+    assert "loss" not in other.test(1, {})  # the epoch that was begun never happened
     assert other.save(str(tmp_path)) == saved
     (tmp_path / "model-0.bin").write_bytes(b"1234")
     with pytest.raises(ValueError, match="weights of another network: expected"):

@@ -12,7 +12,7 @@ from learners.quizzes.config import GenerationConfig, ValidationConfig
 from learners.quizzes.generation import generate
 from learners.quizzes.sequences import BACKWARD, FORWARD, Order
 from learners.quizzes.tasks import Grids, Quizzes, are_trivial
-from learners.quizzes.training import make_world
+from learners.quizzes.training import make_world, solve
 from learners.quizzes.validation import FAILS, UNDECIDED, UNDERSTANDS, are_kept, probabilities, swapped, votes
 from tests.learners.quizzes.test_network import LAYOUT, WORLD, network
 
@@ -40,6 +40,8 @@ def test_each_temperature_is_that_of_its_steps():
     assert np.array_equal(first.first, colder.first)
     assert not np.array_equal(first.first, hotter.first)
     assert not np.array_equal(first.quizzes.b, colder.quizzes.b)
+    coldest = generate(network(), GenerationConfig(hot=9.0, cold=1e-6), 8, torch.Generator().manual_seed(0)).quizzes
+    assert np.array_equal(coldest.fb, solve(network(), coldest))
 
 
 def test_quizzes_that_ask_nothing_are_trivial():

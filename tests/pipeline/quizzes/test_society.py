@@ -159,6 +159,46 @@ def test_the_worst_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert trained == [0, 1, 2, 1, 2, 0]
 
 
+def test_after_a_harvest_all_train_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained: list[int] = []
+    accuracies: Iterator[float] = iter([0.9, 0.9, 0.6, 0.9, 0.9])
+    monkeypatch.setattr(
+        QuizLearner,
+        "test",
+        lambda self, *_: trained.append(self._number) or {"accuracy": next(accuracies)},
+    )
+    play(tmp_path / "run", "--society.trained-at-once", "1", "--society.threshold", "0.5", "--rounds", "5")
+    assert trained == [0, 1, 2, 0, 1]
+    records = read_records(tmp_path / "run" / "metrics.jsonl")
+    assert [record["iteration"] for record in records if "culture/generated" in record] == [4]
+
+
+@pytest.mark.parametrize(("wanted", "held_out", "learnt"), [(6, 2, [4, 8]), (100, 50, [24, 48])])
+def test_the_last_of_each_harvest_are_held_out_or_as_large_a_share_of_fewer(
+    wanted: int, held_out: int, learnt: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begin, test = QuizLearner.begin_epoch, QuizLearner.test
+    given: list[list[bytes]] = []
+    tested: list[list[bytes]] = []
+
+    def begin_epoch(self: QuizLearner, round_number: int, culture: Any) -> int:
+        given.append([cells.tobytes() for cells in culture])
+        return begin(self, round_number, culture)
+
+    def test_with(self: QuizLearner, round_number: int, culture: Any) -> dict[str, float]:
+        tested.append([cells.tobytes() for each in culture.values() for cells in each.cells])
+        return test(self, round_number, culture)
+
+    monkeypatch.setattr(QuizLearner, "begin_epoch", begin_epoch)
+    monkeypatch.setattr(QuizLearner, "test", test_with)
+    rule = ["--society.validation.wanted", str(wanted), "--society.validation.held-out", str(held_out)]
+    play(tmp_path / "run", *rule, "--rounds", "2")
+    assert [len(each) for each in given[::3]] == learnt
+    kept = learnt[0] * wanted // (wanted - held_out)
+    assert [len(each) for each in tested[::3]] == [kept - learnt[0], 2 * (kept - learnt[0])]
+    assert not set(given[-1]) & set(tested[-1])
+
+
 def test_damage_is_found_and_gone_back_from(undisturbed: Path, copy: Path, capsys: pytest.CaptureFixture[str]):
     expected = digest(undisturbed, capsys)
     culture = copy / "culture" / "000003.safetensors"
