@@ -6,7 +6,7 @@ it is known, and the same command goes on with what is missing.
     python -m benchmarks.quizzes --seeds 3 --out benchmarks/results/quizzes.json
 
 Arms: `once` is the preset as it is; `cold` makes quizzes up at temperature 1; `unanimous` keeps what all solve;
-`alone` trains on no culture. Of `once` a table follows: for temperatures by the dozen, how many of 600 quizzes are
+`alone` trains on no culture. Of `once` a table follows: for eight pairs of temperatures, how many of 600 quizzes are
 solved by how many models; and the same of models that have learnt nothing.
 """
 

@@ -27,6 +27,11 @@ def has_run_out(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in _RUN_OUT)
 
 
+def run_out_in_words(error: Exception) -> str:
+    """What is said of an error of which `has_run_out` is true: the first line of it."""
+    return f"out of memory ({str(error).partition(chr(10))[0] or type(error).__name__})"
+
+
 def is_too_large(error: Exception) -> bool:
     """Whether something could not be made because no memory holds it, or no number counts it."""
     return has_run_out(error) or isinstance(error, OverflowError) or "overflow" in str(error).lower()

@@ -14,7 +14,7 @@ import numpy as np
 
 from cluster.errors import ClusterError
 from learners.errors import RecoverableError
-from learners.memory import BatchTooLargeError, ExperienceTooLargeError, has_run_out
+from learners.memory import BatchTooLargeError, ExperienceTooLargeError, has_run_out, run_out_in_words
 from learners.part_trainer import DivergedError
 from pipeline import media, schedule
 from pipeline.config import RunConfig
@@ -86,8 +86,7 @@ class Driver:
             except (RuntimeError, MemoryError) as error:
                 if not has_run_out(error):
                     raise
-                words = f"out of memory ({str(error).partition(chr(10))[0] or type(error).__name__})"
-                raise RunFailedError(f"{words}; {self._transaction.where_it_stands}") from error
+                raise RunFailedError(f"{run_out_in_words(error)}; {self._transaction.where_it_stands}") from error
 
     async def _introduce(self) -> None:
         """Waits for the first learner, replaced if it is lost while it starts, and says what it holds."""

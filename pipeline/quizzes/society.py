@@ -19,7 +19,7 @@ from cluster.errors import ClusterError
 from cluster.process import Process, Processes
 from learners.durable import remove_durably, write_durably
 from learners.errors import RecoverableError
-from learners.memory import has_run_out
+from learners.memory import has_run_out, run_out_in_words
 from learners.quizzes.culture import Cells, Culture, Harvest
 from learners.quizzes.rectangles import NoRoomError
 from learners.quizzes.statistics import describe
@@ -106,8 +106,7 @@ class Society:
             except (RuntimeError, MemoryError) as error:
                 if not has_run_out(error):
                     raise
-                words = f"out of memory ({str(error).partition(chr(10))[0] or type(error).__name__})"
-                raise RunFailedError(f"{words}; {self.where_it_stands}") from error
+                raise RunFailedError(f"{run_out_in_words(error)}; {self.where_it_stands}") from error
 
     async def _introduce(self) -> None:
         """Waits for the models to start, and says what they are."""

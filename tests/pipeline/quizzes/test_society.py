@@ -185,12 +185,12 @@ def test_the_last_of_each_harvest_are_held_out_or_as_large_a_share_of_fewer(
         given.append([cells.tobytes() for cells in culture])
         return begin(self, round_number, culture)
 
-    def test_with(self: QuizLearner, round_number: int, culture: Any) -> dict[str, float]:
+    def asked(self: QuizLearner, round_number: int, culture: Any) -> dict[str, float]:
         tested.append([cells.tobytes() for each in culture.values() for cells in each.cells])
         return test(self, round_number, culture)
 
     monkeypatch.setattr(QuizLearner, "begin_epoch", begin_epoch)
-    monkeypatch.setattr(QuizLearner, "test", test_with)
+    monkeypatch.setattr(QuizLearner, "test", asked)
     rule = ["--society.validation.wanted", str(wanted), "--society.validation.held-out", str(held_out)]
     play(tmp_path / "run", *rule, "--rounds", "2")
     assert [len(each) for each in given[::3]] == learnt
