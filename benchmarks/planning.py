@@ -30,7 +30,8 @@ from pipeline.trained import Trained, load
 
 ZONES = (20.0, 24.0, 5.0, 44.0, 24.0, 5.0)
 """Two discs, one on each side of the door, on many ways through it, which still leave others."""
-MARGINS = (0.0, 1.0, 2.0, 4.0)
+GUARDRAILS = ((1.0, 0.0), (4.0, 0.0), (20.0, 0.0), (20.0, 1.0), (20.0, 2.0), (20.0, 4.0))
+"""Weight of a pixel inside, and margin in pixels."""
 HORIZONS = (3, 6, 10)
 """In blocks of four steps."""
 REGULARISERS = ("vicreg", "none", "ema", "sigreg")
@@ -105,10 +106,9 @@ def criteria(trained: Trained, algorithm: Plans, episodes: int) -> Row:
     planner, cost = algorithm.planner, algorithm.cost
     compared.play(planner, cost, ZONES)
     compared.play(changed(planner, objective="last"), cost)
-    for margin in MARGINS:
-        compared.play(
-            planner, CostConfig.model_validate(cost.model_dump() | {"zones": ZONES, "zone_margin": margin}), ZONES
-        )
+    for weight, margin in GUARDRAILS:
+        zones = {"zones": ZONES, "zone_weight": weight, "zone_margin": margin}
+        compared.play(planner, CostConfig.model_validate(cost.model_dump() | zones), ZONES)
     areas = detect(trained, algorithm, episodes=episodes, steps=12, seed=1).areas
     return {"ways": [without_settings(row) for row in compared.rows], "areas": areas}
 

@@ -26,11 +26,13 @@ from benchmarks.hardware import describe
 from learners.quizzes.config import GenerationConfig, SocietyConfig
 from learners.quizzes.culture import Culture, Harvest
 from learners.quizzes.learner import QuizLearner
+from learners.quizzes.statistics import explaining_tasks
 from learners.quizzes.validation import FAILS
 from learners.streams import Streams
 from pipeline.quizzes.__main__ import main as play
 from pipeline.quizzes.config import QuizzesConfig
 from pipeline.quizzes.directory import SocietyDirectory
+from pipeline.quizzes.pictures import save_sheet
 from pipeline.records import Record, read_records
 
 ARMS = {
@@ -45,6 +47,7 @@ ARMS = {
 HOT, COLD = (1.0, 1.5, 2.0, 3.0), (0.5, 1.0)
 MADE_UP = 600
 """Quizzes of each row of a table."""
+DRAWN = 20
 Row = dict[str, Any]
 
 
@@ -55,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 .. SEEDS - 1")
     parser.add_argument("--runs", type=Path, default=Path("runs/quizzes"), help="where the runs are kept")
     parser.add_argument("--out", type=Path, required=True, help="file of the rows; those it has are kept")
+    parser.add_argument("--picture", type=Path, help="PNG of twenty quizzes that no task of the world explains")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="of every run, last on the line")
     flags = parser.parse_args(argv)
     rows: list[Row] = json.loads(flags.out.read_text())["rows"] if flags.out.exists() else []
@@ -66,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         answer = {"question": "do models make up quizzes that teach them something", "rows": rows}
         flags.out.write_text(json.dumps(answer, indent=1) + "\n")
         print(json.dumps(rows[-1]), file=sys.stderr)
+    if flags.picture:
+        draw_novel(flags.runs / "once-seed0", flags.picture)
 
 
 def measure(preset: str, arm: str, seed: int, runs: Path, more: Sequence[str]) -> Row:
@@ -95,6 +101,20 @@ def measure(preset: str, arm: str, seed: int, runs: Path, more: Sequence[str]) -
     return row
 
 
+def draw_novel(path: Path, picture: Path) -> None:
+    """The newest of a society's quizzes that no task of the world explains."""
+    directory = SocietyDirectory.open(path)
+    try:
+        config = directory.config()
+        checkpoint = directory.commits(config).newest()
+        assert checkpoint
+        newest = directory.read(config, checkpoint.state.culture[-1])
+    finally:
+        directory.close()
+    explained = [explaining_tasks(config.society.world.tasks, *quiz) for quiz in zip(*newest.quizzes, strict=True)]
+    save_sheet(picture, newest.of(np.array([not tasks for tasks in explained])).cut(0, DRAWN))
+
+
 def told(records: Sequence[Record]) -> Row:
     """Accuracies before the first quizzes were made up and at the end; what came of each round that made some."""
     made = [number for number, record in enumerate(records) if "culture/generated" in record]
@@ -104,11 +124,16 @@ def told(records: Sequence[Record]) -> Row:
         "first_culture_in_round": records[made[0]]["iteration"] if made else None,
         "world_before": {name: value for name, value in before.items() if "/world/accuracy" in name},
         "at_the_end": {name: value for name, value in newest(records).items() if "accuracy" in name or "once" in name},
-        "culture": [
-            {name: value for name, value in records[number].items() if name.startswith(("culture/", "iteration"))}
-            for number in made
-        ],
+        "culture": [{name: value for name, value in records[number].items() if is_of_culture(name)} for number in made],
     }
+
+
+def is_of_culture(metric: str) -> bool:
+    """What was made up in a round; and after its epoch what each model solves of it, of the world, and of what it
+    once failed."""
+    return metric.startswith(("culture/", "iteration")) or metric.endswith(
+        ("/culture/accuracy", "/world/accuracy", "once failed")
+    )
 
 
 def newest(records: Sequence[Record]) -> Record:

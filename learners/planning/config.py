@@ -22,7 +22,7 @@ class PlannerConfig(Config):
     """Cross-entropy method: candidates are drawn anew around the mean of the best. MPPI: around their mean weighted by
     cost. Shooting: all are drawn at once, the best counts. Gradient: several are improved by descent through the
     model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi."""
-    blocks: Blocks = 6
+    blocks: Blocks = 8
     """Actions of a plan."""
     block_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     """Steps that each is held for."""
@@ -30,7 +30,7 @@ class PlannerConfig(Config):
     """Blocks that are done before it plans anew."""
     samples: Samples = 64
     """Candidates of an iteration."""
-    elites: PositiveInt = 8
+    elites: PositiveInt = 4
     """The best of them, which the next ones are drawn around."""
     iterations: PositiveInt = 5
     objective: Literal["sum", "last"] = "sum"

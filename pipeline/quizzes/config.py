@@ -51,16 +51,16 @@ SMALL = SocietyConfig(
         layers=3, heads=4, embedding_size=64, dropout=0.0, positions="factorised", embedding_std=1.0
     ),
     training=QuizTrainingConfig(
-        sequences=32_000,
-        batch_size=64,
-        learning_rate=2e-3,
+        sequences=16_000,
+        batch_size=16,
+        learning_rate=3e-3,
         last_learning_rate=2e-4,
         warm_up=100,
         weight_decay=0.01,
         max_gradient_norm=1.0,
     ),
-    generation=GenerationConfig(hot=2.0, most_batches=50),
-    validation=ValidationConfig(wanted=300, held_out=100),
+    generation=GenerationConfig(hot=2.0, most_batches=100),
+    validation=ValidationConfig(wanted=1_100, held_out=100),
     threshold=0.9,
     trained_at_once=3,
     tests=600,
@@ -86,7 +86,7 @@ def presets() -> dict[str, tuple[str, QuizzesConfig]]:
     return {
         "quizzes-small": (
             "Three small models, 4 × 4 cells, for two CPU cores.",
-            QuizzesConfig(preset="quizzes-small", rounds=12, society=SMALL),
+            QuizzesConfig(preset="quizzes-small", rounds=10, society=SMALL),
         ),
         "quizzes-talk": (
             "The talk's five GPTs of 38 million parameters. Needs a GPU each.",

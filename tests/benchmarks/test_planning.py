@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.planning import ARMS, HORIZONS, MARGINS, line_of, main
+from benchmarks.planning import ARMS, GUARDRAILS, HORIZONS, line_of, main
 from pipeline.cli import parse
 
 FLAGS = [
@@ -28,12 +28,13 @@ def test_every_arm_is_a_run_that_there_is():
 def test_the_criteria_are_measured_once_and_kept(tmp_path: Path):
     out = tmp_path / "planning.json"
     line = ["--seeds", "1", "--episodes", "2", "--runs", str(tmp_path / "runs"), "--out", str(out)]
-    main([*line, "--arms", "vicreg", "--flags", *FLAGS, "--env.evaluation-steps", "6"])
+    main([*line, "--arms", "vicreg", "--flags", *FLAGS, "--env.evaluation-steps", "8"])
     main([*line, "--arms", "three_rooms", "--flags", *FLAGS])
     vicreg, three_rooms = json.loads(out.read_text())["rows"]
     names = [way["name"] for way in vicreg["ways"]]
-    assert names[:4] == ["random", "standing still", "cem 64 × 1, 6 × 1, sum", "cem 64 × 1, 6 × 1, last"]
-    assert [name.rpartition(" ")[2] for name in names[4:]] == [f"{margin:g}" for margin in MARGINS]
+    assert names[:4] == ["random", "standing still", "cem 64 × 1, 8 × 1, sum", "cem 64 × 1, 8 × 1, last"]
+    said = [name.partition("zones × ")[2] for name in names[4:]]
+    assert said == [f"{weight:g} + {margin:g}" for weight, margin in GUARDRAILS]
     assert all("steps_in_zones" in way for way in vicreg["ways"] if "zones" in way["name"])
     assert set(vicreg["areas"]["reversed"].values()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
     assert 0.0 < vicreg["features/mean_std"] < 5.0

@@ -58,7 +58,7 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     found = table(tmp_path / "out")
     names = [row["name"] for row in found["rows"]]
     assert names[:3] == ["random", "standing still", "cem 8 × 2, 2 × 2, sum"]
-    assert names[3:5] == ["cem 8 × 2, 2 × 2, sum, zones + 0", "cem 4 × 2, 2 × 2, sum"]
+    assert names[3:5] == ["cem 8 × 2, 2 × 2, sum, zones × 20 + 0", "cem 4 × 2, 2 × 2, sum"]
     assert len(names) == 2 + 2 * 2 * 2
     assert "steps at most 6" in found["protocol"]
     # The zone is the whole frame, and steps are 6 at most.
