@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EvaluationProtocol = dict[str, str | int | float | bool]
 
+Channels = Literal["colours", "moments"]
+
 ALE_MAX_FRAMES = 108_000
 """Raw frames after which the `NoFrameskip-v4` ids end a game: half an hour of play at 60 Hz."""
 
@@ -61,6 +63,8 @@ class AtariConfig(EnvironmentConfig):
     """Evaluation: the same limit; the `NoFrameskip-v4` ids themselves end a game there."""
     ends_on_life_loss: bool = True
     """Training: a lost life (while lives remain) ends the episode; the game goes on."""
+    channels: Channels = "colours"
+    """Of a frame: its colours (published), or its brightness at the last three steps, which shows what moves."""
 
     @field_validator("game")
     @classmethod
@@ -77,12 +81,13 @@ class AtariConfig(EnvironmentConfig):
             "no-ops": 1,
             "frames at most": self.evaluation_max_frames,
             "ends on life loss": False,
+            "channels": self.channels,
         }
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.atari import Atari
 
-        return Atari(self, seed, evaluation=evaluation)
+        return _seen(self.channels, Atari(self, seed, evaluation=evaluation))
 
 
 class CrafterConfig(EnvironmentConfig):
@@ -171,6 +176,8 @@ class GymConfig(EnvironmentConfig):
     """Gymnasium id, `module:Name-v0` to import the module that registers it."""
     frames: Literal["observed", "rendered"] = "observed"
     """The observations, which must be images; or what the environment draws of itself, whatever it lets observe."""
+    channels: Channels = "colours"
+    """Of a frame: its colours, or its brightness at the last three steps, which shows what moves."""
 
     @property
     def module(self) -> str:
@@ -179,12 +186,18 @@ class GymConfig(EnvironmentConfig):
 
     @property
     def evaluation_protocol(self) -> EvaluationProtocol:
-        return {"environment": "as registered with Gymnasium", "frames": self.frames}
+        return {"environment": "as registered with Gymnasium", "frames": self.frames, "channels": self.channels}
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.gym import Gym
 
-        return Gym(self, seed)
+        return _seen(self.channels, Gym(self, seed))
+
+
+def _seen(channels: Channels, environment: Environment) -> Environment:
+    from actors.envs.moments import Moments
+
+    return Moments(environment) if channels == "moments" else environment
 
 
 ENVIRONMENTS: Kinds[EnvironmentConfig] = Kinds(

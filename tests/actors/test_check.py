@@ -144,7 +144,15 @@ def test_an_environment_that_takes_nan_is_told_so(monkeypatch: pytest.MonkeyPatc
         check_environment(PushedConfig())
 
 
-KEEPING = [AtariConfig(), CatchConfig(), CrafterConfig(), CorridorConfig(), PushedConfig(), BrokenConfig()]
+KEEPING = [
+    AtariConfig(),
+    AtariConfig(channels="moments"),
+    CatchConfig(),
+    CrafterConfig(),
+    CorridorConfig(),
+    PushedConfig(),
+    BrokenConfig(),
+]
 
 
 @pytest.mark.parametrize("config", KEEPING)

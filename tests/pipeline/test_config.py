@@ -37,6 +37,7 @@ PAPER: dict[str, Any] = {
         "max_frames": 20_000,
         "evaluation_max_frames": 108_000,
         "ends_on_life_loss": True,
+        "channels": "colours",
     },
     "algorithm": {
         "kind": "iris",
