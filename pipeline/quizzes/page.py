@@ -58,12 +58,18 @@ def _accuracies(config: QuizzesConfig, records: Sequence[Record]) -> Table:
 
 
 def _counts(config: QuizzesConfig, made: Sequence[Record]) -> Table:
-    understood = [f"understood by {number}" for number in range(config.society.models + 1)]
-    names = ["generated", "trivial", "duplicate", *understood, "validated", "kept"]
-    rows = [
-        (f"round {record['iteration']}", [_word(record.get(f"culture/{name}")) for name in names]) for record in made
-    ]
-    return Table("What became of what was made up", "Quizzes, by round.", names, rows)
+    models = range(config.society.models)
+    names = ["generated", "trivial", "duplicate", "repeated rules"]
+    names += [f"understood by {number}" for number in (*models, len(models))] + ["validated", "kept"]
+    names += [f"{what} by {number}" for what in ("made up", "failed") for number in models]
+    values = {f"round {record['iteration']}": [record.get(f"culture/{name}") for name in names] for record in made}
+    values["all rounds"] = [sum(each or 0 for each in column) for column in zip(*values.values(), strict=True)]
+    rows = [(name, [_word(value) for value in each]) for name, each in values.items()]
+    words = (
+        "Quizzes, by round; repeated rules are new questions about what was shown before, made up and failed are of"
+        " the kept ones, by model."
+    )
+    return Table("What became of what was made up", words, names, rows)
 
 
 def _descriptions(made: Sequence[Record]) -> Table:

@@ -136,8 +136,11 @@ def test_a_page_holds_all_of_it(undisturbed: Path, copy: Path):
         "Kept: culture-0002",
         "Kept: culture-0001",
     ]
-    last = read_records(undisturbed / "metrics.jsonl")[-1]
-    assert f"<td>{last['culture/generated']}</td>" in text
+    counts = [record["culture/generated"] for record in read_records(undisturbed / "metrics.jsonl")]
+    made, _, _ = text.partition("<h2>What they are like")
+    shown = dict(re.findall(r'<th scope="row">((?:round \d|all rounds))</th><td>(\d+)</td>', made))
+    assert shown["round 3"] == str(counts[-1])
+    assert shown["all rounds"] == str(sum(counts))
     assert "18 quizzes kept" in text
     (copy / "media" / "curves.png").unlink()
     (copy / "media" / "curves.png").mkdir()
