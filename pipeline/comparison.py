@@ -94,9 +94,8 @@ class Comparison:
             else (planner.samples, planner.iterations)
         )
         name = f"{planner.kind} {looked[0]} × {looked[1]}, {planner.blocks} × {planner.block_steps}"
-        name += f", {planner.objective}" + (
-            f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
-        )
+        name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
+        name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
         if zones:
             counted["steps_in_zones"] = trips.steps_in(zones, self._algorithm)

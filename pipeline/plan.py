@@ -41,6 +41,8 @@ class Arguments(Tool):
     """Actions of a plan."""
     objectives: tuple[Literal["sum", "last"], ...] = ()
     """Of the costs of predicted steps: all, or that of the last one alone."""
+    critics: tuple[NonNegativeFloat, ...] = ()
+    """Weights of what a critic expects after the last predicted step, where the run has one."""
     zones: tuple[float, ...] = ()
     """Where it must not go: x, y and radius of discs in pixels of a frame, one after another. Beside each planner that
     keeps out of them stands what it does without them."""
@@ -82,11 +84,12 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
     """One for each row of the table. Raises UsageError, in one line."""
     ways = []
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
-    for kind, samples, blocks, objective, margin in product(
+    for kind, samples, blocks, objective, critic, margin in product(
         arguments.planners or [planner.kind],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
         arguments.objectives or [planner.objective],
+        arguments.critics or [cost.critic],
         margins,
     ):
         changed = {
@@ -97,12 +100,13 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
             "execute": min(planner.execute, blocks),
             "objective": objective,
         }
-        zones = {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
+        said: dict[str, object] = {"critic": critic}
+        said |= {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
         try:
             ways.append(
                 (
                     PlannerConfig.model_validate(planner.model_dump() | changed),
-                    CostConfig.model_validate(cost.model_dump() | zones),
+                    CostConfig.model_validate(cost.model_dump() | said),
                 )
             )
         except ValidationError as error:

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining
 from learners.dreaming.config import BurnIn, DreamerConfig
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig
 
 if TYPE_CHECKING:
     from learners.action_space import ActionSpace
@@ -107,12 +107,17 @@ class JepaConfig(AlgorithmConfig):
     world_model: WorldModelConfig = WorldModelConfig()
     heads: HeadsConfig = HeadsConfig()
     decoder: DecoderConfig = DecoderConfig()
+    critic: CriticConfig = CriticConfig()
     agent: AgentConfig = AgentConfig()
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.agent.cost.zones and self.heads.place == "none":
             raise ValueError("agent.cost.zones: found some, expected none with heads.place none: nothing tells a place")
+        if self.agent.cost.critic and self.critic.kind == "none":
+            raise ValueError("agent.cost.critic: found a weight, expected 0 with critic.kind none: nobody learns it")
+        if self.critic.kind == "time" and not self.agent.cost.goal:
+            raise ValueError("critic.kind: found time, expected cost or none with agent.cost.goal 0: there is no goal")
         kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
         if kind in ("vicreg", "sigreg") and size < 2:
             raise ValueError(f"world_model.training.batch_size: found {size}, expected at least 2 with {kind}")
@@ -121,6 +126,8 @@ class JepaConfig(AlgorithmConfig):
     @property
     def trainings(self) -> dict[str, PartTraining]:
         parts = {"world_model": self.world_model, "heads": self.heads, "decoder": self.decoder}
+        if self.critic.kind != "none":
+            parts |= {"critic": self.critic}
         if self.agent.kind == "policy":
             parts |= {"actor_critic": self.agent.actor_critic}
         return {name: part.training for name, part in parts.items()}
@@ -129,6 +136,8 @@ class JepaConfig(AlgorithmConfig):
         """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""
         if ranks > 1 and self.world_model.regulariser.kind == "sigreg":
             raise ValueError(f"found {ranks}, expected 1 with regulariser.kind sigreg: it looks at the whole batch")
+        if ranks > 1 and self.critic.kind != "none" and self.agent.cost.goal:
+            raise ValueError(f"found {ranks}, expected 1 with a critic of goals: it takes some from the whole batch")
 
     def check_episode(self, longest: int) -> None:
         if self.agent.kind == "planner":

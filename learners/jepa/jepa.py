@@ -35,6 +35,7 @@ from learners.jepa.networks import Decoder, Heads, WorldModel, feature_actor_cri
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.critic import UNIFORMS, Critic
 from learners.planning.dream import LatentDream
 from learners.planning.numbers import Numbers
 from learners.planning.place import centre_of_mass
@@ -59,6 +60,9 @@ class Jepa:
         self.heads = Heads(config.world_model.features, config.heads)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
         self.tells_places = self.heads.places is not None
+        self.critic: Critic | None = None
+        if config.critic.kind != "none":
+            self.critic = Critic(config.critic, config.world_model.features, has_goals=self.cost.goal > 0)
         self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
@@ -96,11 +100,25 @@ class Jepa:
                 loss=self._decoder_loss,
             ),
         )
+        if self.critic is not None:
+            parts = (*parts, self._critic_part(self.critic))
         if self.actor_critic is None:
             return parts
         policy = self.config.agent.actor_critic
         drawing = UniformDrawing(policy.burn_in + 1, anchor="end")
         return (*parts, actor_critic_part(self.actor_critic, self, policy, drawing, record=self._record))
+
+    def _critic_part(self, critic: Critic) -> Part:
+        return Part(
+            name="critic",
+            module=critic,
+            training=critic.config.training,
+            drawing=UniformDrawing(critic.config.length, anchor="start"),
+            columns=("features",),
+            loss=critic.loss,
+            noise=(1, UNIFORMS) if critic.has_goals else (0, 0),
+            after_step=critic.follow,
+        )
 
     @property
     def _noise(self) -> tuple[int, int]:
@@ -117,7 +135,8 @@ class Jepa:
     def acting_modules(self) -> Mapping[str, nn.Module]:
         if self.actor_critic is not None:
             return {"world_model": self.world_model, "actor_critic": self.actor_critic}
-        return {"world_model": self.world_model, "heads": self.heads}
+        acting: dict[str, nn.Module] = {"world_model": self.world_model, "heads": self.heads}
+        return acting if self.critic is None else acting | {"critic": self.critic}
 
     def actor(self) -> PlanningActor | PolicyActor:
         agent = self.config.agent
@@ -131,8 +150,19 @@ class Jepa:
             raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
         if planner.kind == "mppi" and not self._numbers.is_box:
             raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
+        if cost.critic and self.critic is None:
+            raise AlgorithmError("critic: found a weight, expected 0 with critic.kind none: nobody has learnt it")
         turn = self.config.agent.turn
-        return PlanningActor(self.world_model, self.heads, planner, cost, self._numbers, turn=turn, place=place)
+        return PlanningActor(
+            self.world_model,
+            self.heads,
+            planner,
+            cost,
+            self._numbers,
+            turn=turn,
+            place=place,
+            critic=self.critic if cost.critic else None,
+        )
 
     def observe(self, frames: Tensor) -> Tensor:
         return self.world_model.encode(frames)

@@ -12,7 +12,7 @@ from learners.jepa.config import (
     RegulariserConfig,
     WorldModelConfig,
 )
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig
 
 _EVALUATION = {
     "episodes": 20,
@@ -23,6 +23,14 @@ _EVALUATION = {
     "num_evaluators": 2,
 }
 """Of trips through rooms, but for how often."""
+_ROOMS = {
+    "iterations": 10,
+    "env": {"kind": "rooms"},
+    "collection": {"steps_per_iteration": 2_000, "last_iteration": 10, "epsilon": 0.0, "envs_per_collector": 20},
+    "evaluation": {"every": 5, **_EVALUATION},
+    "inspect_every": 5,
+}
+"""Two rooms, for a CPU."""
 
 
 def _some_steps() -> PartTraining:
@@ -32,18 +40,17 @@ def _some_steps() -> PartTraining:
 PRESETS = {
     "jepa-small": Preset(
         "A joint-embedding model that plans its way through a door, on a CPU.",
+        {**_ROOMS, "algorithm": JepaConfig(heads=HeadsConfig(place="red"))},
+    ),
+    "jepa-critic": Preset(
+        "The same with a critic, which sees beyond plans of one action.",
         {
-            "iterations": 10,
-            "algorithm": JepaConfig(heads=HeadsConfig(place="red")),
-            "env": {"kind": "rooms"},
-            "collection": {
-                "steps_per_iteration": 2_000,
-                "last_iteration": 10,
-                "epsilon": 0.0,
-                "envs_per_collector": 20,
-            },
-            "evaluation": {"every": 5, **_EVALUATION},
-            "inspect_every": 5,
+            **_ROOMS,
+            "algorithm": JepaConfig(
+                heads=HeadsConfig(place="red"),
+                critic=CriticConfig(kind="time"),
+                agent=AgentConfig(planner=PlannerConfig(blocks=1), cost=CostConfig(critic=1.0)),
+            ),
         },
     ),
     "jepa-two-rooms": Preset(
@@ -143,8 +150,10 @@ PRESETS = {
                 world_model=WorldModelConfig(features=16, channels=16, hidden=16, rollout=3, training=_some_steps()),
                 heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
+                critic=CriticConfig(kind="time", hidden=16, steps=3, reach=6, training=_some_steps()),
                 agent=AgentConfig(
                     planner=PlannerConfig(blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
+                    cost=CostConfig(critic=1.0),
                 ),
             ),
             "env": {"kind": "rooms", "training_steps": 12, "evaluation_steps": 6},

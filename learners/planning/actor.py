@@ -23,10 +23,12 @@ from learners.planning.cost import (
     GoalDistance,
     Guardrail,
     Heads,
+    Outlook,
     PredictedEnd,
     PredictedReward,
     Term,
 )
+from learners.planning.critic import Critic
 from learners.planning.model import LatentModel, imagine
 from learners.planning.numbers import Numbers
 from learners.planning.place import depth_in
@@ -59,14 +61,18 @@ class PlanningActor:
         *,
         turn: float,
         place: Callable[[Tensor], Tensor] | None = None,
+        critic: Critic | None = None,
     ) -> None:
         """
         Args:
             model: a module, too: it is where its weights are.
             turn: standard deviation of a change of direction where there is no goal, in radians.
             place: (x, y) in pixels (..., 2) that features (..., D) tell, for zones.
+            critic: what its weight in the cost is of.
         """
         assert place or not cost.zones
+        assert critic or not cost.critic
+        self._critic = critic
         self._place = place
         self._model = model
         self._heads = heads
@@ -145,7 +151,15 @@ class PlanningActor:
             (weights.end, PredictedEnd(self._heads)),
         ]
         terms = [(weight, term) for weight, term in known if weight]
-        return Cost(terms, self._guardrails(), objective=self._planner.objective)
+        return Cost(terms, self._guardrails(), self._outlooks(goal), objective=self._planner.objective)
+
+    def _outlooks(self, goal: Tensor | None) -> list[tuple[float, Outlook]]:
+        critic, weight = self._critic, self._cost.critic
+        if critic is None or not weight:
+            return []
+        if goal is None:
+            return [(weight, Outlook(critic, self._heads))]
+        return [(weight, Outlook(lambda features: critic(features, goal.unsqueeze(1))))]
 
     def _guardrails(self) -> list[Guardrail]:
         zones, place = self._cost.zones, self._place

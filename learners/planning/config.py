@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from learners.config import Config, Probability
+from learners.config import Config, PartTraining, Probability
 
 Blocks = Annotated[int, Field(ge=1, le=1000)]
 Samples = Annotated[int, Field(ge=1, le=100_000)]
@@ -71,6 +71,34 @@ class PlannerConfig(Config):
         return self
 
 
+class CriticConfig(Config):
+    """What is still to come after the last step of a plan, learnt from what was lived through."""
+
+    kind: Literal["none", "time", "cost"] = "none"
+    """Of a state it learns how many steps the goal is away; or what the steps to come will cost, by the goal's distance
+    in features, or without goals by rewards."""
+    hidden: PositiveInt = 256
+    """Of its three layers."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """That are counted before its own estimate goes on."""
+    discount: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Of a step."""
+    expectile: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Below 0.5, it values what the best of the walks that were seen did; 0.5 is their mean."""
+    others: Probability = 0.5
+    """Of goals, the share that lies in other segments; the rest are what a segment itself came to (hindsight)."""
+    reach: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Steps after which a goal of hindsight lies at most."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """How far the copy that targets go on from moves towards it in a gradient step."""
+    training: PartTraining = PartTraining(starts_after=0, batch_size=256, steps_per_iteration=150, learning_rate=1e-3)
+
+    @property
+    def length(self) -> int:
+        """Steps of a segment that it learns from."""
+        return max(self.steps, self.reach) + 1
+
+
 Colour = Literal["red", "green", "blue"]
 
 
@@ -87,6 +115,9 @@ class CostConfig(Config):
     """Predicted reward, negative."""
     end: NonNegativeFloat = 0.0
     """Predicted probability that the episode is over."""
+    critic: NonNegativeFloat = 0.0
+    """What the critic expects after the last predicted step, added once, whatever the objective; `critic.kind` says in
+    which unit."""
     zones: tuple[float, ...] = ()
     """Where it must not go: x, y and radius of discs in pixels of a frame, one after another. Every predicted step in
     one costs; that holds as far as the world model predicts right."""

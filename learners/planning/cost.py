@@ -1,4 +1,4 @@
-"""What predicted steps cost: terms that nothing trains, and guardrails that every step must keep to.
+"""What predicted steps cost: terms that nothing trains, guardrails that every step must keep to, and what is to come.
 
 Legend: E environments, N candidates, H steps, D features, A numbers of an action.
 Source: LeCun (2022), A Path Towards Autonomous Machine Intelligence, §3.2: the intrinsic cost.
@@ -89,11 +89,30 @@ class Guardrail:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """V(ẑ_H) Π_t (1 − p_t): after an end that is predicted with probability p nothing is to come."""
+
+    value: Callable[[Tensor], Tensor]
+    """(E, N) of features (E, N, D)."""
+    heads: Heads | None = None
+    """None where episodes are not expected to end."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(E, N) of predicted features (E, N, H + 1, D)."""
+        value = self.value(features[:, :, -1])
+        if self.heads is None:
+            return value
+        return value * (1.0 - self.heads(features[:, :, 1:])[1].sigmoid()).prod(dim=2)
+
+
+@dataclass(frozen=True)
 class Cost:
-    """Σ weight · term, of all predicted steps or of the last one; guardrails of all of them."""
+    """Σ weight · term, of all predicted steps or of the last one; guardrails of all of them; and once what is to come
+    after them."""
 
     terms: Sequence[tuple[float, Term]]
     guardrails: Sequence[Guardrail] = ()
+    outlooks: Sequence[tuple[float, Outlook]] = ()
     objective: Literal["sum", "last"] = "sum"
 
     def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
@@ -104,4 +123,6 @@ class Cost:
         total = steps.sum(dim=-1) if self.objective == "sum" else steps[..., -1]
         for guardrail in self.guardrails:
             total = total + guardrail(features, actions).sum(dim=-1)
+        for weight, outlook in self.outlooks:
+            total = total + weight * outlook(features)
         return total

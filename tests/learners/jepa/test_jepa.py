@@ -27,7 +27,7 @@ from learners.jepa.config import AgentConfig as AgentSettings
 from learners.jepa.jepa import Jepa
 from learners.learner import Learner
 from learners.part import Segments
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig
 from tests.learners.fakes import make_chunk
 
 SPACE = Rooms(RoomsConfig(), 0, evaluation=False).action_space
@@ -219,6 +219,47 @@ def test_what_cannot_be_planned_or_learnt_is_refused():
         ValidationError, match=r"world_model\.training\.batch_size: found 1, expected at least 2 with v"
     ):
         JepaConfig(world_model=WorldModelConfig(training=alone))
+
+
+def test_a_critic_learns_from_features_and_is_one_of_the_costs():
+    critic = CriticConfig(kind="time", hidden=16, steps=4, reach=8, training=TRAINING)
+    found = learner(tiny().model_copy(update={"critic": critic}))
+    before = {name: each.clone() for name, each in jepa_of(found).world_model.state_dict().items()}
+    assert list(found.parts) == ["world_model", "heads", "decoder", "critic"]
+    first = found.train("critic", 1, range(5))
+    last = found.train("critic", 2, range(100))
+    assert last["loss/value"] < first["loss/value"]
+    assert 0 < last["over"] < 0.5
+    assert all(torch.equal(each, before[name]) for name, each in jepa_of(found).world_model.state_dict().items())
+    jepa, planner = jepa_of(found), PlannerConfig(blocks=1, block_steps=2)
+    assert "critic" in jepa.acting_modules()
+    plain, trained = (jepa.planning_actor(planner, CostConfig(critic=weight)) for weight in (0.0, 10.0))
+    goals = np.zeros((2, 3, 64, 64), np.uint8)
+    goals[:, 0, 30:34, 50:54] = 255
+    values = []
+    for actor in (plain, trained):
+        state = actor.aim(actor.initial_state(2), goals)
+        thought = actor.think(torch.randn(2, 16), state, np.random.default_rng(0), temperature=1.0)
+        assert thought.value is not None
+        values.append(thought.value)
+    assert (values[1] < values[0] - 1.0).all()  # so many steps away
+
+
+def test_a_critic_without_what_it_is_of_is_refused():
+    with pytest.raises(
+        ValidationError, match=r"agent\.cost\.critic: found a weight, expected 0 with critic\.kind"
+    ):
+        JepaConfig(agent=AgentSettings(cost=CostConfig(critic=1.0)))
+    with pytest.raises(AlgorithmError, match=r"^critic: found a weight, expected 0 with critic\.kind none"):
+        Jepa(tiny(), SPACE).planning_actor(PlannerConfig(), CostConfig(critic=1.0))
+    by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
+    with pytest.raises(
+        ValidationError, match=r"critic\.kind: found time, expected cost or none with agent\.cost"
+    ):
+        JepaConfig(agent=by_rewards, critic=CriticConfig(kind="time"))
+    with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals"):
+        JepaConfig(critic=CriticConfig(kind="cost")).check_ranks(2)
+    JepaConfig(agent=by_rewards, critic=CriticConfig(kind="cost")).check_ranks(2)
 
 
 def test_a_dream_goes_on_as_predicted_and_ends_as_often_as_foreseen():
