@@ -7,7 +7,9 @@ episodes; it is written when it is known, and the same command goes on with what
         --out benchmarks/results/planning.json
 
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
-surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`.
+surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`;
+`critic` is `jepa-critic`, whose plans are short, and beside it a critic of means, one of the goal's distance in place
+of time, and one in three rooms.
 """
 
 from __future__ import annotations
@@ -32,10 +34,20 @@ ZONES = (20.0, 24.0, 5.0, 44.0, 24.0, 5.0)
 """Two discs, one on each side of the door, on many ways through it, which still leave others."""
 GUARDRAILS = ((1.0, 0.0), (4.0, 0.0), (20.0, 0.0), (20.0, 1.0), (20.0, 2.0), (20.0, 4.0))
 """Weight of a pixel inside, and margin in pixels."""
-HORIZONS = (3, 6, 10)
-"""In blocks of four steps."""
+HORIZONS, SHORT = (3, 6, 10), (1, 3)
+"""In blocks of four steps; those that a critic looks on from."""
 REGULARISERS = ("vicreg", "none", "ema", "sigreg")
-ARMS = (*REGULARISERS, "three_rooms", "catch")
+THREE_ROOMS = ["--env.layout", "three_rooms", "--env.evaluation-steps", "80"]
+ARMS: dict[str, list[str]] = {
+    **{kind: ["jepa-small", "--algorithm.world-model.regulariser.kind", kind] for kind in REGULARISERS},
+    "three_rooms": ["jepa-small", *THREE_ROOMS],
+    "catch": ["jepa-catch"],
+    "critic": ["jepa-critic"],
+    "critic_mean": ["jepa-critic", "--algorithm.critic.expectile", "0.5"],
+    "critic_cost": ["jepa-critic", "--algorithm.critic.kind", "cost", "--algorithm.critic.discount", "0.97"],
+    "critic_three_rooms": ["jepa-critic", *THREE_ROOMS, "--algorithm.agent.planner.blocks", "3"],
+}
+"""Preset and flags."""
 METRICS = ("features/mean_std", "features/relative_error_24", "place/error_24", "place/linear_error", "place/linear_r2")
 Row = dict[str, Any]
 
@@ -62,17 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(json.dumps(rows[-1]), file=sys.stderr)
 
 
-def line_of(arm: str) -> list[str]:
-    """Preset and flags."""
-    if arm == "catch":
-        return ["jepa-catch"]
-    if arm == "three_rooms":
-        return ["jepa-small", "--env.layout", "three_rooms", "--env.evaluation-steps", "80"]
-    return ["jepa-small", "--algorithm.world-model.regulariser.kind", arm]
-
-
 def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str]) -> Row:
-    run_dir, line = runs / f"{arm}-seed{seed}", [*line_of(arm), "--seed", str(seed)]
+    run_dir, line = runs / f"{arm}-seed{seed}", [*ARMS[arm], "--seed", str(seed)]
     code = train([*line, "--in-process", "--run-dir", str(run_dir), *more])
     assert code == 0, code
     timings = [json.loads(line) for line in (run_dir / "timings.jsonl").read_text().splitlines()]
@@ -96,6 +99,8 @@ def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str])
         row |= criteria(trained, algorithm, episodes)
     if arm == "three_rooms":
         row["ways"] = horizons(trained, algorithm, episodes)
+    if arm.startswith("critic"):
+        row["ways"] = outlooks(trained, algorithm, episodes)
     return row | {"measure_seconds": round(time.perf_counter() - started, 1)}
 
 
@@ -119,6 +124,17 @@ def horizons(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
     for kind in ("cem", "mppi"):
         for blocks in HORIZONS:
             compared.play(changed(algorithm.planner, kind=kind, blocks=blocks), algorithm.cost)
+    return [without_settings(row) for row in compared.rows]
+
+
+def outlooks(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
+    """Plans of few actions, without what the critic expects after them and with it."""
+    compared = Comparison(trained, algorithm, episodes, seed=1)
+    compared.play_floors()
+    for blocks in SHORT:
+        for weight in (0.0, 1.0):
+            cost = CostConfig.model_validate(algorithm.cost.model_dump() | {"critic": weight})
+            compared.play(changed(algorithm.planner, blocks=blocks), cost)
     return [without_settings(row) for row in compared.rows]
 
 

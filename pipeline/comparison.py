@@ -121,24 +121,23 @@ class Comparison:
 
     @torch.no_grad()
     def _distances(self) -> Grid | None:
-        """Of the first episodes' goals: the goal, and how far from it every place is in features, from black to white.
+        """Of the first episodes' goals: the goal, how far from it every place is in features, from black to white, and
+        how far a critic says that it is.
 
         None in a game whose goals nobody can place.
         """
         environments = self._begin().environments[:SHOWN]
-        goals, maps = [], []
+        goals, rows = [], []
         for environment in environments:
             if not (isinstance(environment, PlacesGoals) and (goal := environment.goal()) is not None):
                 return None
             goals.append(goal)
-            maps.append(self._distance_map(environment, goal))
-        return Grid([np.stack(goals), np.stack(maps)])
+            rows.append(self._distance_maps(environment, goal))
+        return Grid([np.stack(goals), *map(np.stack, zip(*rows, strict=True))])
 
-    def _distance_map(self, environment: PlacesGoals, goal: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(3, 64, 64), in squares of `SQUARE` pixels; green where nothing can be."""
+    def _distance_maps(self, environment: PlacesGoals, goal: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """(3, 64, 64) each, in squares of `SQUARE` pixels; green where nothing can be."""
         centres = np.arange(SQUARE / 2 - 0.5, FRAME_SIZE, SQUARE)
-        shown = np.zeros((3, len(centres), len(centres)), np.float64)
-        shown[1] = 255.0
         there, frames = [], []
         for row, y in enumerate(centres):
             for column, x in enumerate(centres):
@@ -146,10 +145,17 @@ class Comparison:
                     frames.append(environment.place_goal(float(x), float(y)))
                     there.append((row, column))
         features = self._algorithm.observe(torch.from_numpy(np.stack([goal, *frames])))
-        distances = (features[1:] - features[0]).square().mean(dim=-1).sqrt().double().numpy()
+        found = [(features[1:] - features[0]).square().mean(dim=-1).sqrt()]
+        if (critic := self._algorithm.critic) is not None and critic.has_goals:
+            found.append(critic(features[1:], features[:1]).clamp(min=0.0))
         rows, columns = np.array(there).T
-        shown[:, rows, columns] = 255.0 * distances / max(distances.max(), 1e-12)
-        return shown.round().astype(np.uint8).repeat(SQUARE, axis=1).repeat(SQUARE, axis=2)
+        maps = []
+        for distances in found:
+            shown = np.zeros((3, len(centres), len(centres)), np.float64)
+            shown[1] = 255.0
+            shown[:, rows, columns] = (255.0 * distances / distances.max().clamp(min=1e-12)).double().numpy()
+            maps.append(shown.round().astype(np.uint8).repeat(SQUARE, axis=1).repeat(SQUARE, axis=2))
+        return maps
 
     def _begin(self) -> Trips:
         keys = [self._streams.key("episode", index) for index in range(self._episodes)]

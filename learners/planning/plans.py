@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.critic import Critic
 
 
 @runtime_checkable
@@ -18,6 +19,9 @@ class Plans(Protocol):
     planner: PlannerConfig
     """By which it acts."""
     cost: CostConfig
+
+    critic: Critic | None
+    """What it expects after the last predicted step, if it has learnt that."""
 
     tells_places: bool
     """Whether `places_in` and `place` can be asked."""

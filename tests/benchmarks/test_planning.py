@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.planning import ARMS, GUARDRAILS, HORIZONS, line_of, main
+from benchmarks.planning import ARMS, GUARDRAILS, HORIZONS, SHORT, main
 from pipeline.cli import parse
 
 FLAGS = [
@@ -18,9 +18,9 @@ FLAGS = [
 
 
 def test_every_arm_is_a_run_that_there_is():
-    configs = {arm: parse(line_of(arm), "train").config for arm in ARMS}
+    configs = {arm: parse(line, "train").config for arm, line in ARMS.items()}
     assert {arm: config.game for arm, config in configs.items()} == {
-        **dict.fromkeys(("vicreg", "none", "ema", "sigreg", "three_rooms"), "rooms"),
+        **dict.fromkeys(ARMS, "rooms"),
         "catch": "catch",
     }
 
@@ -30,7 +30,8 @@ def test_the_criteria_are_measured_once_and_kept(tmp_path: Path):
     line = ["--seeds", "1", "--episodes", "2", "--runs", str(tmp_path / "runs"), "--out", str(out)]
     main([*line, "--arms", "vicreg", "--flags", *FLAGS, "--env.evaluation-steps", "8"])
     main([*line, "--arms", "three_rooms", "--flags", *FLAGS])
-    vicreg, three_rooms = json.loads(out.read_text())["rows"]
+    main([*line, "--arms", "critic", "--flags", *FLAGS, "--algorithm.critic.training.steps-per-iteration", "2"])
+    vicreg, three_rooms, critic = json.loads(out.read_text())["rows"]
     names = [way["name"] for way in vicreg["ways"]]
     assert names[:4] == ["random", "standing still", "cem 64 × 1, 8 × 1, sum", "cem 64 × 1, 8 × 1, last"]
     said = [name.partition("zones × ")[2] for name in names[4:]]
@@ -39,6 +40,10 @@ def test_the_criteria_are_measured_once_and_kept(tmp_path: Path):
     assert set(vicreg["areas"]["reversed"].values()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
     assert 0.0 < vicreg["features/mean_std"] < 5.0
     assert len(three_rooms["ways"]) == 2 + 2 * len(HORIZONS)
+    plans = [f"cem 64 × 1, {blocks} × 1, sum" for blocks in SHORT]
+    assert [way["name"] for way in critic["ways"][2:]] == [
+        f"{name}{more}" for name in plans for more in ("", ", critic × 1")
+    ]
     before = out.read_bytes()
     main([*line, "--arms", "vicreg"])
     assert out.read_bytes() == before

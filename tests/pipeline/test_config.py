@@ -15,6 +15,7 @@ from actors.config import AtariConfig, CatchConfig, CollectionConfig
 from cluster.config import ClusterConfig
 from learners.dreaming.config import ActorCriticConfig
 from learners.iris.config import IrisConfig
+from learners.jepa.config import JepaConfig
 from pipeline.config import RunConfig
 from pipeline.presets import PRESETS
 from pipeline.presets import preset as named
@@ -197,6 +198,8 @@ def test_the_first_iteration_may_collect_another_number_of_steps():
 
 def test_parts_train_in_the_order_in_which_they_depend_on_each_other(preset: RunConfig):
     jepa = ["world_model", "heads", "decoder"]
+    if isinstance(preset.algorithm, JepaConfig) and preset.algorithm.critic.kind != "none":
+        jepa.append("critic")
     expected = jepa if preset.algorithm.kind == "jepa" else ["tokenizer", "world_model", "actor_critic"]
     assert list(preset.trainings) == expected
 
@@ -220,6 +223,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "delta-iris-catch": "catch",
         "delta-iris-debug": "catch",
         "jepa-small": "rooms",
+        "jepa-critic": "rooms",
         "jepa-two-rooms": "rooms",
         "jepa-catch": "catch",
         "jepa-gym": "gym",

@@ -246,16 +246,12 @@ def test_a_critic_learns_from_features_and_is_one_of_the_costs():
 
 
 def test_a_critic_without_what_it_is_of_is_refused():
-    with pytest.raises(
-        ValidationError, match=r"agent\.cost\.critic: found a weight, expected 0 with critic\.kind"
-    ):
+    with pytest.raises(ValidationError, match=r"agent\.cost\.critic: found a weight, expected 0 with critic\.kind"):
         JepaConfig(agent=AgentSettings(cost=CostConfig(critic=1.0)))
     with pytest.raises(AlgorithmError, match=r"^critic: found a weight, expected 0 with critic\.kind none"):
         Jepa(tiny(), SPACE).planning_actor(PlannerConfig(), CostConfig(critic=1.0))
     by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
-    with pytest.raises(
-        ValidationError, match=r"critic\.kind: found time, expected cost or none with agent\.cost"
-    ):
+    with pytest.raises(ValidationError, match=r"critic\.kind: found time, expected cost or none with agent\.cost"):
         JepaConfig(agent=by_rewards, critic=CriticConfig(kind="time"))
     with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals"):
         JepaConfig(critic=CriticConfig(kind="cost")).check_ranks(2)
