@@ -8,8 +8,8 @@ episodes; it is written when it is known, and the same command goes on with what
 
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
 surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`;
-`critic` is `jepa-critic`, whose plans are short, and beside it a critic of means, one of the goal's distance in place
-of time, and one in three rooms.
+`critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of the
+goal's distance in place of time, and one in three rooms.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ GUARDRAILS = ((1.0, 0.0), (4.0, 0.0), (20.0, 0.0), (20.0, 1.0), (20.0, 2.0), (20
 """Weight of a pixel inside, and margin in pixels."""
 HORIZONS, SHORT = (3, 6, 10), (1, 3)
 """In blocks of four steps; those that a critic looks on from."""
+SCARCE = {"samples": 16, "iterations": 2}
+"""A tenth of the usual candidates."""
 REGULARISERS = ("vicreg", "none", "ema", "sigreg")
 THREE_ROOMS = ["--env.layout", "three_rooms", "--env.evaluation-steps", "80"]
 ARMS: dict[str, list[str]] = {
@@ -128,13 +130,18 @@ def horizons(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
 
 
 def outlooks(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
-    """Plans of few actions, without what the critic expects after them and with it."""
+    """Plans of few actions, without what the critic expects after them and with it; what the reflex does at once; long
+    plans without the critic, and short of candidates, from nothing and from what the reflex would do."""
     compared = Comparison(trained, algorithm, episodes, seed=1)
     compared.play_floors()
     for blocks in SHORT:
         for weight in (0.0, 1.0):
             cost = CostConfig.model_validate(algorithm.cost.model_dump() | {"critic": weight})
             compared.play(changed(algorithm.planner, blocks=blocks), cost)
+    compared.play(changed(algorithm.planner, kind="reflex", blocks=1), algorithm.cost)
+    blind = CostConfig.model_validate(algorithm.cost.model_dump() | {"critic": 0.0})
+    for settings in ({}, SCARCE, SCARCE | {"guess": True}):
+        compared.play(changed(algorithm.planner, blocks=6, **settings), blind)
     return [without_settings(row) for row in compared.rows]
 
 

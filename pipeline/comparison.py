@@ -93,7 +93,8 @@ class Comparison:
             if planner.kind == "gradient"
             else (planner.samples, planner.iterations)
         )
-        name = f"{planner.kind} {looked[0]} × {looked[1]}, {planner.blocks} × {planner.block_steps}"
+        name = planner.kind if planner.kind == "reflex" else f"{planner.kind} {looked[0]} × {looked[1]}"
+        name += (" from reflex" if planner.guess else "") + f", {planner.blocks} × {planner.block_steps}"
         name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
         name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}

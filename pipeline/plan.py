@@ -33,7 +33,7 @@ class Arguments(Tool):
 
     run_dir: Annotated[Path, Positional()]
     """What `python -m pipeline.train` wrote, with an algorithm that plans."""
-    planners: tuple[Literal["cem", "mppi", "shooting", "gradient"], ...] = ()
+    planners: tuple[Literal["cem", "mppi", "shooting", "gradient", "reflex"], ...] = ()
     """How actions are looked for."""
     samples: tuple[Samples, ...] = ()
     """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining
 from learners.dreaming.config import BurnIn, DreamerConfig
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
 
 if TYPE_CHECKING:
     from learners.action_space import ActionSpace
@@ -108,6 +108,7 @@ class JepaConfig(AlgorithmConfig):
     heads: HeadsConfig = HeadsConfig()
     decoder: DecoderConfig = DecoderConfig()
     critic: CriticConfig = CriticConfig()
+    reflex: ReflexConfig = ReflexConfig()
     agent: AgentConfig = AgentConfig()
 
     @model_validator(mode="after")
@@ -116,6 +117,8 @@ class JepaConfig(AlgorithmConfig):
             raise ValueError("agent.cost.zones: found some, expected none with heads.place none: nothing tells a place")
         if self.agent.cost.critic and self.critic.kind == "none":
             raise ValueError("agent.cost.critic: found a weight, expected 0 with critic.kind none: nobody learns it")
+        if self.agent.planner.asks_reflex and self.reflex.kind == "none":
+            raise ValueError("agent.planner: found one that asks a reflex, expected none with reflex.kind none")
         if self.critic.kind == "time" and not self.agent.cost.goal:
             raise ValueError("critic.kind: found time, expected cost or none with agent.cost.goal 0: there is no goal")
         kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
@@ -128,6 +131,8 @@ class JepaConfig(AlgorithmConfig):
         parts = {"world_model": self.world_model, "heads": self.heads, "decoder": self.decoder}
         if self.critic.kind != "none":
             parts |= {"critic": self.critic}
+        if self.reflex.kind != "none":
+            parts |= {"reflex": self.reflex}
         if self.agent.kind == "policy":
             parts |= {"actor_critic": self.agent.actor_critic}
         return {name: part.training for name, part in parts.items()}
@@ -136,8 +141,9 @@ class JepaConfig(AlgorithmConfig):
         """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""
         if ranks > 1 and self.world_model.regulariser.kind == "sigreg":
             raise ValueError(f"found {ranks}, expected 1 with regulariser.kind sigreg: it looks at the whole batch")
-        if ranks > 1 and self.critic.kind != "none" and self.agent.cost.goal:
-            raise ValueError(f"found {ranks}, expected 1 with a critic of goals: it takes some from the whole batch")
+        taught = [name for name in ("critic", "reflex") if getattr(self, name).kind != "none"]
+        if ranks > 1 and taught and self.agent.cost.goal:
+            raise ValueError(f"found {ranks}, expected 1 with a {taught[0]} of goals: they are of the whole batch")
 
     def check_episode(self, longest: int) -> None:
         if self.agent.kind == "planner":

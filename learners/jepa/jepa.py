@@ -35,10 +35,13 @@ from learners.jepa.networks import Decoder, Heads, WorldModel, feature_actor_cri
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.cost import Costs
 from learners.planning.critic import UNIFORMS, Critic
 from learners.planning.dream import LatentDream
 from learners.planning.numbers import Numbers
 from learners.planning.place import centre_of_mass
+from learners.planning.plan import Task
+from learners.planning.reflex import Reflex
 
 
 class Jepa:
@@ -63,6 +66,10 @@ class Jepa:
         self.critic: Critic | None = None
         if config.critic.kind != "none":
             self.critic = Critic(config.critic, config.world_model.features, has_goals=self.cost.goal > 0)
+        self.reflex: Reflex | None = None
+        if config.reflex.kind != "none":
+            size, has_goals = config.world_model.features, self.cost.goal > 0
+            self.reflex = Reflex(config.reflex, size, self._numbers, has_goals=has_goals)
         self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
@@ -102,6 +109,8 @@ class Jepa:
         )
         if self.critic is not None:
             parts = (*parts, self._critic_part(self.critic))
+        if self.reflex is not None:
+            parts = (*parts, self._reflex_part(self.reflex))
         if self.actor_critic is None:
             return parts
         policy = self.config.agent.actor_critic
@@ -120,6 +129,17 @@ class Jepa:
             after_step=critic.follow,
         )
 
+    def _reflex_part(self, reflex: Reflex) -> Part:
+        return Part(
+            name="reflex",
+            module=reflex,
+            training=reflex.config.training,
+            drawing=UniformDrawing(1, anchor="start"),
+            columns=("features",),
+            loss=self._reflex_loss,
+            noise=(1, reflex.uniforms),
+        )
+
     @property
     def _noise(self) -> tuple[int, int]:
         """Of the part: as much for each segment as makes the directions of `sigreg` in all."""
@@ -136,7 +156,8 @@ class Jepa:
         if self.actor_critic is not None:
             return {"world_model": self.world_model, "actor_critic": self.actor_critic}
         acting: dict[str, nn.Module] = {"world_model": self.world_model, "heads": self.heads}
-        return acting if self.critic is None else acting | {"critic": self.critic}
+        learnt = {"critic": self.critic, "reflex": self.reflex}
+        return acting | {name: module for name, module in learnt.items() if module is not None}
 
     def actor(self) -> PlanningActor | PolicyActor:
         agent = self.config.agent
@@ -145,24 +166,16 @@ class Jepa:
         return self.planning_actor(self.planner, self.cost)
 
     def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
-        place = self.place if self.tells_places else None
-        if cost.zones and place is None:
+        if cost.zones and not self.tells_places:
             raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
         if planner.kind == "mppi" and not self._numbers.is_box:
             raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
         if cost.critic and self.critic is None:
             raise AlgorithmError("critic: found a weight, expected 0 with critic.kind none: nobody has learnt it")
+        if planner.asks_reflex and self.reflex is None:
+            raise AlgorithmError("planner: found one that asks a reflex, expected none with reflex.kind none")
         turn = self.config.agent.turn
-        return PlanningActor(
-            self.world_model,
-            self.heads,
-            planner,
-            cost,
-            self._numbers,
-            turn=turn,
-            place=place,
-            critic=self.critic if cost.critic else None,
-        )
+        return PlanningActor(self.world_model, planner, self._costs(cost), self._numbers, turn=turn, reflex=self.reflex)
 
     def observe(self, frames: Tensor) -> Tensor:
         return self.world_model.encode(frames)
@@ -260,6 +273,18 @@ class Jepa:
 
     def place(self, features: Tensor) -> Tensor:
         return self.heads.place(features)
+
+    def _reflex_loss(self, segments: Segments, noise: Tensor) -> Losses:
+        """Goals are where the other segments are."""
+        assert self.reflex is not None
+        features = segments.columns["features"][:, 0]  # (B, D)
+        goals = features.roll(1, 0) if self.reflex.has_goals else None
+        cost = self._costs(self.cost).to(goals, self.reflex.config.teacher.objective)
+        return self.reflex.loss(Task(self.world_model, features, cost, self.planner.block_steps), goals, noise)
+
+    def _costs(self, cost: CostConfig) -> Costs:
+        place = self.place if self.tells_places else None
+        return Costs(cost, self.heads, self.critic if cost.critic else None, place)
 
     def _decoder_loss(self, segments: Segments, noise: Tensor) -> Losses:
         frames = to_unit(segments.columns["frames"].squeeze(1))  # (B, 3, 64, 64): segments of one step have no padding

@@ -15,24 +15,12 @@ from torch import Tensor, nn
 
 from learners.action_space import Actions
 from learners.algorithm import Thought
-from learners.planning.config import CostConfig, PlannerConfig
-from learners.planning.cost import (
-    ActionChange,
-    ActionSize,
-    Cost,
-    GoalDistance,
-    Guardrail,
-    Heads,
-    Outlook,
-    PredictedEnd,
-    PredictedReward,
-    Term,
-)
-from learners.planning.critic import Critic
+from learners.planning.config import PlannerConfig
+from learners.planning.cost import Costs
 from learners.planning.model import LatentModel, imagine
 from learners.planning.numbers import Numbers
-from learners.planning.place import depth_in
 from learners.planning.plan import Plan, Task
+from learners.planning.reflex import Reflex
 from learners.planning.search import noise_shape, search
 
 
@@ -54,32 +42,26 @@ class PlanningActor:
     def __init__(
         self,
         model: LatentModel,
-        heads: Heads,
         planner: PlannerConfig,
-        cost: CostConfig,
+        costs: Costs,
         numbers: Numbers,
         *,
         turn: float,
-        place: Callable[[Tensor], Tensor] | None = None,
-        critic: Critic | None = None,
+        reflex: Reflex | None = None,
     ) -> None:
         """
         Args:
             model: a module, too: it is where its weights are.
             turn: standard deviation of a change of direction where there is no goal, in radians.
-            place: (x, y) in pixels (..., 2) that features (..., D) tell, for zones.
-            critic: what its weight in the cost is of.
+            reflex: what `planner` asks, if it does.
         """
-        assert place or not cost.zones
-        assert critic or not cost.critic
-        self._critic = critic
-        self._place = place
+        assert reflex or not planner.asks_reflex
         self._model = model
-        self._heads = heads
         self._planner = planner
-        self._cost = cost
+        self._costs = costs
         self._numbers = numbers
         self._turn = turn
+        self._reflex = reflex if planner.asks_reflex else None
 
     def initial_state(self, batch_size: int) -> Memory:
         return Memory(
@@ -100,7 +82,7 @@ class PlanningActor:
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
     ) -> tuple[Actions, Memory]:
         """The temperature is not applied: a plan is the best that was found."""
-        if state.goal is None and self._cost.goal:
+        if state.goal is None and self._costs.weights.goal:
             return self._wander(frames, state, generator)
         plan, state = self._go_on(lambda: self._encode(frames), len(frames), state, generator)
         return self._numbers.actions(plan.blocks[:, (state.done - 1) // self._planner.block_steps]), state
@@ -114,7 +96,7 @@ class PlanningActor:
 
         Raises ValueError if it has nothing to go for.
         """
-        if state.goal is None and self._cost.goal:
+        if state.goal is None and self._costs.weights.goal:
             raise ValueError("found no goal, expected one: call aim() first")
         plan, state = self._go_on(lambda: features, len(features), state, generator)
         block, steps = (state.done - 1) // self._planner.block_steps, self._planner.block_steps
@@ -136,38 +118,18 @@ class PlanningActor:
         plan, done = state.plan, state.done
         if plan is None or done >= settings.execute * settings.block_steps:
             warm, start, done = plan and plan.shifted(settings.execute), encode(), 0
-            task = Task(self._model, start, self._cost_to(state.goal), settings.block_steps)
-            choices = not self._numbers.is_box
-            plan = search(task, settings, torch.from_numpy(noise).to(start.device), warm, choices=choices)
+            cost = self._costs.to(state.goal, settings.objective)
+            task = Task(self._model, start, cost, settings.block_steps)
+            if self._reflex is not None:
+                blocks = self._reflex.plan(self._model, start, state.goal, settings.blocks, settings.block_steps)
+                warm = Plan(blocks, task.of(blocks.unsqueeze(1))[:, 0], blocks)
+            if settings.kind == "reflex":
+                assert warm is not None
+                plan = warm
+            else:
+                choices = not self._numbers.is_box
+                plan = search(task, settings, torch.from_numpy(noise).to(start.device), warm, choices=choices)
         return plan, replace(state, plan=plan, done=done + 1)
-
-    def _cost_to(self, goal: Tensor | None) -> Cost:
-        weights = self._cost
-        known: list[tuple[float, Term]] = [] if goal is None else [(weights.goal, GoalDistance(goal))]
-        known += [
-            (weights.action, ActionSize()),
-            (weights.smoothness, ActionChange()),
-            (weights.reward, PredictedReward(self._heads)),
-            (weights.end, PredictedEnd(self._heads)),
-        ]
-        terms = [(weight, term) for weight, term in known if weight]
-        return Cost(terms, self._guardrails(), self._outlooks(goal), objective=self._planner.objective)
-
-    def _outlooks(self, goal: Tensor | None) -> list[tuple[float, Outlook]]:
-        critic, weight = self._critic, self._cost.critic
-        if critic is None or not weight:
-            return []
-        if goal is None:
-            return [(weight, Outlook(critic, self._heads))]
-        return [(weight, Outlook(lambda features: critic(features, goal.unsqueeze(1))))]
-
-    def _guardrails(self) -> list[Guardrail]:
-        zones, place = self._cost.zones, self._place
-        if not zones or place is None:
-            return []
-        return [
-            Guardrail(lambda features: depth_in(zones, place(features)), self._cost.zone_weight, self._cost.zone_margin)
-        ]
 
     def _wander(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator

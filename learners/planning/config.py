@@ -18,10 +18,13 @@ MOST_FORESEEN = 1_000_000
 class PlannerConfig(Config):
     """Looks for the actions whose imagined outcome costs least, again and again while it acts."""
 
-    kind: Literal["cem", "mppi", "shooting", "gradient"] = "cem"
+    kind: Literal["cem", "mppi", "shooting", "gradient", "reflex"] = "cem"
     """Cross-entropy method: candidates are drawn anew around the mean of the best. MPPI: around their mean weighted by
     cost. Shooting: all are drawn at once, the best counts. Gradient: several are improved by descent through the
-    model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi."""
+    model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi.
+    Reflex: nothing is looked for, it does what it was taught that plans begin with."""
+    guess: bool = False
+    """Whether it begins with what a reflex would do, and not with what is left of the last plan."""
     blocks: Blocks = 8
     """Actions of a plan."""
     block_steps: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -47,6 +50,10 @@ class PlannerConfig(Config):
     """Of Adam."""
     learning_rate: PositiveFloat = 0.1
     """Of Adam, in half ranges of each number."""
+
+    @property
+    def asks_reflex(self) -> bool:
+        return self.guess or self.kind == "reflex"
 
     @property
     def horizon(self) -> int:
@@ -97,6 +104,25 @@ class CriticConfig(Config):
     def length(self) -> int:
         """Steps of a segment that it learns from."""
         return max(self.steps, self.reach) + 1
+
+
+class ReflexConfig(Config):
+    """Learns what plans begin with, so as to do it at once."""
+
+    kind: Literal["none", "distilled"] = "none"
+    hidden: PositiveInt = 256
+    """Of its two layers."""
+    teacher: PlannerConfig = PlannerConfig()
+    """That it learns from; by the agent's cost, in blocks of the agent's steps."""
+    rollout: Annotated[int, Field(ge=0, le=100)] = 3
+    """Blocks that it goes on by itself, as the model foresees, before the teacher is asked: from 0 to so many."""
+    training: PartTraining = PartTraining(starts_after=5, batch_size=64, steps_per_iteration=40, learning_rate=1e-3)
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Self:
+        if self.teacher.kind == "reflex" or self.teacher.guess:
+            raise ValueError("teacher: found a planner that asks the reflex, expected one that looks for plans")
+        return self
 
 
 Colour = Literal["red", "green", "blue"]

@@ -13,6 +13,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from learners.planning.config import CostConfig
+from learners.planning.critic import Critic
+from learners.planning.place import depth_in
+
 
 class Term(Protocol):
     def __call__(self, features: Tensor, actions: Tensor) -> Tensor:
@@ -126,3 +130,47 @@ class Cost:
         for weight, outlook in self.outlooks:
             total = total + weight * outlook(features)
         return total
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The cost of every goal, as it is configured."""
+
+    weights: CostConfig
+    heads: Heads
+    critic: Critic | None = None
+    """What its weight is of."""
+    place: Callable[[Tensor], Tensor] | None = None
+    """(x, y) in pixels (..., 2) that features (..., D) tell, for zones."""
+
+    def __post_init__(self) -> None:
+        assert self.place or not self.weights.zones
+        assert self.critic or not self.weights.critic
+
+    def to(self, goals: Tensor | None, objective: Literal["sum", "last"]) -> Cost:
+        """For goals (E, D)."""
+        weights = self.weights
+        known: list[tuple[float, Term]] = [] if goals is None else [(weights.goal, GoalDistance(goals))]
+        known += [
+            (weights.action, ActionSize()),
+            (weights.smoothness, ActionChange()),
+            (weights.reward, PredictedReward(self.heads)),
+            (weights.end, PredictedEnd(self.heads)),
+        ]
+        terms = [(weight, term) for weight, term in known if weight]
+        return Cost(terms, self._guardrails(), self._outlooks(goals), objective)
+
+    def _guardrails(self) -> list[Guardrail]:
+        weights, place = self.weights, self.place
+        if not weights.zones or place is None:
+            return []
+        violation: Callable[[Tensor], Tensor] = lambda features: depth_in(weights.zones, place(features))  # noqa: E731
+        return [Guardrail(violation, weights.zone_weight, weights.zone_margin)]
+
+    def _outlooks(self, goals: Tensor | None) -> list[tuple[float, Outlook]]:
+        critic, weight = self.critic, self.weights.critic
+        if critic is None or not weight:
+            return []
+        if goals is None:
+            return [(weight, Outlook(critic, self.heads))]
+        return [(weight, Outlook(lambda features: critic(features, goals.unsqueeze(1))))]

@@ -20,6 +20,8 @@ from learners.planning.plan import Plan, Task, finite
 
 def noise_shape(config: PlannerConfig, environments: int, numbers: int) -> tuple[int, ...]:
     """Of the standard normal noise that a plan takes."""
+    if config.kind == "reflex":
+        return (0,)
     if config.kind == "gradient":
         return (1, environments, config.restarts, config.blocks, numbers)
     return (config.iterations, environments, config.samples, config.blocks, numbers)

@@ -199,7 +199,7 @@ def test_the_first_iteration_may_collect_another_number_of_steps():
 def test_parts_train_in_the_order_in_which_they_depend_on_each_other(preset: RunConfig):
     jepa = ["world_model", "heads", "decoder"]
     if isinstance(preset.algorithm, JepaConfig) and preset.algorithm.critic.kind != "none":
-        jepa.append("critic")
+        jepa += ["critic", "reflex"]
     expected = jepa if preset.algorithm.kind == "jepa" else ["tokenizer", "world_model", "actor_critic"]
     assert list(preset.trainings) == expected
 

@@ -27,7 +27,10 @@ from learners.jepa.config import AgentConfig as AgentSettings
 from learners.jepa.jepa import Jepa
 from learners.learner import Learner
 from learners.part import Segments
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig
+from learners.planning.actor import PlanningActor
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
+from learners.planning.cost import Costs
+from learners.planning.plan import Task
 from tests.learners.fakes import make_chunk
 
 SPACE = Rooms(RoomsConfig(), 0, evaluation=False).action_space
@@ -245,6 +248,56 @@ def test_a_critic_learns_from_features_and_is_one_of_the_costs():
     assert (values[1] < values[0] - 1.0).all()  # so many steps away
 
 
+def test_a_reflex_learns_from_plans_by_the_agents_cost():
+    reflex = ReflexConfig(
+        kind="distilled",
+        hidden=16,
+        teacher=PlannerConfig(blocks=1, samples=8, elites=2, iterations=2),
+        rollout=1,
+        training=TRAINING,
+    )
+    planner = PlannerConfig(kind="reflex", blocks=2, block_steps=2)
+    config = tiny().model_copy(update={"reflex": reflex, "agent": AgentSettings(planner=planner)})
+    found = learner(config)
+    assert list(found.parts) == ["world_model", "heads", "decoder", "reflex"]
+    found.train("world_model", 1, range(20))
+    part, jepa = found.parts["reflex"], jepa_of(found)
+    segments = found.dataset.gather(np.array([[3], [70], [140]]), part.columns)
+    noise = part.draw_noise(3, torch.Generator().manual_seed(0))
+    features = segments.columns["features"][:, 0]
+    goals = features[[2, 0, 1]]  # where the one before is
+    assert jepa.reflex
+    task = Task(jepa.world_model, features, Costs(CostConfig(), jepa.heads).to(goals, "sum"), 2)
+    assert part.loss(segments, noise).terms["plans"].value == jepa.reflex.loss(task, goals, noise).terms["plans"].value
+    first = found.train("reflex", 1, range(5))
+    last = found.train("reflex", 2, range(100))
+    assert last["loss/plans"] < first["loss/plans"]
+    actor = jepa_of(found).actor()
+    assert isinstance(actor, PlanningActor)
+    frames = np.zeros((2, 3, 64, 64), np.uint8)
+    aimed = actor.aim(actor.initial_state(2), frames)
+    actions, _ = actor.act(frames, aimed, np.random.default_rng(0), temperature=1.0)
+    with torch.no_grad():
+        features = jepa_of(found).observe(torch.from_numpy(frames))
+        expected = jepa_of(found).acting_modules()["reflex"](features, features)
+    np.testing.assert_allclose(actions, 4.0 * expected.numpy(), atol=1e-5)
+
+
+def test_a_reflex_without_what_it_is_taught_is_refused_and_one_by_rewards_has_no_goals():
+    reflex = ReflexConfig(kind="distilled")
+    by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0), planner=PlannerConfig(guess=True))
+    assert not Jepa(JepaConfig(reflex=reflex, agent=by_rewards), Discrete(3)).acting_modules()["reflex"].has_goals
+    for asking in (PlannerConfig(kind="reflex"), PlannerConfig(guess=True)):
+        with pytest.raises(
+            ValidationError, match=r"agent\.planner: found one that asks a reflex, expected none with re"
+        ):
+            JepaConfig(agent=AgentSettings(planner=asking))
+        with pytest.raises(AlgorithmError, match=r"^planner: found one that asks a reflex, expected none with re"):
+            Jepa(tiny(), SPACE).planning_actor(asking, CostConfig())
+    with pytest.raises(ValueError, match=r"found 2, expected 1 with a reflex of goals"):
+        JepaConfig(reflex=reflex).check_ranks(2)
+
+
 def test_a_critic_without_what_it_is_of_is_refused():
     with pytest.raises(ValidationError, match=r"agent\.cost\.critic: found a weight, expected 0 with critic\.kind"):
         JepaConfig(agent=AgentSettings(cost=CostConfig(critic=1.0)))
@@ -253,7 +306,7 @@ def test_a_critic_without_what_it_is_of_is_refused():
     by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
     with pytest.raises(ValidationError, match=r"critic\.kind: found time, expected cost or none with agent\.cost"):
         JepaConfig(agent=by_rewards, critic=CriticConfig(kind="time"))
-    with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals"):
+    with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals: they are of the whole"):
         JepaConfig(critic=CriticConfig(kind="cost")).check_ranks(2)
     JepaConfig(agent=by_rewards, critic=CriticConfig(kind="cost")).check_ranks(2)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from learners.action_space import Box, Discrete
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.cost import Costs
 from learners.planning.numbers import Numbers
 from learners.planning.place import depth_in
 
@@ -45,7 +46,7 @@ def frames(*corners: tuple[int, int]) -> np.ndarray:
 def actor(corner: Corner | None = None, cost: CostConfig = CostConfig(), **settings: object) -> PlanningActor:  # noqa: B008 - frozen
     planner = PlannerConfig.model_validate({"blocks": 2, "block_steps": 2, **settings})
     numbers, where = Numbers(SPACE), lambda features: 10.0 * features
-    return PlanningActor(corner or Corner(), no_heads, planner, cost, numbers, turn=0.1, place=where)
+    return PlanningActor(corner or Corner(), planner, Costs(cost, no_heads, None, where), numbers, turn=0.1)
 
 
 def test_numbers_are_half_ranges_and_one_of_several_actions_is_one_hot():
@@ -150,7 +151,7 @@ def test_one_of_several_actions_is_told_with_its_odds():
         return features[..., 0], torch.full_like(features[..., 0], -9.0)
 
     planner = PlannerConfig(blocks=2, block_steps=1, samples=30, elites=5)
-    player = PlanningActor(Worth(), heads, planner, CostConfig(goal=0, reward=1), Numbers(Discrete(3)), turn=0.0)
+    player = PlanningActor(Worth(), planner, Costs(CostConfig(goal=0, reward=1), heads), Numbers(Discrete(3)), turn=0.0)
     thought = player.think(torch.zeros(2, 1), player.initial_state(2), np.random.default_rng(0), temperature=1.0)
     assert thought.actions.tolist() == [1, 1]
     assert thought.odds is not None

@@ -1,0 +1,95 @@
+"""A reflex: what a plan would begin with, at once.
+
+Planning (Mode-2) looks for actions; a reflex (Mode-1) is a network that was taught what planning finds. It acts alone,
+or is where a plan begins to look.
+
+Legend: B segments or environments, P blocks of a plan, r steps of each, D features, A numbers of an action.
+Sources: LeCun (2022), A Path Towards Autonomous Machine Intelligence, §3.1.3; Ross, Gordon, Bagnell (2011), A
+Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning: who learns to act must be taught
+where that leads.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from learners.part import Losses, mean
+from learners.planning.config import ReflexConfig
+from learners.planning.model import LatentModel
+from learners.planning.numbers import Numbers, one_hot
+from learners.planning.plan import Task
+from learners.planning.search import noise_shape, search
+
+
+class Reflex(nn.Module):
+    """π(z, goal), or π(z) where nothing is aimed at."""
+
+    def __init__(self, config: ReflexConfig, features: int, numbers: Numbers, *, has_goals: bool) -> None:
+        super().__init__()
+        self.config, self.has_goals = config, has_goals
+        self._numbers = numbers
+        inputs, hidden = features * (1 + has_goals), config.hidden
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, numbers.count)
+        )
+
+    @property
+    def uniforms(self) -> int:
+        """Of each segment, for how far it goes on by itself, and for the plan."""
+        return 1 + prod(noise_shape(self.config.teacher, 1, self._numbers.count))
+
+    def forward(self, features: Tensor, goals: Tensor | None = None) -> Tensor:
+        """(B, A) of features (B, D) and goals (B, D): in half ranges, or odds of each action."""
+        found = self.layers(self._inputs(features, goals))
+        return found.tanh() if self._numbers.is_box else found.softmax(dim=-1)
+
+    @torch.no_grad()
+    def plan(self, model: LatentModel, start: Tensor, goals: Tensor | None, blocks: int, steps: int) -> Tensor:
+        """(B, P, A): what it does in P = `blocks` blocks of so many steps, one after another, as the model foresees."""
+        features, found = start, []
+        for _ in range(blocks):
+            found.append(self._block(features, goals))
+            features = _after(model, features, found[-1], steps)
+        return torch.stack(found, dim=1)
+
+    def loss(self, task: Task, goals: Tensor | None, noise: Tensor) -> Losses:
+        """Squared error of the first block of a plan by `config.teacher`, or the cross-entropy of its action.
+
+        It is taught where it gets to: from the task's start (B, D) it goes on by itself for 0 … `rollout` blocks, how
+        many is uniform, before the plan is asked. Noise is (1, B, `uniforms`).
+        """
+        teacher, numbers = self.config.teacher, self._numbers
+        with torch.no_grad():
+            start, far = task.start, (noise[0, :, 0] * (self.config.rollout + 1)).long()
+            for number in range(self.config.rollout):
+                after = _after(task.model, start, self._block(start, goals), task.block_steps)
+                start = torch.where((number < far)[:, None], after, start)
+            shape = noise_shape(teacher, len(start), numbers.count)  # (I, B, N, P, A)
+            normal = torch.special.ndtri(noise[0, :, 1:].clamp(1e-6, 1.0 - 1e-6))
+            normal = normal.unflatten(1, (shape[0], *shape[2:])).transpose(0, 1)
+            asked = Task(task.model, start, task.cost, task.block_steps)
+        blocks = search(asked, teacher, normal, choices=not numbers.is_box).blocks[:, 0].detach()  # (B, A)
+        found = self.layers(self._inputs(start, goals))
+        if numbers.is_box:
+            return Losses({"plans": mean((found.tanh() - blocks).square())}, {})
+        chosen = blocks.argmax(dim=-1)
+        loss = nn.functional.cross_entropy(found, chosen, reduction="none")
+        return Losses({"plans": mean(loss)}, {"agreement": mean((found.argmax(dim=-1) == chosen).float()).value})
+
+    def _block(self, features: Tensor, goals: Tensor | None) -> Tensor:
+        """What it does there, (B, A): of several actions, one."""
+        found = self(features, goals)
+        return found if self._numbers.is_box else one_hot(found.argmax(dim=-1), self._numbers.count)
+
+    def _inputs(self, features: Tensor, goals: Tensor | None) -> Tensor:
+        assert (goals is not None) == self.has_goals
+        return features if goals is None else torch.cat([features, goals], dim=-1)
+
+
+def _after(model: LatentModel, features: Tensor, block: Tensor, steps: int) -> Tensor:
+    for _ in range(steps):
+        features = model.predict(features, block)
+    return features
