@@ -43,7 +43,7 @@ PRESETS = {
         {**_ROOMS, "algorithm": JepaConfig(heads=HeadsConfig(place="red"))},
     ),
     "jepa-critic": Preset(
-        "The same with a critic, which sees beyond plans of one action, and a reflex.",
+        "The same with a critic, which sees beyond short plans, and a reflex.",
         {
             **_ROOMS,
             "algorithm": JepaConfig(
