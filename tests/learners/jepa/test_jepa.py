@@ -298,6 +298,14 @@ def test_a_reflex_without_what_it_is_taught_is_refused_and_one_by_rewards_has_no
         JepaConfig(reflex=reflex).check_ranks(2)
 
 
+def test_what_costs_are_made_of_is_learnt_by_its_own_part_alone():
+    """The intrinsic cost is immutable: features, heads and goals are what they are, whoever learns by it."""
+    config = JepaConfig(critic=CriticConfig(kind="time"), reflex=ReflexConfig(kind="distilled"))
+    held = [{id(each) for each in part.module.parameters()} for part in Jepa(config, SPACE).parts]
+    assert len(held) == 5
+    assert sum(map(len, held)) == len(set.union(*held))
+
+
 def test_a_critic_without_what_it_is_of_is_refused():
     with pytest.raises(ValidationError, match=r"agent\.cost\.critic: found a weight, expected 0 with critic\.kind"):
         JepaConfig(agent=AgentSettings(cost=CostConfig(critic=1.0)))
