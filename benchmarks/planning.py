@@ -138,7 +138,7 @@ def outlooks(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
         for weight in (0.0, 1.0):
             cost = CostConfig.model_validate(algorithm.cost.model_dump() | {"critic": weight})
             compared.play(changed(algorithm.planner, blocks=blocks), cost)
-    compared.play(changed(algorithm.planner, kind="reflex", blocks=1), algorithm.cost)
+    compared.play(changed(algorithm.planner, kind="reflex"), algorithm.cost)
     blind = CostConfig.model_validate(algorithm.cost.model_dump() | {"critic": 0.0})
     for settings in ({}, SCARCE, SCARCE | {"guess": True}):
         compared.play(changed(algorithm.planner, blocks=6, **settings), blind)

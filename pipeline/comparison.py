@@ -6,7 +6,7 @@ Legend: E episodes, H steps; frames are (3, 64, 64) uint8.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import sqrt
 from pathlib import Path
@@ -69,8 +69,16 @@ class Comparison:
             if (longest := self._trained.config.env.longest_episode) is not None:
                 planner.check_episode(longest)
             self._algorithm.planning_actor(planner, cost)
+            self._check_updates({"critic": cost.critic > 0, "reflex": planner.asks_reflex})
         except (AlgorithmError, ValueError) as error:
             raise UsageError(str(error)) from error
+
+    def _check_updates(self, asked: Mapping[str, bool]) -> None:
+        updates, trainings = self._trained.learner.updates(), self._trained.config.trainings
+        for part in [name for name, is_asked in asked.items() if is_asked]:
+            if not updates[part]:
+                words = f"{part}: found no training of it until iteration {self._trained.iteration}, the last commit"
+                raise UsageError(f"{words}; expected it from iteration {1 + trainings[part].starts_after} on")
 
     def play(self, planner: PlannerConfig, cost: CostConfig, zones: Sequence[float] = ()) -> None:
         """One row. Steps in zones are counted whether the cost keeps out of them or not.
@@ -95,7 +103,8 @@ class Comparison:
         )
         name = planner.kind if planner.kind == "reflex" else f"{planner.kind} {looked[0]} × {looked[1]}"
         name += (" from reflex" if planner.guess else "") + f", {planner.blocks} × {planner.block_steps}"
-        name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
+        if planner.kind != "reflex":
+            name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
         name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
         if zones:

@@ -34,7 +34,7 @@ class Arguments(Tool):
     run_dir: Annotated[Path, Positional()]
     """What `python -m pipeline.train` wrote, with an algorithm that plans."""
     planners: tuple[Literal["cem", "mppi", "shooting", "gradient", "reflex"], ...] = ()
-    """How actions are looked for."""
+    """How actions are looked for; a reflex looks for none, and is a row of its own."""
     samples: tuple[Samples, ...] = ()
     """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""
     blocks: tuple[Blocks, ...] = ()
@@ -82,10 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> list[tuple[PlannerConfig, CostConfig]]:
     """One for each row of the table. Raises UsageError, in one line."""
-    ways = []
+    kinds = arguments.planners or (planner.kind,)
+    ways = [(planner.model_copy(update={"kind": kind}), cost) for kind in kinds if kind == "reflex"]
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
     for kind, samples, blocks, objective, critic, margin in product(
-        arguments.planners or [planner.kind],
+        [kind for kind in kinds if kind != "reflex"],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
         arguments.objectives or [planner.objective],

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 
-import torch
 from torch import Tensor, nn
 
 from learners.dreaming.actor_critic import ActorCritic
+from learners.nn.slow_copy import follow
 
 
 class WithTarget(nn.Module):
@@ -24,8 +24,6 @@ class WithTarget(nn.Module):
         self.target = deepcopy(online).requires_grad_(False)
         self.rate = rate
 
-    @torch.no_grad()
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
-        """For `Part.before_step`: target ← (1 − rate) target + rate online, where the step is taken."""
-        for slow, fast in zip(self.target.parameters(), self.online.parameters(), strict=True):
-            slow.copy_(torch.where(is_taken, (1.0 - self.rate) * slow + self.rate * fast, slow))
+        """For `Part.before_step`."""
+        follow(self.target, self.online, self.rate, is_taken)

@@ -119,12 +119,28 @@ class JepaConfig(AlgorithmConfig):
             raise ValueError("agent.cost.critic: found a weight, expected 0 with critic.kind none: nobody learns it")
         if self.agent.planner.asks_reflex and self.reflex.kind == "none":
             raise ValueError("agent.planner: found one that asks a reflex, expected none with reflex.kind none")
-        if self.critic.kind == "time" and not self.agent.cost.goal:
-            raise ValueError("critic.kind: found time, expected cost or none with agent.cost.goal 0: there is no goal")
+        self._check_critic()
         kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
         if kind in ("vicreg", "sigreg") and size < 2:
             raise ValueError(f"world_model.training.batch_size: found {size}, expected at least 2 with {kind}")
+        for name in self._taught:
+            if self.agent.cost.goal and (size := self.trainings[name].batch_size) < 2:
+                words = f"{name}.training.batch_size: found {size}, expected at least 2"
+                raise ValueError(f"{words}: goals are of the other segments")
         return self
+
+    def _check_critic(self) -> None:
+        cost, kind = self.agent.cost, self.critic.kind
+        if kind == "time" and not cost.goal:
+            raise ValueError("critic.kind: found time, expected cost or none with agent.cost.goal 0: there is no goal")
+        if kind == "cost" and bool(cost.goal) == bool(cost.reward):
+            words = f"agent.cost: found goal {cost.goal:g} and reward {cost.reward:g}, expected one of them to be 0"
+            raise ValueError(f"{words} with critic.kind cost, and not the other")
+
+    @property
+    def _taught(self) -> list[str]:
+        """What learns from goals, if there are any."""
+        return [name for name in ("critic", "reflex") if name in self.trainings]
 
     @property
     def trainings(self) -> dict[str, PartTraining]:
@@ -141,9 +157,9 @@ class JepaConfig(AlgorithmConfig):
         """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""
         if ranks > 1 and self.world_model.regulariser.kind == "sigreg":
             raise ValueError(f"found {ranks}, expected 1 with regulariser.kind sigreg: it looks at the whole batch")
-        taught = [name for name in ("critic", "reflex") if getattr(self, name).kind != "none"]
-        if ranks > 1 and taught and self.agent.cost.goal:
-            raise ValueError(f"found {ranks}, expected 1 with a {taught[0]} of goals: they are of the whole batch")
+        if ranks > 1 and self._taught and self.agent.cost.goal:
+            words = f"found {ranks}, expected 1 with a {self._taught[0]} of goals"
+            raise ValueError(f"{words}: they are of the whole batch")
 
     def check_episode(self, longest: int) -> None:
         if self.agent.kind == "planner":

@@ -63,13 +63,14 @@ class Jepa:
         self.heads = Heads(config.world_model.features, config.heads)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
         self.tells_places = self.heads.places is not None
+        size, has_goals = config.world_model.features, self.cost.goal > 0
         self.critic: Critic | None = None
         if config.critic.kind != "none":
-            self.critic = Critic(config.critic, config.world_model.features, has_goals=self.cost.goal > 0)
+            self.critic = Critic(config.critic, size, has_goals=has_goals)
         self.reflex: Reflex | None = None
         if config.reflex.kind != "none":
-            size, has_goals = config.world_model.features, self.cost.goal > 0
-            self.reflex = Reflex(config.reflex, size, self._numbers, has_goals=has_goals)
+            self.reflex = Reflex(config.reflex, self.planner, size, self._numbers, has_goals=has_goals)
+            self._check_kind(self.reflex.teacher)
         self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
@@ -122,10 +123,11 @@ class Jepa:
             name="critic",
             module=critic,
             training=critic.config.training,
-            drawing=UniformDrawing(critic.config.length, anchor="start"),
+            drawing=UniformDrawing(critic.length, anchor="start"),
             columns=("features",),
             loss=critic.loss,
             noise=(1, UNIFORMS) if critic.has_goals else (0, 0),
+            in_full_precision=True,  # steps to a goal are large numbers, and differ by little
             after_step=critic.follow,
         )
 
@@ -138,6 +140,7 @@ class Jepa:
             columns=("features",),
             loss=self._reflex_loss,
             noise=(1, reflex.uniforms),
+            in_full_precision=True,
         )
 
     @property
@@ -168,14 +171,19 @@ class Jepa:
     def planning_actor(self, planner: PlannerConfig, cost: CostConfig) -> PlanningActor:
         if cost.zones and not self.tells_places:
             raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
-        if planner.kind == "mppi" and not self._numbers.is_box:
-            raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
+        self._check_kind(planner)
         if cost.critic and self.critic is None:
             raise AlgorithmError("critic: found a weight, expected 0 with critic.kind none: nobody has learnt it")
         if planner.asks_reflex and self.reflex is None:
             raise AlgorithmError("planner: found one that asks a reflex, expected none with reflex.kind none")
+        if planner.kind == "reflex" and cost != self.cost:
+            raise AlgorithmError("planner reflex: found another cost than it was taught by, expected the agent's own")
         turn = self.config.agent.turn
         return PlanningActor(self.world_model, planner, self._costs(cost), self._numbers, turn=turn, reflex=self.reflex)
+
+    def _check_kind(self, planner: PlannerConfig) -> None:
+        if planner.kind == "mppi" and not self._numbers.is_box:
+            raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
 
     def observe(self, frames: Tensor) -> Tensor:
         return self.world_model.encode(frames)
@@ -277,9 +285,9 @@ class Jepa:
     def _reflex_loss(self, segments: Segments, noise: Tensor) -> Losses:
         """Goals are where the other segments are."""
         assert self.reflex is not None
-        features = segments.columns["features"][:, 0]  # (B, D)
+        features = segments.columns["features"][:, 0].float()  # (B, D)
         goals = features.roll(1, 0) if self.reflex.has_goals else None
-        cost = self._costs(self.cost).to(goals, self.reflex.config.teacher.objective)
+        cost = self._costs(self.cost).to(goals, self.planner.objective)
         return self.reflex.loss(Task(self.world_model, features, cost, self.planner.block_steps), goals, noise)
 
     def _costs(self, cost: CostConfig) -> Costs:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from learners.config import FRAME_SIZE
 from learners.dreaming.actor_critic import ActorCritic
 from learners.jepa.config import ActorCriticConfig, HeadsConfig, WorldModelConfig
+from learners.nn.slow_copy import follow
 from learners.part import to_unit
 
 
@@ -74,12 +75,10 @@ class WorldModel(nn.Module):
     def predict(self, features: Tensor, actions: Tensor) -> Tensor:
         return self.predictor(features, actions)
 
-    @torch.no_grad()
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
-        """For `Part.after_step`: teacher ← (1 − rate) teacher + rate encoder, where the step is taken."""
+        """For `Part.after_step`: the teacher the encoder."""
         assert self.teacher is not None
-        for slow, fast in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
-            slow.copy_(torch.where(is_taken, (1.0 - self._rate) * slow + self._rate * fast, slow))
+        follow(self.teacher, self.encoder, self._rate, is_taken)
 
 
 class Heads(nn.Module):

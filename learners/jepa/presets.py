@@ -49,7 +49,7 @@ PRESETS = {
             "algorithm": JepaConfig(
                 heads=HeadsConfig(place="red"),
                 critic=CriticConfig(kind="time"),
-                reflex=ReflexConfig(kind="distilled", teacher=PlannerConfig(blocks=1)),
+                reflex=ReflexConfig(kind="distilled"),
                 agent=AgentConfig(planner=PlannerConfig(blocks=1), cost=CostConfig(critic=1.0)),
             ),
         },
@@ -152,13 +152,7 @@ PRESETS = {
                 heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
                 critic=CriticConfig(kind="time", hidden=16, steps=3, reach=6, training=_some_steps()),
-                reflex=ReflexConfig(
-                    kind="distilled",
-                    hidden=16,
-                    teacher=PlannerConfig(blocks=2, samples=4, elites=2, iterations=2),
-                    rollout=1,
-                    training=_some_steps(),
-                ),
+                reflex=ReflexConfig(kind="distilled", hidden=16, rollout=1, training=_some_steps()),
                 agent=AgentConfig(
                     planner=PlannerConfig(blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
                     cost=CostConfig(critic=1.0),

@@ -75,8 +75,8 @@ class PlanningActor:
 
     @torch.no_grad()
     def aim(self, state: Memory, goals: NDArray[np.uint8]) -> Memory:
-        """Goes for frames (B, 3, 64, 64) from now on."""
-        return replace(state, goal=self._encode(goals), plan=None, done=0)
+        """Goes for frames (B, 3, 64, 64) from now on, if their distance is a cost."""
+        return replace(state, goal=self._encode(goals), plan=None, done=0) if self._costs.weights.goal else state
 
     def act(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
@@ -121,14 +121,14 @@ class PlanningActor:
             cost = self._costs.to(state.goal, settings.objective)
             task = Task(self._model, start, cost, settings.block_steps)
             if self._reflex is not None:
-                blocks = self._reflex.plan(self._model, start, state.goal, settings.blocks, settings.block_steps)
-                warm = Plan(blocks, task.of(blocks.unsqueeze(1))[:, 0], blocks)
+                warm = self._reflex.plan(task, state.goal, settings.blocks)
             if settings.kind == "reflex":
                 assert warm is not None
-                plan = warm
+                plan = warm.check()
             else:
                 choices = not self._numbers.is_box
-                plan = search(task, settings, torch.from_numpy(noise).to(start.device), warm, choices=choices)
+                noise = torch.from_numpy(noise).to(start.device)
+                plan = search(task, settings, noise, warm, choices=choices).check()
         return plan, replace(state, plan=plan, done=done + 1)
 
     def _wander(

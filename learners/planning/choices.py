@@ -33,12 +33,14 @@ def _draw(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -
     best, best_cost, dropped = odds, torch.full_like(odds[:, 0, 0], torch.inf), 0
     if warm is not None:
         odds = torch.where(warm.odds.sum(dim=-1, keepdim=True) > 0, warm.odds, odds)
+        odds = odds.clamp(min=config.min_std / actions)
+        odds = odds / odds.sum(dim=-1, keepdim=True)
     for draw in noise:  # (E, N, B, n)
         gumbel = -(-torch.special.log_ndtr(draw)).clamp(min=1e-30).log()
         candidates = one_hot((odds.log().unsqueeze(1) + gumbel).argmax(dim=-1), actions)
         candidates[:, 0] = one_hot(odds.argmax(dim=-1), actions)
         costs, missing = finite(task.of(candidates))
-        dropped += missing
+        dropped = dropped + missing
         elites = costs.topk(config.elites, dim=1, largest=False)
         chosen = candidates.gather(1, elites.indices[:, :, None, None].expand(-1, -1, *odds.shape[1:]))  # (E, K, B, n)
         better = elites.values[:, 0] < best_cost
@@ -62,7 +64,7 @@ def _relax(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) 
         hard = one_hot(logits.argmax(dim=-1), logits.shape[-1])
         with torch.no_grad():
             costs = task.of(hard)
-        dropped += int((~costs.isfinite()).sum())
+        dropped = dropped + (~costs.isfinite()).sum()
         better = costs < best_cost  # nan is not
         best, best_cost = torch.where(better[:, :, None, None], hard, best), torch.where(better, costs, best_cost)
         share = step / max(1, config.gradient_steps)
@@ -76,5 +78,5 @@ def _relax(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) 
         rate = config.learning_rate * (1.0 - 0.999 ** (step + 1)) ** 0.5 / (1.0 - 0.9 ** (step + 1))
         logits = logits.detach() - rate * first / (second.sqrt() + 1e-8)
     cost, index = finite(best_cost)[0].min(dim=1)
-    rows = torch.arange(len(index))
+    rows = torch.arange(len(index), device=index.device)
     return Plan(best[rows, index], cost, logits[rows, index].softmax(dim=-1), dropped)

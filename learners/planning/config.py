@@ -88,7 +88,7 @@ class CriticConfig(Config):
     """Of its three layers."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """That are counted before its own estimate goes on."""
-    discount: Annotated[float, Field(gt=0, le=1)] = 0.98
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.98
     """Of a step."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Below 0.5, it values what the best of the walks that were seen did; 0.5 is their mean."""
@@ -100,11 +100,6 @@ class CriticConfig(Config):
     """How far the copy that targets go on from moves towards it in a gradient step."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=256, steps_per_iteration=150, learning_rate=1e-3)
 
-    @property
-    def length(self) -> int:
-        """Steps of a segment that it learns from."""
-        return max(self.steps, self.reach) + 1
-
 
 class ReflexConfig(Config):
     """Learns what plans begin with, so as to do it at once."""
@@ -112,17 +107,11 @@ class ReflexConfig(Config):
     kind: Literal["none", "distilled"] = "none"
     hidden: PositiveInt = 256
     """Of its two layers."""
-    teacher: PlannerConfig = PlannerConfig()
-    """That it learns from; by the agent's cost, in blocks of the agent's steps."""
+    teacher: Literal["cem", "mppi", "shooting", "gradient"] = "cem"
+    """How the plans that it learns from are looked for; all else of them is as the agent's planner has it."""
     rollout: Annotated[int, Field(ge=0, le=100)] = 3
     """Blocks that it goes on by itself, as the model foresees, before the teacher is asked: from 0 to so many."""
     training: PartTraining = PartTraining(starts_after=5, batch_size=64, steps_per_iteration=40, learning_rate=1e-3)
-
-    @model_validator(mode="after")
-    def _teaches(self) -> Self:
-        if self.teacher.kind == "reflex" or self.teacher.guess:
-            raise ValueError("teacher: found a planner that asks the reflex, expected one that looks for plans")
-        return self
 
 
 Colour = Literal["red", "green", "blue"]

@@ -18,8 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from learners.nn.slow_copy import follow
 from learners.part import Losses, Mean, Segments
 from learners.planning.config import CriticConfig
+from learners.planning.model import with_goals
 
 UNIFORMS = 3
 """Of each segment, that its goal is drawn by."""
@@ -38,33 +40,36 @@ class Critic(nn.Module):
 
     def forward(self, features: Tensor, goals: Tensor | None = None) -> Tensor:
         """(...) of features (..., D) and the goals' (..., D), which broadcast."""
-        return self.value(self._inputs(features, goals)).squeeze(-1)
+        return self.value(with_goals(features, goals)).squeeze(-1)
 
-    @torch.no_grad()
+    @property
+    def length(self) -> int:
+        """Steps of the segments that it learns from."""
+        return 1 + (max(self.config.steps, self.config.reach) if self.has_goals else self.config.steps)
+
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
-        """For `Part.after_step`: slow ← (1 − rate) slow + rate value, where the step is taken."""
-        rate = self.config.rate
-        for slow, fast in zip(self.slow.parameters(), self.value.parameters(), strict=True):
-            slow.copy_(torch.where(is_taken, (1.0 - rate) * slow + rate * fast, slow))
+        """For `Part.after_step`."""
+        follow(self.slow, self.value, self.config.rate, is_taken)
 
     def loss(self, segments: Segments, noise: Tensor) -> Losses:
-        """mean over B of |expectile − [u < 0]| u², u = target − V(z_0); noise is (1, B, `UNIFORMS`).
+        """mean of |expectile − [u < 0]| u², u = target − V(z_0), over the segments of which something is known.
 
         The target is Σ_{k<K} discount^k cost_k + discount^K V_slow(z_K), the last term 0 where nothing follows: K is
         `steps`, or less where the segment stops, the goal is reached, or a reward's episode ends. An expectile below
-        0.5 values what the best of the walks that were seen did, not their average.
+        0.5 values what the best of the walks that were seen did, not their average. Noise is (1, B, `UNIFORMS`).
         """
-        features, config = segments.columns["features"], self.config
+        features, config = segments.columns["features"].float(), self.config
         with torch.no_grad():
             if self.has_goals:
                 goals, outcome = _to_goals(config, features, segments.mask, noise[0])
             else:
                 goals, outcome = None, _of_rewards(config, segments)
+            rows = torch.arange(len(features), device=features.device)
             powers = config.discount ** torch.arange(outcome.costs.shape[1] + 1, device=features.device)
             counted = torch.arange(outcome.costs.shape[1], device=features.device) < outcome.steps[:, None]
             costs = torch.where(counted, outcome.costs * powers[:-1], 0.0).sum(dim=1)
-            last = features[torch.arange(len(features)), outcome.steps.clamp(max=features.shape[1] - 1)]  # (B, D)
-            rest = powers[outcome.steps] * self.slow(self._inputs(last, goals)).squeeze(-1)
+            last = features[rows, outcome.steps.clamp(max=features.shape[1] - 1)]  # (B, D)
+            rest = powers[outcome.steps] * self.slow(with_goals(last, goals)).squeeze(-1)
             targets = costs + torch.where(outcome.is_over, 0.0, rest)
         values = self(features[:, 0], goals)
         errors = targets - values
@@ -77,15 +82,11 @@ class Critic(nn.Module):
         }
         return Losses({"value": term}, metrics)
 
-    def _inputs(self, features: Tensor, goals: Tensor | None) -> Tensor:
-        assert (goals is not None) == self.has_goals
-        return features if goals is None else torch.cat([features, goals.expand_as(features)], dim=-1)
-
 
 class Outcome(NamedTuple):
     """What became of each segment's first step."""
 
-    costs: Tensor  # (B, T) of the steps after it
+    costs: Tensor  # (B, at most T) from its action on
     steps: Tensor  # (B,) int64: how many of them count; 0 where nothing is known
     is_over: Tensor  # (B,) bool: nothing follows them
 
@@ -94,7 +95,8 @@ def _to_goals(config: CriticConfig, features: Tensor, mask: Tensor, uniforms: Te
     """Goals (B, D): where the segment itself came to later, or where the one before it in the batch was."""
     rows, known = torch.arange(len(features), device=features.device), mask[:, 1:].sum(dim=1)  # (B,)
     is_other = uniforms[:, 0] < config.others
-    reached = 1 + (uniforms[:, 1] * known).long().clamp(max=known - 1)
+    own = known.clamp(max=config.reach)
+    reached = 1 + (uniforms[:, 1] * own).long().clamp(max=own - 1)
     elsewhere = (uniforms[:, 2] * (1 + known.roll(1))).long().clamp(max=known.roll(1))
     goals = torch.where(is_other[:, None], features.roll(1, 0)[rows, elsewhere], features[rows, reached.clamp(min=0)])
     most = known.clamp(max=config.steps)

@@ -22,6 +22,11 @@ class LatentModel(Protocol):
         ...
 
 
+def with_goals(features: Tensor, goals: Tensor | None) -> Tensor:
+    """Features (..., D) beside goals (..., D), which broadcast, (..., 2 D); or as they are."""
+    return features if goals is None else torch.cat([features, goals.expand_as(features)], dim=-1)
+
+
 def imagine(model: LatentModel, start: Tensor, actions: Tensor) -> Tensor:
     """Predicted features (E, N, H + 1, D) from start (E, D) on, which comes first, under actions (E, N, H, A)."""
     shape = actions.shape[:2]

@@ -23,8 +23,14 @@ class Plan:
     blocks: Tensor  # (E, B, A): the action of each block, in half ranges; or one of several, one-hot
     cost: Tensor  # (E,) of what it is predicted to lead to
     odds: Tensor  # (E, B, A) around which the next plan is looked for: the same in half ranges, or odds of each action
-    dropped: int = 0
+    dropped: Tensor | int = 0
     """Candidates without a finite cost."""
+
+    def check(self) -> Plan:
+        """Itself; waits for the device. Raises PlanError if nothing with a finite cost was found somewhere."""
+        if not self.cost.isfinite().all():
+            raise PlanError(f"found {int(self.dropped)} candidates without a finite cost, expected at least one with")
+        return self
 
     def shifted(self, blocks: int) -> Plan:
         """What is left once so many blocks are done; at the end stand zeros, which is in the middle, or nothing."""
@@ -48,9 +54,7 @@ class Task:
         return self.cost(imagine(self.model, self.start, actions), actions)
 
 
-def finite(costs: Tensor) -> tuple[Tensor, int]:
-    """Costs (E, N) with infinity for those that are not finite, and how many those are. Raises PlanError."""
+def finite(costs: Tensor) -> tuple[Tensor, Tensor]:
+    """Costs (E, N) with infinity for those that are not finite, and how many those are."""
     is_finite = costs.isfinite()
-    if not is_finite.any(dim=1).all():
-        raise PlanError(f"found {costs.shape[1]} candidates without a finite cost, expected at least one with")
-    return costs.masked_fill(~is_finite, torch.inf), int((~is_finite).sum())
+    return costs.masked_fill(~is_finite, torch.inf), (~is_finite).sum()

@@ -17,19 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from learners.part import Losses, mean
-from learners.planning.config import ReflexConfig
-from learners.planning.model import LatentModel
+from learners.planning.config import PlannerConfig, ReflexConfig
+from learners.planning.model import LatentModel, with_goals
 from learners.planning.numbers import Numbers, one_hot
-from learners.planning.plan import Task
+from learners.planning.plan import Plan, Task
 from learners.planning.search import noise_shape, search
 
 
 class Reflex(nn.Module):
     """π(z, goal), or π(z) where nothing is aimed at."""
 
-    def __init__(self, config: ReflexConfig, features: int, numbers: Numbers, *, has_goals: bool) -> None:
+    def __init__(
+        self, config: ReflexConfig, planner: PlannerConfig, features: int, numbers: Numbers, *, has_goals: bool
+    ) -> None:
+        """`planner` is the agent's, which the teacher is like."""
         super().__init__()
         self.config, self.has_goals = config, has_goals
+        self.teacher = planner.model_copy(update={"kind": config.teacher, "guess": False})
         self._numbers = numbers
         inputs, hidden = features * (1 + has_goals), config.hidden
         self.layers = nn.Sequential(
@@ -39,54 +43,51 @@ class Reflex(nn.Module):
     @property
     def uniforms(self) -> int:
         """Of each segment, for how far it goes on by itself, and for the plan."""
-        return 1 + prod(noise_shape(self.config.teacher, 1, self._numbers.count))
+        return 1 + prod(noise_shape(self.teacher, 1, self._numbers.count))
 
     def forward(self, features: Tensor, goals: Tensor | None = None) -> Tensor:
         """(B, A) of features (B, D) and goals (B, D): in half ranges, or odds of each action."""
-        found = self.layers(self._inputs(features, goals))
+        found = self.layers(with_goals(features, goals))
         return found.tanh() if self._numbers.is_box else found.softmax(dim=-1)
 
     @torch.no_grad()
-    def plan(self, model: LatentModel, start: Tensor, goals: Tensor | None, blocks: int, steps: int) -> Tensor:
-        """(B, P, A): what it does in P = `blocks` blocks of so many steps, one after another, as the model foresees."""
-        features, found = start, []
+    def plan(self, task: Task, goals: Tensor | None, blocks: int) -> Plan:
+        """What it does in P = `blocks` blocks, one after another, as the model foresees."""
+        features, found, odds = task.start, [], []
         for _ in range(blocks):
-            found.append(self._block(features, goals))
-            features = _after(model, features, found[-1], steps)
-        return torch.stack(found, dim=1)
+            odds.append(self(features, goals))
+            found.append(self._block(odds[-1]))
+            features = _after(task.model, features, found[-1], task.block_steps)
+        chosen = torch.stack(found, dim=1)  # (B, P, A)
+        return Plan(chosen, task.of(chosen.unsqueeze(1))[:, 0], torch.stack(odds, dim=1))
 
     def loss(self, task: Task, goals: Tensor | None, noise: Tensor) -> Losses:
-        """Squared error of the first block of a plan by `config.teacher`, or the cross-entropy of its action.
+        """Squared error of the first block of a plan by the teacher, or the cross-entropy of its action.
 
         It is taught where it gets to: from the task's start (B, D) it goes on by itself for 0 … `rollout` blocks, how
         many is uniform, before the plan is asked. Noise is (1, B, `uniforms`).
         """
-        teacher, numbers = self.config.teacher, self._numbers
+        teacher, numbers = self.teacher, self._numbers
         with torch.no_grad():
             start, far = task.start, (noise[0, :, 0] * (self.config.rollout + 1)).long()
             for number in range(self.config.rollout):
-                after = _after(task.model, start, self._block(start, goals), task.block_steps)
+                after = _after(task.model, start, self._block(self(start, goals)), task.block_steps)
                 start = torch.where((number < far)[:, None], after, start)
             shape = noise_shape(teacher, len(start), numbers.count)  # (I, B, N, P, A)
             normal = torch.special.ndtri(noise[0, :, 1:].clamp(1e-6, 1.0 - 1e-6))
             normal = normal.unflatten(1, (shape[0], *shape[2:])).transpose(0, 1)
             asked = Task(task.model, start, task.cost, task.block_steps)
         blocks = search(asked, teacher, normal, choices=not numbers.is_box).blocks[:, 0].detach()  # (B, A)
-        found = self.layers(self._inputs(start, goals))
+        found = self.layers(with_goals(start, goals))
         if numbers.is_box:
             return Losses({"plans": mean((found.tanh() - blocks).square())}, {})
         chosen = blocks.argmax(dim=-1)
         loss = nn.functional.cross_entropy(found, chosen, reduction="none")
         return Losses({"plans": mean(loss)}, {"agreement": mean((found.argmax(dim=-1) == chosen).float()).value})
 
-    def _block(self, features: Tensor, goals: Tensor | None) -> Tensor:
-        """What it does there, (B, A): of several actions, one."""
-        found = self(features, goals)
-        return found if self._numbers.is_box else one_hot(found.argmax(dim=-1), self._numbers.count)
-
-    def _inputs(self, features: Tensor, goals: Tensor | None) -> Tensor:
-        assert (goals is not None) == self.has_goals
-        return features if goals is None else torch.cat([features, goals], dim=-1)
+    def _block(self, odds: Tensor) -> Tensor:
+        """What it does, (B, A): of several actions, the likeliest."""
+        return odds if self._numbers.is_box else one_hot(odds.argmax(dim=-1), self._numbers.count)
 
 
 def _after(model: LatentModel, features: Tensor, block: Tensor, steps: int) -> Tensor:

@@ -34,7 +34,7 @@ def search(
 
     With `choices`, A is how many actions there are to choose from.
 
-    Raises: PlanError if every candidate of an environment has a cost that is not finite.
+    Where every candidate of an environment has a cost that is not finite, neither has the plan (`Plan.check`).
     """
     if choices:
         return choose(task, config, noise, warm)
@@ -54,7 +54,7 @@ def _refine(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> P
         candidates = (mean.unsqueeze(1) + std.unsqueeze(1) * draw).clamp(-1.0, 1.0)
         candidates[:, 0] = mean
         costs, missing = finite(task.of(candidates))
-        dropped += missing
+        dropped = dropped + missing
         best = costs.topk(config.elites, dim=1, largest=False)
         elites = candidates.gather(1, best.indices[:, :, None, None].expand(-1, -1, *mean.shape[1:]))  # (E, K, B, A)
         weights = _weights(best.values, config)[:, :, None, None]
@@ -79,7 +79,7 @@ def _shoot(task: Task, noise: Tensor, mean: Tensor) -> Plan:
     candidates = torch.cat([mean.unsqueeze(1), uniform], dim=1)
     costs, dropped = finite(task.of(candidates))
     cost, index = costs.min(dim=1)
-    best = candidates[torch.arange(len(index)), index]
+    best = candidates[torch.arange(len(index), device=index.device), index]
     return Plan(best, cost, best, dropped)
 
 
@@ -94,7 +94,7 @@ def _descend(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> 
             costs = task.of(candidates)
             (gradient,) = torch.autograd.grad(costs.nan_to_num(0.0, 0.0, 0.0).sum(), candidates)
         gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        dropped += int((~costs.isfinite()).sum())
+        dropped = dropped + (~costs.isfinite()).sum()
         better = costs.detach() < best_cost  # nan is not
         best = torch.where(better[:, :, None, None], candidates.detach(), best)
         best_cost = torch.where(better, costs.detach(), best_cost)
@@ -102,5 +102,5 @@ def _descend(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> 
         rate = config.learning_rate * (1.0 - 0.999 ** (step + 1)) ** 0.5 / (1.0 - 0.9 ** (step + 1))
         candidates = (candidates.detach() - rate * first / (second.sqrt() + 1e-8)).clamp(-1.0, 1.0)
     cost, index = finite(best_cost)[0].min(dim=1)
-    found = best[torch.arange(len(index)), index]
+    found = best[torch.arange(len(index), device=index.device), index]
     return Plan(found, cost, found, dropped)

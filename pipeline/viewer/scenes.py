@@ -120,7 +120,7 @@ class Mind:
         self._actor = actor
 
 
-class Reflex:
+class Doer:
     """Any other agent along one trajectory: it says what it does and no more."""
 
     probabilities: Sequence[float] = ()
@@ -154,9 +154,11 @@ def aimed(actor: Actor, state: Any, goal: Frame) -> Any:
 
 
 def keeps_out(trained: Trained) -> bool:
-    """Whether an agent can be told of zones."""
+    """Whether an agent can be told of zones: one that looks for its plans can."""
     algorithm = trained.learner.algorithm
-    return isinstance(trained.actor, PlanningActor) and isinstance(algorithm, Plans) and algorithm.tells_places
+    if not (isinstance(trained.actor, PlanningActor) and isinstance(algorithm, Plans)):
+        return False
+    return algorithm.tells_places and algorithm.planner.kind != "reflex"
 
 
 def actor_of(trained: Trained, settings: Settings) -> Any:
@@ -225,16 +227,16 @@ class Game:
             self._goal["the goal"] = goal
             state = aimed(actor, state, goal)
         if isinstance(actor, Thinks) and hasattr(self._trained.learner.algorithm, "observe"):
-            self._mind: Mind | Reflex = Mind(actor, self._generator, space, state)
+            self._mind: Mind | Doer = Mind(actor, self._generator, space, state)
         else:
-            self._mind = Reflex(actor, self._generator, space, state)
+            self._mind = Doer(actor, self._generator, space, state)
         self._see(frame, None)
 
     @torch.no_grad()
     def _see(self, frame: Frame, action: Action | None) -> None:
         """A frame, and what led to it."""
         self._pictures, self._tokens = {"the game": frame, **self._goal}, self._tokenizing.of(frame, action)
-        if isinstance(self._mind, Reflex):
+        if isinstance(self._mind, Doer):
             self._mind.look(frame, self._settings.temperature)
             return
         algorithm: Any = self._trained.learner.algorithm

@@ -110,7 +110,7 @@ def test_weights_of_another_network_are_refused(agent: AgentConfig, tmp_path: Pa
     first.save(str(tmp_path))
     last = list(first.parts)[-1]
     settings = getattr(agent.algorithm, last)
-    size = "lstm_size" if hasattr(settings, "lstm_size") else "channels"
+    size = next(name for name in ("lstm_size", "hidden") if hasattr(settings, name))
     wider = agent.algorithm.model_copy(update={last: settings.model_copy(update={size: 9})})
     other = learner(AgentConfig(wider, agent.action_space))
     with pytest.raises(ValueError, match=f"{last}: weights of another network, first difference at weights"):

@@ -249,14 +249,8 @@ def test_a_critic_learns_from_features_and_is_one_of_the_costs():
 
 
 def test_a_reflex_learns_from_plans_by_the_agents_cost():
-    reflex = ReflexConfig(
-        kind="distilled",
-        hidden=16,
-        teacher=PlannerConfig(blocks=1, samples=8, elites=2, iterations=2),
-        rollout=1,
-        training=TRAINING,
-    )
-    planner = PlannerConfig(kind="reflex", blocks=2, block_steps=2)
+    reflex = ReflexConfig(kind="distilled", hidden=16, rollout=1, training=TRAINING)
+    planner = PlannerConfig(kind="reflex", blocks=2, block_steps=2, samples=8, elites=2, iterations=2)
     config = tiny().model_copy(update={"reflex": reflex, "agent": AgentSettings(planner=planner)})
     found = learner(config)
     assert list(found.parts) == ["world_model", "heads", "decoder", "reflex"]
@@ -294,8 +288,32 @@ def test_a_reflex_without_what_it_is_taught_is_refused_and_one_by_rewards_has_no
             JepaConfig(agent=AgentSettings(planner=asking))
         with pytest.raises(AlgorithmError, match=r"^planner: found one that asks a reflex, expected none with re"):
             Jepa(tiny(), SPACE).planning_actor(asking, CostConfig())
+    with pytest.raises(AlgorithmError, match=r"planner reflex: found another cost than it was taught by, expected the"):
+        Jepa(JepaConfig(reflex=reflex), SPACE).planning_actor(PlannerConfig(kind="reflex"), CostConfig(action=1.0))
+    with pytest.raises(AlgorithmError, match=r"planner mppi: found one of several actions, expected numbers"):
+        Jepa(JepaConfig(reflex=ReflexConfig(kind="distilled", teacher="mppi")), Discrete(3))
+    alone = TRAINING.model_copy(update={"batch_size": 1})
+    for name, taught in {"reflex": reflex, "critic": CriticConfig(kind="time")}.items():
+        with pytest.raises(ValidationError, match=rf"{name}\.training\.batch_size: found 1, expected at least 2"):
+            JepaConfig.model_validate({name: taught.model_copy(update={"training": alone})})
     with pytest.raises(ValueError, match=r"found 2, expected 1 with a reflex of goals"):
         JepaConfig(reflex=reflex).check_ranks(2)
+
+
+def test_who_aims_at_nothing_heeds_no_goal():
+    """A critic and a reflex by rewards alone, in a game that shows goals."""
+    agent = AgentSettings(
+        cost=CostConfig(goal=0.0, reward=1.0, critic=1.0),
+        planner=PlannerConfig(guess=True, blocks=1, block_steps=1, samples=4, elites=2, iterations=1),
+    )
+    config = tiny().model_copy(
+        update={"critic": CriticConfig(kind="cost"), "reflex": ReflexConfig(kind="distilled"), "agent": agent}
+    )
+    actor, frames = Jepa(config, SPACE).actor(), np.zeros((2, 3, 64, 64), np.uint8)
+    assert isinstance(actor, PlanningActor)
+    state = actor.aim(actor.initial_state(2), frames)
+    actions, _ = actor.act(frames, state, np.random.default_rng(0), temperature=1.0)
+    assert actions.shape == (2, 2)
 
 
 def test_what_costs_are_made_of_is_learnt_by_its_own_part_alone():
@@ -314,6 +332,9 @@ def test_a_critic_without_what_it_is_of_is_refused():
     by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
     with pytest.raises(ValidationError, match=r"critic\.kind: found time, expected cost or none with agent\.cost"):
         JepaConfig(agent=by_rewards, critic=CriticConfig(kind="time"))
+    for weights in ({"goal": 1.0, "reward": 1.0}, {"goal": 0.0, "action": 1.0}):
+        with pytest.raises(ValidationError, match=r"agent\.cost: found goal . and reward ., expected one of them"):
+            JepaConfig(agent=AgentSettings(cost=CostConfig.model_validate(weights)), critic=CriticConfig(kind="cost"))
     with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals: they are of the whole"):
         JepaConfig(critic=CriticConfig(kind="cost")).check_ranks(2)
     JepaConfig(agent=by_rewards, critic=CriticConfig(kind="cost")).check_ranks(2)

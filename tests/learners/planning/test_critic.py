@@ -111,9 +111,9 @@ def corridor(expectile: float) -> Tensor:
     yes, eye = torch.tensor(True), torch.eye(8)
     for _ in range(400):
         places = [torch.randint(8, (64,))]
-        for _ in range(config.length - 1):
+        for _ in range(critic.length - 1):
             places.append((places[-1] + 2 * torch.randint(2, (64,)) - 1).clamp(0, 7))
-        nothing = torch.zeros(64, config.length)
+        nothing = torch.zeros(64, critic.length)
         walks = Segments(nothing, nothing, nothing.bool(), ~nothing.bool(), {"features": eye[torch.stack(places, 1)]})
         optimizer.zero_grad()
         critic.loss(walks, torch.rand(1, 64, UNIFORMS)).terms["value"].value.backward()

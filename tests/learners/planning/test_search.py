@@ -135,7 +135,7 @@ def test_candidates_without_a_finite_cost_are_dropped_and_counted_and_all_of_the
     assert found.cost.isfinite().all()
     nothing = Guardrail(lambda each: torch.full_like(each[..., 0], math.nan), weight=1.0)
     with pytest.raises(PlanError, match="candidates without a finite cost, expected at least one"):
-        plan(kind, to([[1.0, -1.0]], guardrails=[nothing]), samples=50)
+        plan(kind, to([[1.0, -1.0]], guardrails=[nothing]), samples=50).check()
 
 
 def test_a_guardrail_keeps_the_plan_out_of_what_is_forbidden():
