@@ -18,7 +18,7 @@ from tests.pipeline.scores.runs import evaluation, write_csv, write_run
 PROTOCOL = (
     "environment steps 60, iterations 3, episodes 3, evaluation seeds 1, epsilon 0.0, temperature 0.5, side by side 2,"
     " environment NoFrameskip-v4, action set minimal, sticky actions no, frame skip 4, no-ops 1,"
-    " frames at most 108000, ends on life loss no"
+    " frames at most 108000, ends on life loss no, channels colours"
 )
 
 
