@@ -66,11 +66,14 @@ def predicts(learner: Learner) -> bool:
 
 
 def acts(learner: Learner) -> bool:
-    """The policy catches nearly every ball (-1 is none, 1 all), dreaming one step at a time of games of three."""
+    """The policy catches most balls (-1 is none, 1 all), dreaming one step at a time of games of three.
+
+    How many differs from one kind of CPU to another: six seeds scored 0.5 to 1 on one; broken, none came above −0.3.
+    """
     train(learner, "actor_critic")
     evaluation = EvaluationConfig(envs_per_evaluator=50)
     episodes, _ = Evaluator(ENV, evaluation, AGENT, seed=0).play(1, 0, 50, learner.weights())
-    return float(np.mean([episode.score for episode in episodes])) > 0.8
+    return float(np.mean([episode.score for episode in episodes])) > 0.2
 
 
 @pytest.fixture(scope="module", autouse=True)
