@@ -48,7 +48,7 @@ def test_a_goal_is_where_it_was_put_and_the_agent_aims_there(visit: Visit):
 
 def test_zones_stay_over_episodes_until_they_are_taken_back(visit: Visit):
     def kept_out_of() -> tuple[float, ...]:
-        return getattr(visit._scene, "_mind")._actor._cost.zones  # noqa: B009 - private
+        return getattr(visit._scene, "_mind")._actor._costs.weights.zones  # noqa: B009 - private
 
     assert header_of(visit.obey(Command(zones=(20.0, 16.0, 5.0))))["zones"] == [20.0, 16.0, 5.0]
     assert kept_out_of() == (20.0, 16.0, 5.0)
