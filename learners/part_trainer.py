@@ -1,9 +1,9 @@
 """One part with its optimiser: a gradient step, and the file that holds both.
 
 File format (safetensors): `weights.<name>` for every parameter and buffer, `optimizer.<name>.<key>` for the optimiser's
-state of every parameter, `drawing.<name>` for what its drawing remembers, and the number of gradient steps as metadata
-`updates`. A machine without the package can take gradient steps all the same, so it is imported where a file is made or
-read.
+state of every parameter that ever had a gradient, `drawing.<name>` for what its drawing remembers, and the number of
+gradient steps as metadata `updates`. A machine without the package can take gradient steps all the same, so it is
+imported where a file is made or read.
 """
 
 from __future__ import annotations
@@ -109,7 +109,12 @@ class PartTrainer:
             raise ValueError(f"{self.part.name}: no file with weights and their optimiser ({error})") from error
         weights = self.part.module.state_dict()
         expected = {f"weights.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-        states = self._optimizer_after_a_step() if updates else {}
+        stepped = {name.rpartition(".")[0] for name in tensors if name.startswith("optimizer.")}
+        states = {
+            name: state
+            for name, state in (self._optimizer_after_a_step() if updates else {}).items()
+            if f"optimizer.{name}" in stepped
+        }
         for name, state in states.items():
             expected |= {f"optimizer.{name}.{key}": (value.shape, value.dtype) for key, value in state.items()}
         of_drawing = [name for name in tensors if name.startswith("drawing.")]

@@ -48,9 +48,11 @@ def momentum(module: nn.Module, training: PartTraining) -> torch.optim.Optimizer
     return torch.optim.SGD(parameters, lr=training.learning_rate, momentum=0.9, fused=True)
 
 
-def trainer(optimizer: object = None) -> PartTrainer:
+def trainer(optimizer: object = None, beside: nn.Module | None = None) -> PartTrainer:
     torch.manual_seed(0)
     module = Followed()
+    if beside:
+        module.add_module("beside", beside)
     part = Part(
         name="followed",
         module=module,
@@ -109,6 +111,17 @@ def test_a_saved_part_goes_on_as_if_it_had_never_stopped(optimizer: object):
         assert torch.equal(tensor, state(second)[name]), name
     assert second.updates == 3
     assert second.part.module.steps.dtype == torch.int64
+
+
+def test_what_no_loss_ever_uses_is_saved_without_a_state_of_its_optimiser():
+    saved, loaded = (trainer(beside=nn.Linear(2, 1)) for _ in range(2))
+    step(saved)
+    loaded.from_bytes(saved.to_bytes())
+    for each in (saved, loaded):
+        step(each)
+    for name, tensor in state(saved).items():
+        assert torch.equal(tensor, state(loaded)[name]), name
+    assert saved.to_bytes() == loaded.to_bytes()
 
 
 def test_a_part_of_another_optimiser_is_refused():
