@@ -78,6 +78,7 @@ class Thought(NamedTuple):
     odds: Tensor | None = None  # (B, A), of each of several actions
     value: Tensor | None = None  # (B,): what it expects to earn from now on
     foreseen: Tensor | None = None  # (B, H, *F) after the steps of its plan
+    beyond: Tensor | None = None  # (B, P, *F) after the strides of an upper level's plan
 
 
 @runtime_checkable

@@ -69,7 +69,8 @@ class Comparison:
             if (longest := self._trained.config.env.longest_episode) is not None:
                 planner.check_episode(longest)
             self._algorithm.planning_actor(planner, cost)
-            self._check_updates({"critic": cost.critic > 0, "reflex": planner.asks_reflex})
+            asked = {"critic": cost.critic > 0, "reflex": planner.asks_reflex, "upper": planner.levels == 2}
+            self._check_updates(asked)
         except (AlgorithmError, ValueError) as error:
             raise UsageError(str(error)) from error
 
@@ -103,6 +104,7 @@ class Comparison:
         )
         name = planner.kind if planner.kind == "reflex" else f"{planner.kind} {looked[0]} × {looked[1]}"
         name += (" from reflex" if planner.guess else "") + f", {planner.blocks} × {planner.block_steps}"
+        name += ", two levels" if planner.levels == 2 else ""
         if planner.kind != "reflex":
             name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
         name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
@@ -113,10 +115,14 @@ class Comparison:
         self._note(name, trips, counted, cost.zones)
         if self._film is None:
             with torch.no_grad():
-                plans = [self._algorithm.render(plan).amax(dim=0).numpy() for plan in act.plans]
+                drawn = [
+                    [self._algorithm.render(plan).amax(dim=0).numpy() for plan in plans]
+                    for plans in (act.plans, act.courses)
+                    if plans
+                ]
             real = np.stack(trips.frames[0][: int(trips.steps[0])])
             goals = [np.broadcast_to(goal, real.shape) for goal in trips.goals[:1]]
-            self._film = Film([real, *goals, np.stack(plans[: len(real)])])
+            self._film = Film([real, *goals, *(np.stack(each[: len(real)]) for each in drawn)])
 
     def save(self, out: Path) -> None:
         """`table.json`, `ways.png`, `episode.gif`, and `distances.png` where goals can be placed."""

@@ -39,6 +39,8 @@ class Arguments(Tool):
     """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""
     blocks: tuple[Blocks, ...] = ()
     """Actions of a plan."""
+    levels: tuple[Literal[1, 2], ...] = ()
+    """With two, an upper level sets the goals, where the run has one."""
     objectives: tuple[Literal["sum", "last"], ...] = ()
     """Of the costs of predicted steps: all, or that of the last one alone."""
     critics: tuple[NonNegativeFloat, ...] = ()
@@ -85,10 +87,11 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
     kinds = arguments.planners or (planner.kind,)
     ways = [(planner.model_copy(update={"kind": kind}), cost) for kind in kinds if kind == "reflex"]
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
-    for kind, samples, blocks, objective, critic, margin in product(
+    for kind, samples, blocks, levels, objective, critic, margin in product(
         [kind for kind in kinds if kind != "reflex"],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
+        arguments.levels or [planner.levels],
         arguments.objectives or [planner.objective],
         arguments.critics or [cost.critic],
         margins,
@@ -98,6 +101,7 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
             "samples": samples,
             "elites": min(planner.elites, max(1, samples // 4)) if samples != planner.samples else planner.elites,
             "blocks": blocks,
+            "levels": levels,
             "execute": min(planner.execute, blocks),
             "objective": objective,
         }

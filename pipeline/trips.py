@@ -97,6 +97,8 @@ class Planner:
         """Of each step (E, D): features after it."""
         self.plans: list[torch.Tensor] = []
         """Of each step (H, D): features after the steps of the first episode's plan."""
+        self.courses: list[torch.Tensor] = []
+        """The same after the strides of its upper level (P, D), where it has one."""
 
     def __call__(self, frames: Frames) -> Actions:
         with torch.no_grad():
@@ -106,6 +108,7 @@ class Planner:
         self._state = thought.state
         self.foreseen.append(thought.foreseen[:, 0])
         self.plans.append(thought.foreseen[0])
+        self.courses += [] if thought.beyond is None else [thought.beyond[0]]
         return thought.actions
 
     @torch.no_grad()

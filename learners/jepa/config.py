@@ -11,7 +11,14 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from learners.config import AlgorithmConfig, Config, PartTraining
 from learners.dreaming.config import BurnIn, DreamerConfig
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
+from learners.planning.config import (
+    CostConfig,
+    CriticConfig,
+    PlannerConfig,
+    ReflexConfig,
+    UpperConfig,
+    UpperPlannerConfig,
+)
 
 if TYPE_CHECKING:
     from learners.action_space import ActionSpace
@@ -94,6 +101,8 @@ class AgentConfig(Config):
     kind: Literal["planner", "policy"] = "planner"
     """`policy` trains the actor-critic as well."""
     planner: PlannerConfig = PlannerConfig()
+    upper: UpperPlannerConfig = UpperPlannerConfig()
+    """With `planner.levels` 2: how the upper one plans."""
     cost: CostConfig = CostConfig()
     turn: NonNegativeFloat = 0.4
     """Without a goal: standard deviation of the change of direction from step to step, in radians."""
@@ -109,6 +118,7 @@ class JepaConfig(AlgorithmConfig):
     decoder: DecoderConfig = DecoderConfig()
     critic: CriticConfig = CriticConfig()
     reflex: ReflexConfig = ReflexConfig()
+    upper: UpperConfig = UpperConfig()
     agent: AgentConfig = AgentConfig()
 
     @model_validator(mode="after")
@@ -119,6 +129,10 @@ class JepaConfig(AlgorithmConfig):
             raise ValueError("agent.cost.critic: found a weight, expected 0 with critic.kind none: nobody learns it")
         if self.agent.planner.asks_reflex and self.reflex.kind == "none":
             raise ValueError("agent.planner: found one that asks a reflex, expected none with reflex.kind none")
+        if self.agent.planner.levels == 2 and self.upper.kind == "none":
+            raise ValueError("agent.planner.levels: found 2, expected 1 with upper.kind none: there is one level")
+        if self.agent.planner.levels == 2 and not self.agent.cost.goal:
+            raise ValueError("agent.planner.levels: found 2, expected 1 with agent.cost.goal 0: there is no goal")
         self._check_critic()
         kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
         if kind in ("vicreg", "sigreg") and size < 2:
@@ -131,8 +145,10 @@ class JepaConfig(AlgorithmConfig):
 
     def _check_critic(self) -> None:
         cost, kind = self.agent.cost, self.critic.kind
-        if kind == "time" and not cost.goal:
-            raise ValueError("critic.kind: found time, expected cost or none with agent.cost.goal 0: there is no goal")
+        if kind in ("time", "quasimetric") and not cost.goal:
+            raise ValueError(
+                f"critic.kind: found {kind}, expected cost or none with agent.cost.goal 0: there is no goal"
+            )
         if kind == "cost" and bool(cost.goal) == bool(cost.reward):
             words = f"agent.cost: found goal {cost.goal:g} and reward {cost.reward:g}, expected one of them to be 0"
             raise ValueError(f"{words} with critic.kind cost, and not the other")
@@ -149,6 +165,8 @@ class JepaConfig(AlgorithmConfig):
             parts |= {"critic": self.critic}
         if self.reflex.kind != "none":
             parts |= {"reflex": self.reflex}
+        if self.upper.kind != "none":
+            parts |= {"upper": self.upper}
         if self.agent.kind == "policy":
             parts |= {"actor_critic": self.agent.actor_critic}
         return {name: part.training for name, part in parts.items()}
@@ -160,6 +178,10 @@ class JepaConfig(AlgorithmConfig):
         if ranks > 1 and self._taught and self.agent.cost.goal:
             words = f"found {ranks}, expected 1 with a {self._taught[0]} of goals"
             raise ValueError(f"{words}: they are of the whole batch")
+        if ranks > 1 and self.upper.kind != "none":
+            raise ValueError(
+                f"found {ranks}, expected 1 with an upper level: the extent of codes is of the whole batch"
+            )
 
     def check_episode(self, longest: int) -> None:
         if self.agent.kind == "planner":
@@ -167,6 +189,11 @@ class JepaConfig(AlgorithmConfig):
                 self.agent.planner.check_episode(longest)
             except ValueError as error:
                 raise ValueError(f"agent.planner: {error}") from error
+        if self.upper.kind != "none":
+            try:
+                self.upper.check_episode(longest)
+            except ValueError as error:
+                raise ValueError(f"upper.{error}") from error
 
     def build(self, action_space: ActionSpace, *, record: bool = False) -> Jepa:
         from learners.jepa.jepa import Jepa

@@ -31,17 +31,18 @@ from learners.jepa.losses import (
     squared_error,
     variance_term,
 )
-from learners.jepa.networks import Decoder, Heads, WorldModel, feature_actor_critic
+from learners.jepa.networks import Decoder, Heads, Predictor, WorldModel, feature_actor_critic
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
 from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.cost import Costs
-from learners.planning.critic import UNIFORMS, Critic
+from learners.planning.critic import critic_of
 from learners.planning.dream import LatentDream
 from learners.planning.numbers import Numbers
 from learners.planning.place import centre_of_mass
 from learners.planning.plan import Task
 from learners.planning.reflex import Reflex
+from learners.planning.upper import Upper, UpperPlanner
 
 
 class Jepa:
@@ -64,13 +65,14 @@ class Jepa:
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
         self.tells_places = self.heads.places is not None
         size, has_goals = config.world_model.features, self.cost.goal > 0
-        self.critic: Critic | None = None
-        if config.critic.kind != "none":
-            self.critic = Critic(config.critic, size, has_goals=has_goals)
+        self.critic = critic_of(config.critic, size, has_goals=has_goals)
         self.reflex: Reflex | None = None
         if config.reflex.kind != "none":
             self.reflex = Reflex(config.reflex, self.planner, size, self._numbers, has_goals=has_goals)
             self._check_kind(self.reflex.teacher)
+        self.upper: Upper | None = None
+        if config.upper.kind != "none":
+            self.upper = Upper(config.upper, Predictor(config.world_model, config.upper.code), self._numbers)
         self.planning_actor(self.planner, self.cost)  # or it is refused
         self.actor_critic: ActorCritic | None = None
         if config.agent.kind == "policy":
@@ -109,27 +111,16 @@ class Jepa:
             ),
         )
         if self.critic is not None:
-            parts = (*parts, self._critic_part(self.critic))
+            parts = (*parts, self.critic.part)
         if self.reflex is not None:
             parts = (*parts, self._reflex_part(self.reflex))
+        if self.upper is not None:
+            parts = (*parts, self.upper.part)
         if self.actor_critic is None:
             return parts
         policy = self.config.agent.actor_critic
         drawing = UniformDrawing(policy.burn_in + 1, anchor="end")
         return (*parts, actor_critic_part(self.actor_critic, self, policy, drawing, record=self._record))
-
-    def _critic_part(self, critic: Critic) -> Part:
-        return Part(
-            name="critic",
-            module=critic,
-            training=critic.config.training,
-            drawing=UniformDrawing(critic.length, anchor="start"),
-            columns=("features",),
-            loss=critic.loss,
-            noise=(1, UNIFORMS) if critic.has_goals else (0, 0),
-            in_full_precision=True,  # steps to a goal are large numbers, and differ by little
-            after_step=critic.follow,
-        )
 
     def _reflex_part(self, reflex: Reflex) -> Part:
         return Part(
@@ -159,7 +150,7 @@ class Jepa:
         if self.actor_critic is not None:
             return {"world_model": self.world_model, "actor_critic": self.actor_critic}
         acting: dict[str, nn.Module] = {"world_model": self.world_model, "heads": self.heads}
-        learnt = {"critic": self.critic, "reflex": self.reflex}
+        learnt = {"critic": self.critic, "reflex": self.reflex, "upper": self.upper}
         return acting | {name: module for name, module in learnt.items() if module is not None}
 
     def actor(self) -> PlanningActor | PolicyActor:
@@ -178,8 +169,15 @@ class Jepa:
             raise AlgorithmError("planner: found one that asks a reflex, expected none with reflex.kind none")
         if planner.kind == "reflex" and cost != self.cost:
             raise AlgorithmError("planner reflex: found another cost than it was taught by, expected the agent's own")
-        turn = self.config.agent.turn
-        return PlanningActor(self.world_model, planner, self._costs(cost), self._numbers, turn=turn, reflex=self.reflex)
+        if planner.levels == 2 and self.upper is None:
+            raise AlgorithmError("planner.levels: found 2, expected 1 with upper.kind none: there is one level")
+        if planner.levels == 2 and not cost.goal:
+            raise AlgorithmError("planner.levels: found 2, expected 1 without a weight of the goal's distance")
+        agent, costs = self.config.agent, self._costs(cost)
+        upper = None if self.upper is None else UpperPlanner(self.upper, agent.upper, costs)
+        return PlanningActor(
+            self.world_model, planner, costs, self._numbers, turn=agent.turn, reflex=self.reflex, upper=upper
+        )
 
     def _check_kind(self, planner: PlannerConfig) -> None:
         if planner.kind == "mppi" and not self._numbers.is_box:

@@ -12,7 +12,14 @@ from learners.jepa.config import (
     RegulariserConfig,
     WorldModelConfig,
 )
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
+from learners.planning.config import (
+    CostConfig,
+    CriticConfig,
+    PlannerConfig,
+    ReflexConfig,
+    UpperConfig,
+    UpperPlannerConfig,
+)
 
 _EVALUATION = {
     "episodes": 20,
@@ -51,6 +58,23 @@ PRESETS = {
                 critic=CriticConfig(kind="time"),
                 reflex=ReflexConfig(kind="distilled"),
                 agent=AgentConfig(planner=PlannerConfig(blocks=1), cost=CostConfig(critic=1.0)),
+            ),
+        },
+    ),
+    "jepa-agent": Preset(
+        "Three rooms with all of it: critic, reflex, and strides that set goals.",
+        {
+            **_ROOMS,
+            "env": {"kind": "rooms", "layout": "three_rooms", "evaluation_steps": 80},
+            "algorithm": JepaConfig(
+                heads=HeadsConfig(place="red"),
+                critic=CriticConfig(kind="quasimetric"),
+                reflex=ReflexConfig(kind="distilled"),
+                upper=UpperConfig(kind="chunks"),
+                agent=AgentConfig(
+                    planner=PlannerConfig(blocks=3, levels=2, guess=True, samples=16, iterations=2),
+                    cost=CostConfig(critic=1.0),
+                ),
             ),
         },
     ),
@@ -153,8 +177,10 @@ PRESETS = {
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
                 critic=CriticConfig(kind="time", hidden=16, steps=3, reach=6, training=_some_steps()),
                 reflex=ReflexConfig(kind="distilled", hidden=16, rollout=1, training=_some_steps()),
+                upper=UpperConfig(kind="chunks", steps=2, hidden=8, rollout=2, near=1, training=_some_steps()),
                 agent=AgentConfig(
-                    planner=PlannerConfig(blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
+                    planner=PlannerConfig(levels=2, blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
+                    upper=UpperPlannerConfig(blocks=2, samples=8, elites=2, iterations=2),
                     cost=CostConfig(critic=1.0),
                 ),
             ),

@@ -22,6 +22,7 @@ from learners.planning.numbers import Numbers
 from learners.planning.plan import Plan, Task
 from learners.planning.reflex import Reflex
 from learners.planning.search import noise_shape, search
+from learners.planning.upper import Course, UpperPlanner
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Memory:
     plan: Plan | None = None
     done: int = 0
     """Steps of the plan that are done."""
+    course: Course | None = None
+    """Of the upper level, where there are two."""
+    plans: int = 0
+    """That were made on this course."""
 
 
 class PlanningActor:
@@ -48,20 +53,24 @@ class PlanningActor:
         *,
         turn: float,
         reflex: Reflex | None = None,
+        upper: UpperPlanner | None = None,
     ) -> None:
         """
         Args:
             model: a module, too: it is where its weights are.
             turn: standard deviation of a change of direction where there is no goal, in radians.
             reflex: what `planner` asks, if it does.
+            upper: who sets its goals, if `planner` has two levels.
         """
         assert reflex or not planner.asks_reflex
+        assert upper or planner.levels == 1
         self._model = model
         self._planner = planner
         self._costs = costs
         self._numbers = numbers
         self._turn = turn
         self._reflex = reflex if planner.asks_reflex else None
+        self._upper = upper if planner.levels == 2 else None
 
     def initial_state(self, batch_size: int) -> Memory:
         return Memory(
@@ -76,7 +85,9 @@ class PlanningActor:
     @torch.no_grad()
     def aim(self, state: Memory, goals: NDArray[np.uint8]) -> Memory:
         """Goes for frames (B, 3, 64, 64) from now on, if their distance is a cost."""
-        return replace(state, goal=self._encode(goals), plan=None, done=0) if self._costs.weights.goal else state
+        if not self._costs.weights.goal:
+            return state
+        return replace(state, goal=self._encode(goals), plan=None, done=0, course=None, plans=0)
 
     def act(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
@@ -105,7 +116,8 @@ class PlanningActor:
         with torch.no_grad():
             foreseen = imagine(self._model, features, left.unsqueeze(1))[:, 0, 1:]
         odds = None if self._numbers.is_box else plan.odds[:, block]
-        return Thought(self._numbers.actions(numbers), state, odds, -plan.cost, foreseen)
+        beyond = None if state.course is None else state.course.foreseen
+        return Thought(self._numbers.actions(numbers), state, odds, -plan.cost, foreseen, beyond)
 
     @torch.no_grad()
     def _go_on(
@@ -115,13 +127,20 @@ class PlanningActor:
         settings = self._planner
         # As much is drawn as a new plan takes, in every step.
         noise = generator.standard_normal(noise_shape(settings, size, self._numbers.count), dtype=np.float32)
+        shape = (0,) if self._upper is None else self._upper.noise_shape(size)
+        of_upper = generator.standard_normal(shape, dtype=np.float32)
         plan, done = state.plan, state.done
         if plan is None or done >= settings.execute * settings.block_steps:
             warm, start, done = plan and plan.shifted(settings.execute), encode(), 0
-            cost = self._costs.to(state.goal, settings.objective)
+            goal = state.goal
+            if self._upper is not None:
+                state = self._set_course(self._upper, start, state, of_upper)
+                assert state.course is not None
+                goal = state.course.subgoal
+            cost = self._costs.to(goal, settings.objective)
             task = Task(self._model, start, cost, settings.block_steps)
             if self._reflex is not None:
-                warm = self._reflex.plan(task, state.goal, settings.blocks)
+                warm = self._reflex.plan(task, goal, settings.blocks)
             if settings.kind == "reflex":
                 assert warm is not None
                 plan = warm.check()
@@ -130,6 +149,14 @@ class PlanningActor:
                 noise = torch.from_numpy(noise).to(start.device)
                 plan = search(task, settings, noise, warm, choices=choices).check()
         return plan, replace(state, plan=plan, done=done + 1)
+
+    def _set_course(self, upper: UpperPlanner, start: Tensor, state: Memory, noise: NDArray[np.float32]) -> Memory:
+        """For one more plan, on the last course while that holds."""
+        assert state.goal is not None
+        if state.course is not None and state.plans < upper.config.every:
+            return replace(state, plans=state.plans + 1)
+        course = upper.plan(start, state.goal, torch.from_numpy(noise).to(start.device))
+        return replace(state, course=course, plans=1)
 
     def _wander(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learners.planning.config import PlannerConfig
+from learners.planning.config import SearchConfig
 from learners.planning.numbers import one_hot
 from learners.planning.plan import Plan, Task, finite
 
@@ -18,7 +18,7 @@ FIRST_SHARPNESS, LAST_SHARPNESS = 1.0, 5.0
 """Of a relaxed choice: softmax(sharpness · logits)."""
 
 
-def choose(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -> Plan:
+def choose(task: Task, config: SearchConfig, noise: Tensor, warm: Plan | None) -> Plan:
     """The plan found with standard normal noise (I, E, N, B, n), from a plan that is going on."""
     if config.kind == "gradient":
         return _relax(task, config, noise[0], warm)
@@ -26,7 +26,7 @@ def choose(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) 
         return _draw(task, config, noise, warm)
 
 
-def _draw(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -> Plan:
+def _draw(task: Task, config: SearchConfig, noise: Tensor, warm: Plan | None) -> Plan:
     """Odds ← keep · odds + (1 − keep) · frequencies among the elites; shooting keeps them equal."""
     actions = noise.shape[-1]
     odds = torch.full_like(noise[0, :, 0], 1.0 / actions)  # (E, B, n)
@@ -54,7 +54,7 @@ def _draw(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -
     return Plan(best, best_cost, odds, dropped)
 
 
-def _relax(task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None) -> Plan:
+def _relax(task: Task, config: SearchConfig, noise: Tensor, warm: Plan | None) -> Plan:
     """Adam on logits (E, R, B, n) that become sharper; every step's likeliest actions are scored, the best count."""
     logits = noise.clone()
     logits[:, 0] = 0.0 if warm is None else warm.odds.clamp(min=1e-3).log()

@@ -15,22 +15,15 @@ MOST_FORESEEN = 1_000_000
 """Steps of all candidates of an iteration together."""
 
 
-class PlannerConfig(Config):
-    """Looks for the actions whose imagined outcome costs least, again and again while it acts."""
+class SearchConfig(Config):
+    """Looks for the actions whose imagined outcome costs least."""
 
-    kind: Literal["cem", "mppi", "shooting", "gradient", "reflex"] = "cem"
+    kind: Literal["cem", "mppi", "shooting", "gradient"] = "cem"
     """Cross-entropy method: candidates are drawn anew around the mean of the best. MPPI: around their mean weighted by
     cost. Shooting: all are drawn at once, the best counts. Gradient: several are improved by descent through the
-    model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi.
-    Reflex: nothing is looked for, it does what it was taught that plans begin with."""
-    guess: bool = False
-    """Whether it begins with what a reflex would do, and not with what is left of the last plan."""
+    model. One of several actions: `cem` draws from probabilities, `gradient` relaxes the choice; there is no mppi."""
     blocks: Blocks = 8
     """Actions of a plan."""
-    block_steps: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Steps that each is held for."""
-    execute: PositiveInt = 1
-    """Blocks that are done before it plans anew."""
     samples: Samples = 64
     """Candidates of an iteration."""
     elites: PositiveInt = 4
@@ -52,6 +45,36 @@ class PlannerConfig(Config):
     """Of Adam, in half ranges of each number."""
 
     @property
+    def horizon(self) -> int:
+        """Predictions, one after another."""
+        return self.blocks
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (rows := max(self.samples, self.restarts) * self.horizon) > MOST_FORESEEN:
+            words = f"samples or restarts × predicted steps: found {rows:,}, expected at most {MOST_FORESEEN:,}"
+            raise ValueError(words)
+        if self.elites > self.samples:
+            raise ValueError(f"elites: found {self.elites}, expected at most samples, {self.samples}")
+        return self
+
+
+class PlannerConfig(SearchConfig):
+    """Plans, and does what was planned first, again and again while it acts."""
+
+    kind: Literal["cem", "mppi", "shooting", "gradient", "reflex"] = "cem"  # type: ignore[assignment] - none is set
+    """How plans are looked for (`cem`: by the cross-entropy method). Reflex: nothing is looked for, it does what it was
+    taught that plans begin with."""
+    levels: Literal[1, 2] = 1
+    """With two, an upper level plans in strides of many steps, and this one goes for where its first stride leads."""
+    guess: bool = False
+    """Whether it begins with what a reflex would do, and not with what is left of the last plan."""
+    block_steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Steps that each action of a plan is held for."""
+    execute: PositiveInt = 1
+    """Blocks that are done before it plans anew."""
+
+    @property
     def asks_reflex(self) -> bool:
         return self.guess or self.kind == "reflex"
 
@@ -67,12 +90,7 @@ class PlannerConfig(Config):
             raise ValueError(f"{words}, expected at most {longest}, those of the longest episode")
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if (rows := max(self.samples, self.restarts) * self.horizon) > MOST_FORESEEN:
-            words = f"samples or restarts × blocks × block_steps: found {rows:,}, expected at most {MOST_FORESEEN:,}"
-            raise ValueError(words)
-        if self.elites > self.samples:
-            raise ValueError(f"elites: found {self.elites}, expected at most samples, {self.samples}")
+    def _is_done(self) -> Self:
         if self.execute > self.blocks:
             raise ValueError(f"execute: found {self.execute}, expected at most blocks, {self.blocks}")
         return self
@@ -81,9 +99,9 @@ class PlannerConfig(Config):
 class CriticConfig(Config):
     """What is still to come after the last step of a plan, learnt from what was lived through."""
 
-    kind: Literal["none", "time", "cost"] = "none"
-    """Of a state it learns how many steps the goal is away; or what the steps to come will cost, by the goal's distance
-    in features, or without goals by rewards."""
+    kind: Literal["none", "time", "quasimetric", "cost"] = "none"
+    """Of a state it learns how many steps the goal is away, by values or as a distance; or what the steps to come will
+    cost, by the goal's distance in features, or without goals by rewards."""
     hidden: PositiveInt = 256
     """Of its three layers."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -95,7 +113,7 @@ class CriticConfig(Config):
     others: Probability = 0.5
     """Of goals, the share that lies in other segments; the rest are what a segment itself came to (hindsight)."""
     reach: Annotated[int, Field(ge=1, le=1000)] = 32
-    """Steps after which a goal of hindsight lies at most."""
+    """Steps after which a goal of hindsight lies at most; of a quasimetric, over which states are pushed apart."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.01
     """How far the copy that targets go on from moves towards it in a gradient step."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=256, steps_per_iteration=150, learning_rate=1e-3)
@@ -112,6 +130,47 @@ class ReflexConfig(Config):
     rollout: Annotated[int, Field(ge=0, le=100)] = 3
     """Blocks that it goes on by itself, as the model foresees, before the teacher is asked: from 0 to so many."""
     training: PartTraining = PartTraining(starts_after=5, batch_size=64, steps_per_iteration=40, learning_rate=1e-3)
+
+
+class UpperConfig(Config):
+    """A second level of the world model, in the same features: what a chunk of actions together makes of them."""
+
+    kind: Literal["none", "chunks"] = "none"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Of a chunk."""
+    code: PositiveInt = 2
+    """Numbers that a chunk is encoded in, which plans are made of."""
+    hidden: PositiveInt = 64
+    """Of the code's two layers; the predictor is as large as the world model's."""
+    rollout: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Chunks that are predicted from the first frame of a training segment, one after another."""
+    near: PositiveInt = 4
+    """A goal is gone for directly once it is nearer than what so many steps change."""
+    training: PartTraining = PartTraining(starts_after=0, batch_size=64, steps_per_iteration=150, learning_rate=1e-3)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.near > (longest := self.rollout * self.steps):
+            raise ValueError(f"near: found {self.near}, expected at most rollout × steps, {longest}")
+        return self
+
+    def check_episode(self, longest: int) -> None:
+        """Raises ValueError, in one line, if no episode of so many steps has a chunk."""
+        if self.steps > longest:
+            raise ValueError(f"steps: found {self.steps}, expected at most {longest}, those of the longest episode")
+
+
+class UpperPlannerConfig(SearchConfig):
+    """Looks for the codes of chunks whose outcome costs least; what `planner` calls actions are codes here."""
+
+    kind: Literal["cem", "mppi", "shooting", "gradient"] = "mppi"
+    blocks: Blocks = 6
+    """Chunks of a plan."""
+    samples: Samples = 100
+    elites: PositiveInt = 8
+    iterations: PositiveInt = 4
+    every: PositiveInt = 1
+    """Plans of the level below for each of its own."""
 
 
 Colour = Literal["red", "green", "blue"]

@@ -7,7 +7,7 @@ Source: LeCun (2022), A Path Towards Autonomous Machine Intelligence, §3.2: the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -146,6 +146,11 @@ class Costs:
     def __post_init__(self) -> None:
         assert self.place or not self.weights.zones
         assert self.critic or not self.weights.critic
+
+    def coarse(self) -> Costs:
+        """What strides can tell: of the steps between nothing is foreseen, and actions are codes."""
+        nothing = {"action": 0.0, "smoothness": 0.0, "reward": 0.0, "end": 0.0}
+        return replace(self, weights=self.weights.model_copy(update=nothing))
 
     def to(self, goals: Tensor | None, objective: Literal["sum", "last"]) -> Cost:
         """For goals (E, D)."""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from learners.planning.cost import Heads
-from learners.planning.model import LatentModel
+from learners.planning.model import Predicts
 from learners.planning.numbers import Numbers
 
 
 class LatentDream:
     """A rollout that starts from features (B, D); it is random in its ends alone."""
 
-    def __init__(self, model: LatentModel, heads: Heads, numbers: Numbers, features: Tensor) -> None:
+    def __init__(self, model: Predicts, heads: Heads, numbers: Numbers, features: Tensor) -> None:
         self._model = model
         self._heads = heads
         self._numbers = numbers

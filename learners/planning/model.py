@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 
-class LatentModel(Protocol):
-    def encode(self, frames: Tensor) -> Tensor:
-        """Features (M, D) of frames (M, 3, 64, 64) uint8."""
-        ...
-
+class Predicts(Protocol):
     def predict(self, features: Tensor, actions: Tensor) -> Tensor:
         """Features (M, D) one step after features (M, D) under actions (M, A)."""
+        ...
+
+
+class LatentModel(Predicts, Protocol):
+    def encode(self, frames: Tensor) -> Tensor:
+        """Features (M, D) of frames (M, 3, 64, 64) uint8."""
         ...
 
 
@@ -27,7 +29,7 @@ def with_goals(features: Tensor, goals: Tensor | None) -> Tensor:
     return features if goals is None else torch.cat([features, goals.expand_as(features)], dim=-1)
 
 
-def imagine(model: LatentModel, start: Tensor, actions: Tensor) -> Tensor:
+def imagine(model: Predicts, start: Tensor, actions: Tensor) -> Tensor:
     """Predicted features (E, N, H + 1, D) from start (E, D) on, which comes first, under actions (E, N, H, A)."""
     shape = actions.shape[:2]
     features = start.unsqueeze(1).expand(-1, shape[1], -1).flatten(0, 1)  # (E · N, D)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learners.planning.cost import Cost
-from learners.planning.model import LatentModel, imagine
+from learners.planning.model import Predicts, imagine
 
 
 class PlanError(ValueError):
@@ -43,7 +43,7 @@ class Plan:
 class Task:
     """Where a plan starts, and what it is to avoid."""
 
-    model: LatentModel
+    model: Predicts
     start: Tensor  # (E, D)
     cost: Cost
     block_steps: int

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from learners.part import Losses, mean
 from learners.planning.config import PlannerConfig, ReflexConfig
-from learners.planning.model import LatentModel, with_goals
+from learners.planning.model import Predicts, with_goals
 from learners.planning.numbers import Numbers, one_hot
 from learners.planning.plan import Plan, Task
 from learners.planning.search import noise_shape, search
@@ -90,7 +90,7 @@ class Reflex(nn.Module):
         return odds if self._numbers.is_box else one_hot(odds.argmax(dim=-1), self._numbers.count)
 
 
-def _after(model: LatentModel, features: Tensor, block: Tensor, steps: int) -> Tensor:
+def _after(model: Predicts, features: Tensor, block: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         features = model.predict(features, block)
     return features

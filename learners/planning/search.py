@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from learners.planning.choices import choose
-from learners.planning.config import PlannerConfig
+from learners.planning.config import SearchConfig
 from learners.planning.plan import Plan, Task, finite
 
 
-def noise_shape(config: PlannerConfig, environments: int, numbers: int) -> tuple[int, ...]:
+def noise_shape(config: SearchConfig, environments: int, numbers: int) -> tuple[int, ...]:
     """Of the standard normal noise that a plan takes."""
     if config.kind == "reflex":
         return (0,)
@@ -27,9 +27,7 @@ def noise_shape(config: PlannerConfig, environments: int, numbers: int) -> tuple
     return (config.iterations, environments, config.samples, config.blocks, numbers)
 
 
-def search(
-    task: Task, config: PlannerConfig, noise: Tensor, warm: Plan | None = None, *, choices: bool = False
-) -> Plan:
+def search(task: Task, config: SearchConfig, noise: Tensor, warm: Plan | None = None, *, choices: bool = False) -> Plan:
     """The plan that a planner of `config` finds with noise (I, E, N, B, A), from a plan that is going on.
 
     With `choices`, A is how many actions there are to choose from.
@@ -47,7 +45,7 @@ def search(
         return _refine(task, config, noise, mean)
 
 
-def _refine(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> Plan:
+def _refine(task: Task, config: SearchConfig, noise: Tensor, mean: Tensor) -> Plan:
     """Candidates N(mean, std²), the mean among them, cut to the bounds before anything else."""
     std, dropped = torch.ones_like(mean), 0
     for draw in noise:  # (E, N, B, A)
@@ -63,7 +61,7 @@ def _refine(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> P
     return Plan(mean, finite(task.of(mean.unsqueeze(1)))[0][:, 0], mean, dropped)
 
 
-def _weights(costs: Tensor, config: PlannerConfig) -> Tensor:
+def _weights(costs: Tensor, config: SearchConfig) -> Tensor:
     """(E, K) of elites, from the best on; those without a finite cost have none."""
     finite = costs.isfinite()
     if config.kind == "cem":
@@ -83,7 +81,7 @@ def _shoot(task: Task, noise: Tensor, mean: Tensor) -> Plan:
     return Plan(best, cost, best, dropped)
 
 
-def _descend(task: Task, config: PlannerConfig, noise: Tensor, mean: Tensor) -> Plan:
+def _descend(task: Task, config: SearchConfig, noise: Tensor, mean: Tensor) -> Plan:
     """Adam on R candidates (E, R, B, A) at once, cut to the bounds after every step; the best that was met."""
     candidates = torch.cat([mean.unsqueeze(1), noise[:, 1:].clamp(-1.0, 1.0)], dim=1).detach()
     first, second = torch.zeros_like(candidates), torch.zeros_like(candidates)

@@ -98,6 +98,8 @@ class Mind:
         self.value: float | None = None
         self.foreseen: torch.Tensor | None = None
         """(H, *F), after the steps of its plan."""
+        self.beyond: torch.Tensor | None = None
+        """(P, *F), after the strides of an upper level's plan."""
 
     def look(self, features: torch.Tensor, temperature: float) -> None:
         """At features (1, *F)."""
@@ -107,6 +109,7 @@ class Mind:
         self.probabilities = () if thought.odds is None else thought.odds[0].tolist()
         self.value = None if thought.value is None else float(thought.value[0])
         self.foreseen = None if thought.foreseen is None else thought.foreseen[0]
+        self.beyond = None if thought.beyond is None else thought.beyond[0]
 
     def act(self) -> Action:
         """What it decided on when it last looked."""
@@ -171,10 +174,9 @@ def actor_of(trained: Trained, settings: Settings) -> Any:
 
 
 def plan_of(mind: Mind, algorithm: Renders) -> dict[str, Frame]:
-    """What an agent that plans is about to see, all steps of its plan over each other."""
-    if mind.foreseen is None:
-        return {}
-    return {"its plan": algorithm.render(mind.foreseen).amax(dim=0).numpy()}
+    """What an agent that plans is about to see, all steps of its plan over each other, and all of an upper level's."""
+    found = {"its plan": mind.foreseen, "its strides": mind.beyond}
+    return {name: algorithm.render(plan).amax(dim=0).numpy() for name, plan in found.items() if plan is not None}
 
 
 class Game:

@@ -17,7 +17,7 @@ from learners.iris.config import IrisConfig, TokenizerConfig, TransformerConfig
 from learners.jepa import config as jepa
 from learners.nn.config import ResidualEncoderSize
 from learners.part import Segments
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig, UpperConfig
 from pipeline.config import RunConfig
 
 NUM_ACTIONS = 3
@@ -87,6 +87,7 @@ TINY_JEPA = jepa.JepaConfig(
     decoder=jepa.DecoderConfig(channels=4, training=TINY_TRAINING),
     critic=CriticConfig(kind="cost", hidden=16, steps=2, training=TINY_TRAINING),
     reflex=ReflexConfig(kind="distilled", hidden=16, rollout=1, training=TINY_TRAINING),
+    upper=UpperConfig(kind="chunks", steps=1, hidden=8, rollout=2, near=1, training=TINY_TRAINING),
     agent=jepa.AgentConfig(
         planner=PlannerConfig(blocks=2, block_steps=1, samples=8, elites=2, iterations=2),
         cost=CostConfig(goal=0.0, reward=1.0, critic=1.0),

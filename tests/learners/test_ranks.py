@@ -16,6 +16,7 @@ from learners.drawing import UniformDrawing
 from learners.learner import Learner
 from learners.part import Losses, Mean, Part, Segments, Statistic
 from learners.part_trainer import DivergedError, PartTrainer
+from learners.planning.config import UpperConfig
 from learners.ranks import ALONE, ProcessRanks, RankLostError, Ranks, meeting_point, share
 from tests.learners.fakes import ACTION_SPACE, TINY_DELTA_IRIS, TINY_IRIS, TINY_JEPA, make_chunk, with_tiny
 
@@ -75,7 +76,7 @@ SHARED = {
         ),
         ACTION_SPACE,
     ),
-    "jepa": AgentConfig(TINY_JEPA, ACTION_SPACE),
+    "jepa": AgentConfig(TINY_JEPA.model_copy(update={"upper": UpperConfig()}), ACTION_SPACE),
 }
 """Agents that several processes can train, and whose losses draw nothing of their own."""
 

@@ -198,8 +198,9 @@ def test_the_first_iteration_may_collect_another_number_of_steps():
 
 def test_parts_train_in_the_order_in_which_they_depend_on_each_other(preset: RunConfig):
     jepa = ["world_model", "heads", "decoder"]
-    if isinstance(preset.algorithm, JepaConfig) and preset.algorithm.critic.kind != "none":
-        jepa += ["critic", "reflex"]
+    if isinstance(preset.algorithm, JepaConfig):
+        beside = ("critic", "reflex", "upper")
+        jepa += [name for name in beside if getattr(preset.algorithm, name).kind != "none"]
     expected = jepa if preset.algorithm.kind == "jepa" else ["tokenizer", "world_model", "actor_critic"]
     assert list(preset.trainings) == expected
 
@@ -224,6 +225,7 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "delta-iris-debug": "catch",
         "jepa-small": "rooms",
         "jepa-critic": "rooms",
+        "jepa-agent": "rooms",
         "jepa-two-rooms": "rooms",
         "jepa-catch": "catch",
         "jepa-gym": "gym",

@@ -50,6 +50,9 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
         "--samples",
         "8",
         "4",
+        "--levels",
+        "1",
+        "2",
         "--critics",
         "0",
         "0.5",
@@ -61,10 +64,11 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     assert plan.main([*line, "--out", str(tmp_path / "out")]) == 0
     found = table(tmp_path / "out")
     names = [row["name"] for row in found["rows"]]
-    assert names[:4] == ["random", "standing still", "reflex, 2 × 2", "cem 8 × 2, 2 × 2, sum"]
+    assert names[:4] == ["random", "standing still", "reflex, 2 × 2, two levels", "cem 8 × 2, 2 × 2, sum"]
     assert names[4:6] == ["cem 8 × 2, 2 × 2, sum, zones × 20 + 0", "cem 8 × 2, 2 × 2, sum, critic × 0.5"]
-    assert names[6:8] == ["cem 8 × 2, 2 × 2, sum, critic × 0.5, zones × 20 + 0", "cem 4 × 2, 2 × 2, sum"]
-    assert len(names) == 3 + 2 * 2 * 2 * 2
+    assert names[6:8] == ["cem 8 × 2, 2 × 2, sum, critic × 0.5, zones × 20 + 0", "cem 8 × 2, 2 × 2, two levels, sum"]
+    assert names[11] == "cem 4 × 2, 2 × 2, sum"
+    assert len(names) == 3 + 2 * 2 * 2 * 2 * 2
     assert "steps at most 6" in found["protocol"]
     # The zone is the whole frame, and steps are 6 at most.
     assert [row["steps_in_zones"] for row in found["rows"][2:]] == [row["steps_mean"] for row in found["rows"][2:]]
@@ -131,7 +135,7 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
         (
             ["--samples", "100000", "--blocks", "1000"],
-            r"samples or restarts × blocks × block_steps: found 200,000,000, ex",
+            r"samples or restarts × predicted steps: found 200,000,000, ex",
         ),
         (
             ["--blocks", "4"],

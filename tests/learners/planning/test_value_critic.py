@@ -15,7 +15,7 @@ from torch import Tensor
 from learners.part import Segments, adam_w
 from learners.planning.config import CriticConfig
 from learners.planning.cost import ActionSize, Cost, Outlook
-from learners.planning.critic import UNIFORMS, Critic
+from learners.planning.value_critic import UNIFORMS, ValueCritic
 
 LENGTHS = (5, 5, 1, 2)
 """Real steps of four segments of five."""
@@ -23,8 +23,8 @@ VALUE, SLOW = 2.0, 8.0
 """What the critic and its copy say of everything."""
 
 
-def constant(*, has_goals: bool = True, **settings: Any) -> Critic:
-    critic = Critic(
+def constant(*, has_goals: bool = True, **settings: Any) -> ValueCritic:
+    critic = ValueCritic(
         CriticConfig.model_validate({"kind": "time", "hidden": 4, "steps": 2, "discount": 0.5} | settings),
         1,
         has_goals=has_goals,
@@ -106,7 +106,7 @@ def corridor(expectile: float) -> Tensor:
     """Steps (8, 8) between the places of a corridor, as a critic tells them who has seen uniform walks."""
     torch.manual_seed(0)
     config = CriticConfig(kind="time", hidden=32, steps=4, discount=0.95, expectile=expectile, reach=16)
-    critic = Critic(config, 8, has_goals=True)
+    critic = ValueCritic(config, 8, has_goals=True)
     optimizer = adam_w(critic, config.training)
     yes, eye = torch.tensor(True), torch.eye(8)
     for _ in range(400):
