@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     PositiveInt,
     SerializeAsAny,
     field_validator,
+    model_validator,
 )
 
 from actors.envs.games import check_game
@@ -148,6 +149,16 @@ class RoomsConfig(EnvironmentConfig):
     """Evaluation: pixels from the goal within which it is reached."""
     success: Literal["ever", "at the end"] = "ever"
     """Evaluation: whether the first step within the radius ends the episode, or only the last one counts."""
+    lost: Probability = 0.0
+    """How often a move does not happen."""
+    doubled: Probability = 0.0
+    """How often it happens twice."""
+
+    @model_validator(mode="after")
+    def _slips_at_most_always(self) -> Self:
+        if (slips := self.lost + self.doubled) > 1.0:
+            raise ValueError(f"lost + doubled: found {slips:g}, expected at most 1")
+        return self
 
     @property
     def evaluation_protocol(self) -> EvaluationProtocol:
@@ -156,6 +167,7 @@ class RoomsConfig(EnvironmentConfig):
             "steps at most": self.evaluation_steps,
             "success": f"within {self.radius:g} of {FRAME_SIZE} pixels, {self.success}",
             "start and goal": "uniform, in the first and the last room, either way",
+            **({"moves": f"{self.lost:g} lost, {self.doubled:g} doubled"} if self.lost or self.doubled else {}),
         }
 
     @property

@@ -75,7 +75,7 @@ class Rooms:
     A move is made in four equal parts, of which each axis is blocked on its own: the dot slides along walls. Training
     episodes start anywhere, or near a door, and are truncated after their steps, without rewards. Evaluation episodes
     start in the first or the last room and have their goal in the other one; reaching it is terminated with reward 1,
-    so that the mean score is the rate of success.
+    so that the mean score is the rate of success. A move may be lost, or happen twice.
     """
 
     action_names = ("RIGHT", "DOWN")
@@ -115,7 +115,8 @@ class Rooms:
     def step(self, action: Action) -> Step:
         """Raises ValueError for an action outside `action_space`, RuntimeError after the episode's end."""
         check_step(self, action, self._running)
-        self._position = move(self._layout, self._position, np.asarray(action, np.float64))
+        for _ in range(self._times()):
+            self._position = move(self._layout, self._position, np.asarray(action, np.float64))
         self._steps += 1
         config = self._config
         is_last = self._steps >= (config.evaluation_steps if self._is_evaluation else config.training_steps)
@@ -123,6 +124,12 @@ class Rooms:
         succeeds = is_there and (is_last or config.success == "ever")
         self._running = not (succeeds or is_last)
         return Step(self.draw(self._position), float(succeeds), terminated=succeeds, truncated=is_last and not succeeds)
+
+    def _times(self) -> int:
+        """That a move happens: once, but where it slips."""
+        lost, doubled = self._config.lost, self._config.doubled
+        drawn = self._generator.random() if lost or doubled else 1.0
+        return 0 if drawn < lost else 2 if drawn < lost + doubled else 1
 
     def goal(self) -> NDArray[np.uint8] | None:
         """The frame (3, 64, 64) with the dot where it is to go; None in training."""

@@ -48,6 +48,15 @@ class RegulariserConfig(Config):
     """sigreg: along which that is measured, drawn anew in every gradient step."""
 
 
+class LatentConfig(Config):
+    """What no action decides: which of several outcomes a step has (LeCun 2022, §4.4)."""
+
+    codes: PositiveInt = 1
+    """Outcomes that are told apart; with 1 there is nothing to tell. The fewer, the less can be hidden in them."""
+    idle: NonNegativeFloat = 0.01
+    """Of the error of all codes beside that of the best, so that those which are never the best stay near."""
+
+
 class WorldModelConfig(Config):
     """Encoder of frames, predictor of the next frame's features, and inverse model of the action between."""
 
@@ -60,6 +69,7 @@ class WorldModelConfig(Config):
     rollout: Annotated[int, Field(ge=1, le=1000)] = 6
     """Steps that are predicted from the first frame of a training segment, one after another."""
     regulariser: RegulariserConfig = RegulariserConfig()
+    latent: LatentConfig = LatentConfig()
     training: PartTraining = PartTraining(
         starts_after=0, batch_size=48, steps_per_iteration=100, learning_rate=1e-3, max_gradient_norm=2.0
     )
@@ -133,6 +143,9 @@ class JepaConfig(AlgorithmConfig):
             raise ValueError("agent.planner.levels: found 2, expected 1 with upper.kind none: there is one level")
         if self.agent.planner.levels == 2 and not self.agent.cost.goal:
             raise ValueError("agent.planner.levels: found 2, expected 1 with agent.cost.goal 0: there is no goal")
+        if self.agent.planner.outcomes > 1 and self.world_model.latent.codes == 1:
+            words = f"agent.planner.outcomes: found {self.agent.planner.outcomes}, expected 1"
+            raise ValueError(f"{words} with world_model.latent.codes 1: a step has one outcome")
         self._check_critic()
         kind, size = self.world_model.regulariser.kind, self.world_model.training.batch_size
         if kind in ("vicreg", "sigreg") and size < 2:

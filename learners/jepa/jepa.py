@@ -24,6 +24,7 @@ from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
 from learners.jepa.inspection import inspect_features
 from learners.jepa.losses import (
+    Predictions,
     covariance_term,
     gaussian_term,
     predictions,
@@ -38,7 +39,7 @@ from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.cost import Costs
 from learners.planning.critic import critic_of
 from learners.planning.dream import LatentDream
-from learners.planning.numbers import Numbers
+from learners.planning.numbers import Numbers, one_hot
 from learners.planning.place import centre_of_mass
 from learners.planning.plan import Task
 from learners.planning.reflex import Reflex
@@ -48,7 +49,6 @@ from learners.planning.upper import Upper, UpperPlanner
 class Jepa:
     dream_parts: tuple[str, ...] = ("world_model", "heads")
     dream_columns: tuple[str, ...] = ("features",)
-    noise_per_step = 1
 
     def __init__(self, config: JepaConfig, action_space: ActionSpace, *, record: bool = False) -> None:
         """With `record`, imagination may become a CUDA graph.
@@ -60,6 +60,7 @@ class Jepa:
         self.planner, self.cost = config.agent.planner, config.agent.cost
         self.feature_shape = (config.world_model.features,)
         self._numbers = Numbers(action_space)
+        self.noise_per_step = 1 if config.world_model.latent.codes == 1 else 2  # for the end, and for the outcome
         self.world_model = WorldModel(config.world_model, self._numbers.count)
         self.heads = Heads(config.world_model.features, config.heads)
         self.decoder = Decoder(config.world_model.features, config.decoder.channels)
@@ -169,6 +170,9 @@ class Jepa:
             raise AlgorithmError("planner: found one that asks a reflex, expected none with reflex.kind none")
         if planner.kind == "reflex" and cost != self.cost:
             raise AlgorithmError("planner reflex: found another cost than it was taught by, expected the agent's own")
+        if planner.outcomes > 1 and self.world_model.prior is None:
+            words = f"planner.outcomes: found {planner.outcomes}, expected 1"
+            raise AlgorithmError(f"{words} with world_model.latent.codes 1: a step has one outcome")
         if planner.levels == 2 and self.upper is None:
             raise AlgorithmError("planner.levels: found 2, expected 1 with upper.kind none: there is one level")
         if planner.levels == 2 and not cost.goal:
@@ -219,15 +223,31 @@ class Jepa:
         frames = torch.where(mask[..., None, None, None], frames, frames[:, :1])  # no statistic sees padding
         features = model.encode(frames.flatten(0, 1)).unflatten(0, mask.shape)  # (B, L, D)
         actions = self._numbers.of(segments.actions)  # (B, L, A)
-        predicted = predictions(model.predict, features[:, 0], actions, settings.rollout)  # (B, K, D)
+        with torch.no_grad():
+            slow = model.teacher and model.teacher(frames.flatten(0, 1)).unflatten(0, mask.shape)
+        targets = features if slow is None else slow
+        predicted = predictions(model.outcomes, features[:, 0], actions, targets, settings.rollout)
         pairs = mask[:, 1:] & mask[:, :-1]
+        terms: dict[str, Mean | Statistic] = {"prediction": squared_error(predicted.features, targets[:, 1:], pairs)}
+        terms |= self._chances(features[:, 0], actions, predicted, pairs)
         with torch.no_grad():
             metrics = self._metrics(predicted, features, actions, pairs)
             metrics["mean_std"] = spread(features.flatten(0, 1), mask.flatten())
-            slow = model.teacher and model.teacher(frames.flatten(0, 1)).unflatten(0, mask.shape)
-        targets = features if slow is None else slow
-        terms: dict[str, Mean | Statistic] = {"prediction": squared_error(predicted, targets[:, 1:], pairs)}
         return Losses(terms | self._apart(features, actions, pairs, mask, noise), metrics)
+
+    def _chances(self, first: Tensor, actions: Tensor, predicted: Predictions, pairs: Tensor) -> dict[str, Mean]:
+        """What teaches the prior which code was the best, and keeps the others near."""
+        prior = self.world_model.prior
+        if prior is None:
+            return {}
+        before = torch.cat([first.unsqueeze(1), predicted.features[:, :-1]], dim=1).detach()  # (B, K, D)
+        logits = prior(torch.cat([before, actions[:, :-1]], dim=-1))
+        crossentropy = nn.functional.cross_entropy(logits.flatten(0, 1), predicted.codes.flatten(), reduction="none")
+        idle = masked_mean(predicted.errors, pairs)
+        return {
+            "prior": masked_mean(crossentropy.view_as(predicted.codes), pairs),
+            "idle": idle.times(self.config.world_model.latent.idle),
+        }
 
     def _apart(
         self, features: Tensor, actions: Tensor, pairs: Tensor, mask: Tensor, noise: Tensor
@@ -254,7 +274,8 @@ class Jepa:
         """On predictions from the first frame on, which is where they are read."""
         features, actions = segments.columns["features"], self._numbers.of(segments.actions)
         with torch.no_grad():
-            predicted = predictions(self.world_model.predict, features[:, 0], actions, self.config.world_model.rollout)
+            rollout = self.config.world_model.rollout
+            predicted = predictions(self.world_model.outcomes, features[:, 0], actions, features, rollout).features
         rewards, ends = self.heads(predicted)  # (B, K) each
         mask, real_ends = segments.mask[:, :-1], segments.ends[:, :-1].float()
         crossentropy = nn.functional.binary_cross_entropy_with_logits(ends, real_ends, reduction="none")
@@ -297,13 +318,19 @@ class Jepa:
         drawn = self.decoder(segments.columns["features"].squeeze(1))
         return Losses({"pixels": mean((drawn - frames).square())}, {})
 
-    def _metrics(self, predicted: Tensor, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
-        """Error of one step against features' variance, and how much worse it is with the actions of others."""
+    def _metrics(self, predicted: Predictions, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
+        """Error of one step against features' variance, how much worse it is with the actions of others, and how many
+        codes are in use, exp of the entropy of their shares."""
         one, before, after = pairs[:, :1], features[:, 0], features[:, 1:2]
-        others = self.world_model.predict(before, actions[:, 0].roll(1, 0)).unsqueeze(1)
-        error = squared_error(predicted[:, :1], after, one).value
+        others = predictions(self.world_model.outcomes, before, actions.roll(1, 0), features, 1).features
+        error = squared_error(predicted.features[:, :1], after, one).value
         variance = features[:, :2].flatten(0, 1).var(dim=0, correction=0).mean()
-        return {
+        metrics = {
             "relative_error": error / variance.clamp(min=1e-12),
             "action_sensitivity": squared_error(others, after, one).value / error.clamp(min=1e-12),
         }
+        if self.world_model.prior is None:
+            return metrics
+        chosen = one_hot(predicted.codes, self.world_model.codes) * pairs[..., None]
+        shares = chosen.sum(dim=(0, 1)) / pairs.sum().clamp(min=1)
+        return metrics | {"codes_in_use": torch.special.entr(shares).sum().exp()}

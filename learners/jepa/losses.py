@@ -1,12 +1,13 @@
 """What the world model is trained by: its predictions, and what keeps its encodings apart.
 
-Legend: B segments, L frames of each, N rows of them that are real, D features, A numbers of an action.
+Legend: B segments, L frames of each, C codes, N rows of them that are real, D features, A numbers of an action.
 Sources: Bardes, Ponce, LeCun (2022), VICReg; Sobal et al. (2025), Learning from Reward-Free Offline Data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +17,30 @@ from learners.part import Mean, Statistic
 EPSILON = 1e-4
 
 
-def predictions(predict: Callable[[Tensor, Tensor], Tensor], first: Tensor, actions: Tensor, steps: int) -> Tensor:
-    """(B, K, D): features after 1 … K steps, K = min(steps, L − 1), from first (B, D) under actions (B, L, A)."""
-    found = [first]
+class Predictions(NamedTuple):
+    """Of 1 … K steps."""
+
+    features: Tensor  # (B, K, D): by the best code of each step
+    codes: Tensor  # (B, K) int64: which that is
+    errors: Tensor  # (B, K): mean squared error of all codes
+
+
+def predictions(
+    outcomes: Callable[[Tensor, Tensor], Tensor], first: Tensor, actions: Tensor, followed: Tensor, steps: int
+) -> Predictions:
+    """From first (B, D) on, K = min(steps, L − 1) steps under actions (B, L, A).
+
+    Of the `outcomes` (B, C, D) of each step that one counts, and is gone on from, which comes nearest to what followed,
+    (B, L, D) with the first frame's.
+    """
+    state, found = first, []
     for step in range(min(steps, actions.shape[1] - 1)):
-        found.append(predict(found[-1], actions[:, step]))
-    return torch.stack(found[1:], dim=1)
+        every = outcomes(state, actions[:, step])  # (B, C, D)
+        errors = (every - followed[:, step + 1 : step + 2]).square().mean(dim=-1)
+        code = errors.detach().argmin(dim=1)
+        state = every.gather(1, code[:, None, None].expand(-1, 1, every.shape[-1])).squeeze(1)
+        found.append((state, code, errors.mean(dim=1)))
+    return Predictions(*(torch.stack(each, dim=1) for each in zip(*found, strict=True)))
 
 
 def squared_error(found: Tensor, expected: Tensor, mask: Tensor) -> Mean:

@@ -16,6 +16,7 @@ from learners.dreaming.actor_critic import ActorCritic
 from learners.jepa.config import ActorCriticConfig, HeadsConfig, WorldModelConfig
 from learners.nn.slow_copy import follow
 from learners.part import to_unit
+from learners.planning.numbers import one_hot
 
 
 class Encoder(nn.Module):
@@ -58,12 +59,19 @@ class Predictor(nn.Module):
 
 
 class WorldModel(nn.Module):
-    """A LatentModel, with what its training needs: an inverse model, and for `ema` a slow copy of the encoder."""
+    """A LatentModel, with what its training needs: an inverse model, and for `ema` a slow copy of the encoder.
+
+    Where a step can have several outcomes, a code says which: z' = Pred(z, a, code), and the prior how likely each is.
+    """
 
     def __init__(self, config: WorldModelConfig, action_size: int) -> None:
         super().__init__()
         self.encoder = Encoder(config)
-        self.predictor = Predictor(config, action_size)
+        self.codes = config.latent.codes
+        """C."""
+        self.predictor = Predictor(config, action_size if self.codes == 1 else action_size + self.codes)
+        inputs = config.features + action_size
+        self.prior = None if self.codes == 1 else _mlp(inputs, config.hidden, self.codes)
         self.inverse = _mlp(2 * config.features, config.hidden, action_size)
         regulariser = config.regulariser
         self.teacher = deepcopy(self.encoder).requires_grad_(False) if regulariser.kind == "ema" else None
@@ -72,8 +80,23 @@ class WorldModel(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         return self.encoder(frames)
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
-        return self.predictor(features, actions)
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        if self.prior is None:
+            return self.predictor(features, actions)
+        odds = self.prior(torch.cat([features, actions], dim=-1)).softmax(dim=-1)
+        if uniforms is None:
+            code = odds.argmax(dim=-1)
+        else:
+            code = (odds.cumsum(dim=-1)[..., :-1] <= uniforms[..., None]).sum(dim=-1)
+        return self.predictor(features, torch.cat([actions, one_hot(code, self.codes)], dim=-1))
+
+    def outcomes(self, features: Tensor, actions: Tensor) -> Tensor:
+        """(M, C, D): by each code, features one step after features (M, D) under actions (M, A)."""
+        if self.prior is None:
+            return self.predictor(features, actions).unsqueeze(1)
+        every = torch.eye(self.codes, device=features.device).expand(len(features), -1, -1)
+        repeated = [each.unsqueeze(1).expand(-1, self.codes, -1) for each in (features, actions)]
+        return self.predictor(repeated[0], torch.cat([repeated[1], every], dim=-1))
 
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
         """For `Part.after_step`: the teacher the encoder."""

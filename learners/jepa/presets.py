@@ -9,6 +9,7 @@ from learners.jepa.config import (
     DecoderConfig,
     HeadsConfig,
     JepaConfig,
+    LatentConfig,
     RegulariserConfig,
     WorldModelConfig,
 )
@@ -172,14 +173,23 @@ PRESETS = {
         {
             "iterations": 3,
             "algorithm": JepaConfig(
-                world_model=WorldModelConfig(features=16, channels=16, hidden=16, rollout=3, training=_some_steps()),
+                world_model=WorldModelConfig(
+                    features=16,
+                    channels=16,
+                    hidden=16,
+                    rollout=3,
+                    latent=LatentConfig(codes=2),
+                    training=_some_steps(),
+                ),
                 heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
                 critic=CriticConfig(kind="time", hidden=16, steps=3, reach=6, training=_some_steps()),
                 reflex=ReflexConfig(kind="distilled", hidden=16, rollout=1, training=_some_steps()),
                 upper=UpperConfig(kind="chunks", steps=2, hidden=8, rollout=2, near=1, training=_some_steps()),
                 agent=AgentConfig(
-                    planner=PlannerConfig(levels=2, blocks=2, block_steps=2, samples=8, elites=2, iterations=2),
+                    planner=PlannerConfig(
+                        levels=2, blocks=2, block_steps=2, samples=8, elites=2, iterations=2, outcomes=2, spread=0.5
+                    ),
                     upper=UpperPlannerConfig(blocks=2, samples=8, elites=2, iterations=2),
                     cost=CostConfig(critic=1.0),
                 ),

@@ -129,6 +129,8 @@ class PlanningActor:
         noise = generator.standard_normal(noise_shape(settings, size, self._numbers.count), dtype=np.float32)
         shape = (0,) if self._upper is None else self._upper.noise_shape(size)
         of_upper = generator.standard_normal(shape, dtype=np.float32)
+        outcomes = settings.outcomes if settings.outcomes > 1 else 0
+        drawn = generator.random((size, outcomes, settings.horizon), dtype=np.float32)
         plan, done = state.plan, state.done
         if plan is None or done >= settings.execute * settings.block_steps:
             warm, start, done = plan and plan.shifted(settings.execute), encode(), 0
@@ -138,7 +140,8 @@ class PlanningActor:
                 assert state.course is not None
                 goal = state.course.subgoal
             cost = self._costs.to(goal, settings.objective)
-            task = Task(self._model, start, cost, settings.block_steps)
+            uniforms = torch.from_numpy(drawn).to(start.device) if outcomes else None
+            task = Task(self._model, start, cost, settings.block_steps, uniforms, settings.spread)
             if self._reflex is not None:
                 warm = self._reflex.plan(task, goal, settings.blocks)
             if settings.kind == "reflex":

@@ -45,14 +45,14 @@ class SearchConfig(Config):
     """Of Adam, in half ranges of each number."""
 
     @property
-    def horizon(self) -> int:
-        """Predictions, one after another."""
+    def predictions(self) -> int:
+        """Of a candidate."""
         return self.blocks
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (rows := max(self.samples, self.restarts) * self.horizon) > MOST_FORESEEN:
-            words = f"samples or restarts × predicted steps: found {rows:,}, expected at most {MOST_FORESEEN:,}"
+        if (rows := max(self.samples, self.restarts) * self.predictions) > MOST_FORESEEN:
+            words = f"samples or restarts × predictions of each: found {rows:,}, expected at most {MOST_FORESEEN:,}"
             raise ValueError(words)
         if self.elites > self.samples:
             raise ValueError(f"elites: found {self.elites}, expected at most samples, {self.samples}")
@@ -73,6 +73,10 @@ class PlannerConfig(SearchConfig):
     """Steps that each action of a plan is held for."""
     execute: PositiveInt = 1
     """Blocks that are done before it plans anew."""
+    outcomes: Annotated[int, Field(ge=1, le=1000)] = 1
+    """That are drawn for each candidate, where the world model knows of several; 1 takes the likeliest."""
+    spread: NonNegativeFloat = 0.0
+    """Weight of the standard deviation of their costs beside the mean: how cautious it is."""
 
     @property
     def asks_reflex(self) -> bool:
@@ -83,6 +87,10 @@ class PlannerConfig(SearchConfig):
         """Predicted steps."""
         return self.blocks * self.block_steps
 
+    @property
+    def predictions(self) -> int:
+        return self.horizon * self.outcomes
+
     def check_episode(self, longest: int) -> None:
         """Raises ValueError, in one line, if plans look farther than an episode of so many steps lasts."""
         if self.horizon > longest:
@@ -91,6 +99,8 @@ class PlannerConfig(SearchConfig):
 
     @model_validator(mode="after")
     def _is_done(self) -> Self:
+        if self.spread and self.outcomes == 1:
+            raise ValueError(f"spread: found {self.spread:g}, expected 0 with one outcome: it has none")
         if self.execute > self.blocks:
             raise ValueError(f"execute: found {self.execute}, expected at most blocks, {self.blocks}")
         return self

@@ -13,8 +13,11 @@ from torch import Tensor
 
 
 class Predicts(Protocol):
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Features (M, D) one step after features (M, D) under actions (M, A)."""
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Features (M, D) one step after features (M, D) under actions (M, A).
+
+        Where one action can have several outcomes: the likeliest, or one that is drawn with uniforms (M,).
+        """
         ...
 
 
@@ -29,11 +32,15 @@ def with_goals(features: Tensor, goals: Tensor | None) -> Tensor:
     return features if goals is None else torch.cat([features, goals.expand_as(features)], dim=-1)
 
 
-def imagine(model: Predicts, start: Tensor, actions: Tensor) -> Tensor:
-    """Predicted features (E, N, H + 1, D) from start (E, D) on, which comes first, under actions (E, N, H, A)."""
+def imagine(model: Predicts, start: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    """Predicted features (E, N, H + 1, D) from start (E, D) on, which comes first, under actions (E, N, H, A).
+
+    The likeliest, or with uniforms (E, N, H) drawn ones.
+    """
     shape = actions.shape[:2]
     features = start.unsqueeze(1).expand(-1, shape[1], -1).flatten(0, 1)  # (E · N, D)
     predicted = [features]
-    for step in actions.flatten(0, 1).unbind(1):
-        predicted.append(model.predict(predicted[-1], step))
+    drawn = [None] * actions.shape[2] if uniforms is None else uniforms.flatten(0, 1).unbind(1)
+    for step, draw in zip(actions.flatten(0, 1).unbind(1), drawn, strict=True):
+        predicted.append(model.predict(predicted[-1], step, draw))
     return torch.stack(predicted, dim=1).unflatten(0, shape)

@@ -1,6 +1,6 @@
 """A plan, and what one is looked for to do.
 
-Legend: E environments, N candidates, B blocks, r steps of each, A numbers of an action, D features.
+Legend: E environments, N candidates, B blocks, r steps of each, S outcomes, A numbers of an action, D features.
 """
 
 from __future__ import annotations
@@ -47,11 +47,21 @@ class Task:
     start: Tensor  # (E, D)
     cost: Cost
     block_steps: int
+    uniforms: Tensor | None = None  # (E, S, H): of S outcomes that are drawn for each plan, the same ones for all
+    spread: float = 0.0
+    """Weight of the standard deviation of their costs, beside the mean."""
 
     def of(self, blocks: Tensor) -> Tensor:
         """Cost (E, N) of candidates (E, N, B, A)."""
-        actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, B · r, A)
-        return self.cost(imagine(self.model, self.start, actions), actions)
+        actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, H, A), H = B · r
+        if self.uniforms is None:
+            return self.cost(imagine(self.model, self.start, actions), actions)
+        candidates, outcomes = blocks.shape[1], self.uniforms.shape[1]
+        actions = actions.repeat_interleave(outcomes, dim=1)  # (E, N · S, H, A)
+        drawn = self.uniforms.repeat(1, candidates, 1)  # (E, N · S, H)
+        costs = self.cost(imagine(self.model, self.start, actions, drawn), actions)
+        costs = costs.unflatten(1, (candidates, outcomes))
+        return costs.mean(dim=-1) + self.spread * costs.std(dim=-1, correction=0)
 
 
 def finite(costs: Tensor) -> tuple[Tensor, Tensor]:

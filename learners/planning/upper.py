@@ -74,8 +74,9 @@ class Upper(nn.Module):
             after_step=self.follow,
         )
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Features (M, D) k steps after features (M, D), by codes (M, C) in half ranges of their box."""
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Features (M, D) k steps after features (M, D), by codes (M, C) in half ranges of their box; nothing of it is
+        drawn."""
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
         return self.predictor(features, middle + half * actions)
 

@@ -69,6 +69,23 @@ def test_the_dot_is_where_it_is_drawn_and_the_walls_have_a_hole():
     assert (green[3, 3:61] == 255).all()
 
 
+def test_a_move_is_lost_or_happens_twice_as_often_as_it_is_said():
+    env = rooms(evaluation=False, training_steps=5000, lost=0.3, doubled=0.1)
+    env.reset()
+    moved = []
+    for _ in range(2000):
+        place(env, 10, 40)
+        moved.append(go(env, 1.5, -2.0))
+    where = [(10.0, 40.0), (11.5, 38.0), (13.0, 36.0)]
+    assert set(moved) == set(where)
+    assert [moved.count(each) / 2000 for each in where] == pytest.approx([0.3, 0.6, 0.1], abs=0.04)
+    assert RoomsConfig(lost=0.3).evaluation_protocol["moves"] == "0.3 lost, 0 doubled"
+    assert "moves" not in RoomsConfig().evaluation_protocol
+    check_environment(RoomsConfig(lost=0.3, doubled=0.1))
+    with pytest.raises(ValueError, match=r"lost \+ doubled: found 1\.2, expected at most 1"):
+        RoomsConfig(lost=0.7, doubled=0.5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_goal_is_in_another_room_and_reaching_it_ends_the_episode_with_reward_one(layout: str):
     env, walls = rooms(layout, evaluation_steps=500), LAYOUTS[layout].walls

@@ -81,7 +81,12 @@ TINY_DELTA_IRIS = delta_iris.DeltaIrisConfig(
 
 TINY_JEPA = jepa.JepaConfig(
     world_model=jepa.WorldModelConfig(
-        features=16, channels=4, hidden=16, rollout=3, training=TINY_IRIS.world_model.training
+        features=16,
+        channels=4,
+        hidden=16,
+        rollout=3,
+        latent=jepa.LatentConfig(codes=2),
+        training=TINY_IRIS.world_model.training,
     ),
     heads=jepa.HeadsConfig(hidden=16, training=TINY_TRAINING),
     decoder=jepa.DecoderConfig(channels=4, training=TINY_TRAINING),

@@ -135,7 +135,7 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
         (
             ["--samples", "100000", "--blocks", "1000"],
-            r"samples or restarts × predicted steps: found 200,000,000, ex",
+            r"samples or restarts × predictions of each: found 200,000,000, ex",
         ),
         (
             ["--blocks", "4"],

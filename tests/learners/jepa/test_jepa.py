@@ -20,6 +20,7 @@ from learners.jepa.config import (
     DecoderConfig,
     HeadsConfig,
     JepaConfig,
+    LatentConfig,
     RegulariserConfig,
     WorldModelConfig,
 )
@@ -28,7 +29,7 @@ from learners.jepa.jepa import Jepa
 from learners.learner import Learner
 from learners.part import Segments
 from learners.planning.actor import PlanningActor
-from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig
+from learners.planning.config import CostConfig, CriticConfig, PlannerConfig, ReflexConfig, UpperConfig
 from learners.planning.cost import Costs
 from learners.planning.plan import Task
 from tests.learners.fakes import make_chunk
@@ -222,6 +223,77 @@ def test_what_cannot_be_planned_or_learnt_is_refused():
         ValidationError, match=r"world_model\.training\.batch_size: found 1, expected at least 2 with v"
     ):
         JepaConfig(world_model=WorldModelConfig(training=alone))
+
+
+def test_a_model_of_several_outcomes_learns_which_and_how_likely():
+    several = tiny().world_model.model_copy(update={"latent": LatentConfig(codes=3)})
+    found = learner(tiny().model_copy(update={"world_model": several}))
+    first = found.train("world_model", 1, range(10))
+    last = found.train("world_model", 2, range(60))
+    assert {"loss/prior", "loss/idle"} < set(last)
+    assert "loss/prior" not in learner(tiny()).train("world_model", 1, range(1))
+    assert last["relative_error"] < first["relative_error"]
+    assert 1.0 <= last["codes_in_use"] <= 3.0
+    jepa = jepa_of(found)
+    assert jepa.noise_per_step == 2
+    planner = PlannerConfig(blocks=2, block_steps=2, outcomes=3, spread=1.0)
+    with pytest.raises(
+        AlgorithmError, match=r"^planner\.outcomes: found 3, expected 1 with world_model\.latent\.codes 1"
+    ):
+        Jepa(tiny(), SPACE).planning_actor(planner, CostConfig())
+    with pytest.raises(ValidationError, match=r"agent\.planner\.outcomes: found 3, expected 1 with world_model\.late"):
+        JepaConfig(agent=AgentSettings(planner=planner))
+    with pytest.raises(ValidationError, match=r"spread: found 1, expected 0 with one outcome: it has none"):
+        PlannerConfig(spread=1.0)
+    goals = np.full((2, 3, 64, 64), 9, np.uint8)
+    values = []
+    for each in (planner, planner, planner.model_copy(update={"outcomes": 1, "spread": 0.0})):
+        actor = jepa.planning_actor(each, CostConfig())
+        state = actor.aim(actor.initial_state(2), goals)
+        thought = actor.think(torch.zeros(2, 16), state, np.random.default_rng(0), temperature=1.0)
+        assert thought.value is not None
+        values.append(thought.value)
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[0], values[2])
+
+
+def test_an_upper_level_learns_from_features_and_sets_goals():
+    upper = UpperConfig(kind="chunks", steps=4, hidden=8, rollout=2, near=2, training=TRAINING)
+    found = learner(tiny().model_copy(update={"upper": upper}))
+    before = {name: each.clone() for name, each in jepa_of(found).world_model.state_dict().items()}
+    assert list(found.parts) == ["world_model", "heads", "decoder", "upper"]
+    first = found.train("upper", 1, range(5))
+    last = found.train("upper", 2, range(100))
+    assert last["relative_error"] < first["relative_error"]
+    assert all(torch.equal(each, before[name]) for name, each in jepa_of(found).world_model.state_dict().items())
+    jepa, planner = jepa_of(found), PlannerConfig(blocks=2, block_steps=2, levels=2)
+    assert jepa.upper
+    assert (jepa.upper.low < jepa.upper.high).all()
+    assert "upper" in jepa.acting_modules()
+    actor = jepa.planning_actor(planner, CostConfig())
+    state = actor.aim(actor.initial_state(2), np.full((2, 3, 64, 64), 9, np.uint8))
+    thought = actor.think(torch.zeros(2, 16), state, np.random.default_rng(0), temperature=1.0)
+    assert thought.beyond is not None
+    assert thought.beyond.shape == (2, 6, 16)
+
+
+def test_an_upper_level_that_is_not_there_or_has_no_goal_is_refused():
+    two, by_rewards = PlannerConfig(levels=2), CostConfig(goal=0.0, reward=1.0)
+    with pytest.raises(ValidationError, match=r"agent\.planner\.levels: found 2, expected 1 with upper\.kind none"):
+        JepaConfig(agent=AgentSettings(planner=two))
+    with pytest.raises(AlgorithmError, match=r"^planner\.levels: found 2, expected 1 with upper\.kind none: there"):
+        Jepa(tiny(), SPACE).planning_actor(two, CostConfig())
+    upper = UpperConfig(kind="chunks")
+    with pytest.raises(ValidationError, match=r"agent\.planner\.levels: found 2, expected 1 with agent\.cost\.goal 0"):
+        JepaConfig(upper=upper, agent=AgentSettings(planner=two, cost=by_rewards))
+    with pytest.raises(AlgorithmError, match=r"^planner\.levels: found 2, expected 1 without a weight of the goal's"):
+        Jepa(JepaConfig(upper=upper), SPACE).planning_actor(two, by_rewards)
+    with pytest.raises(ValueError, match=r"found 2, expected 1 with an upper level: the extent of codes is of"):
+        JepaConfig(upper=upper).check_ranks(2)
+    with pytest.raises(ValueError, match=r"^upper\.steps: found 10, expected at most 9, those of the longest episode$"):
+        JepaConfig(upper=upper, agent=AgentSettings(planner=PlannerConfig(blocks=1))).check_episode(9)
+    with pytest.raises(ValidationError, match=r"near: found 31, expected at most rollout × steps, 30"):
+        UpperConfig(near=31)
 
 
 def test_a_critic_learns_from_features_and_is_one_of_the_costs():

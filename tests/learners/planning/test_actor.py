@@ -29,7 +29,7 @@ class Corner(nn.Module):
         self.encoded += 1
         return frames[:, :2, 0, 0].float() / 10.0
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         return features + actions
 
 
@@ -144,7 +144,7 @@ def test_one_of_several_actions_is_told_with_its_odds():
         def encode(self, frames: Tensor) -> Tensor:
             raise AssertionError
 
-        def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+        def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
             return actions[:, 1:2]  # the second action is good
 
     def heads(features: Tensor) -> tuple[Tensor, Tensor]:

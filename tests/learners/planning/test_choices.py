@@ -24,7 +24,7 @@ class Clock:
     def encode(self, frames: Tensor) -> Tensor:
         raise AssertionError
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         worth = (WORTH[features[:, 0].long() % 4] * actions).sum(dim=1)
         return torch.stack([features[:, 0] + 1, worth * (1 - features[:, 2]), actions[:, 1]], dim=1)
 

@@ -37,7 +37,7 @@ class Plane(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         raise AssertionError
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         self.asked.append(features)
         if actions.shape[-1] == 3:
             actions = actions @ torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])

@@ -36,7 +36,7 @@ class Point:
     def encode(self, frames: Tensor) -> Tensor:
         raise AssertionError
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         return features + actions
 
 
@@ -59,6 +59,28 @@ def test_a_rollout_holds_the_start_and_follows_every_candidate():
     actions = torch.tensor([[[[1.0, 0.0], [0.0, 2.0]], [[0.5, 0.5], [0.5, 0.5]]]])  # (1, 2, 2, 2)
     features = imagine(Point(), torch.tensor([[1.0, 1.0]]), actions)
     assert features.tolist() == [[[[1, 1], [2, 1], [2, 3]], [[1, 1], [1.5, 1.5], [2, 2]]]]
+
+
+class Chancy(Point):
+    """Of a step only a share happens, which is drawn; the likeliest is all of it."""
+
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        return features + (actions if uniforms is None else actions * uniforms.unsqueeze(-1))
+
+
+def test_of_drawn_outcomes_mean_and_spread_of_their_costs_count_the_same_for_all_candidates():
+    shares = torch.tensor([[[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]])  # (2, 3, 2)
+    cost = Cost([(1.0, GoalDistance(torch.zeros(2, 2)))], objective="last")
+    blocks = torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]]).expand(2, -1, -1, -1)  # (2, 2, 1, 2)
+    start = torch.zeros(2, 2)
+    for spread in (0.0, 0.5):
+        found = Task(Chancy(), start, cost, 2, shares, spread).of(blocks)
+        # Once the action where one share happens, or two halves; not at all; twice it where all does.
+        costs = torch.tensor([[2.0, 2.0, 0.0], [8.0, 8.0, 0.0]])
+        first = costs.mean(dim=1) + spread * costs.std(dim=1, correction=0)
+        torch.testing.assert_close(found, torch.stack([first, torch.tensor([8.0, 32.0])]))
+    plain = Task(Chancy(), start, cost, 2).of(blocks)
+    torch.testing.assert_close(plain, torch.tensor([[8.0, 32.0], [8.0, 32.0]]))
 
 
 def test_terms_are_what_they_say_and_the_objective_chooses_the_steps():
@@ -159,7 +181,7 @@ class TrueRooms:
     def encode(self, frames: Tensor) -> Tensor:
         raise AssertionError
 
-    def predict(self, features: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         layout, by = self._layout, actions * self._layout.reach
         part = by * (layout.reach / by.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0) / 4
         for _ in range(4):
