@@ -9,7 +9,9 @@ episodes; it is written when it is known, and the same command goes on with what
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
 surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`;
 `critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of the
-goal's distance in place of time, and one in three rooms.
+goal's distance in place of time, one that is a quasimetric, and one in three rooms; `agent` is `jepa-agent`, all of
+it and each piece alone in three rooms; in `slip` moves are lost or happen twice, and the model knows of several
+outcomes, in `slip_plain` of one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from actors.envs.rooms import Rooms
 from benchmarks.hardware import describe
 from learners.planning.config import CostConfig, PlannerConfig
 from learners.planning.plans import Plans
@@ -40,6 +46,8 @@ SCARCE = {"samples": 16, "iterations": 2}
 """A tenth of the usual candidates."""
 REGULARISERS = ("vicreg", "none", "ema", "sigreg")
 THREE_ROOMS = ["--env.layout", "three_rooms", "--env.evaluation-steps", "80"]
+SLIPPERY = ["jepa-small", "--env.lost", "0.3", "--env.doubled", "0.1"]
+SPREADS = (0.0, 0.25, 0.5, 1.0)
 ARMS: dict[str, list[str]] = {
     **{kind: ["jepa-small", "--algorithm.world-model.regulariser.kind", kind] for kind in REGULARISERS},
     "three_rooms": ["jepa-small", *THREE_ROOMS],
@@ -47,7 +55,11 @@ ARMS: dict[str, list[str]] = {
     "critic": ["jepa-critic"],
     "critic_mean": ["jepa-critic", "--algorithm.critic.expectile", "0.5"],
     "critic_cost": ["jepa-critic", "--algorithm.critic.kind", "cost", "--algorithm.critic.discount", "0.97"],
+    "critic_quasimetric": ["jepa-critic", "--algorithm.critic.kind", "quasimetric"],
     "critic_three_rooms": ["jepa-critic", *THREE_ROOMS, "--algorithm.agent.planner.blocks", "3"],
+    "agent": ["jepa-agent"],
+    "slip": [*SLIPPERY, "--algorithm.world-model.latent.codes", "4"],
+    "slip_plain": SLIPPERY,
 }
 """Preset and flags."""
 METRICS = ("features/mean_std", "features/relative_error_24", "place/error_24", "place/linear_error", "place/linear_r2")
@@ -103,6 +115,10 @@ def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str])
         row["ways"] = horizons(trained, algorithm, episodes)
     if arm.startswith("critic"):
         row["ways"] = outlooks(trained, algorithm, episodes)
+    if arm == "agent":
+        row["ways"] = pieces(trained, algorithm, episodes)
+    if arm.startswith("slip"):
+        row |= chances(trained, algorithm, episodes)
     return row | {"measure_seconds": round(time.perf_counter() - started, 1)}
 
 
@@ -143,6 +159,64 @@ def outlooks(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
     for settings in ({}, SCARCE, SCARCE | {"guess": True}):
         compared.play(changed(algorithm.planner, blocks=6, **settings), blind)
     return [without_settings(row) for row in compared.rows]
+
+
+def pieces(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
+    """In three rooms: one level, far plans by MPPI, two levels, the critic, the reflex, and all of them."""
+    compared = Comparison(trained, algorithm, episodes, seed=1)
+    compared.play_floors()
+    full, together = {"samples": 64, "iterations": 5, "guess": False}, algorithm.cost
+    blind = CostConfig.model_validate(together.model_dump() | {"critic": 0.0})
+    for settings in (
+        {"levels": 1},
+        {"levels": 1, "kind": "mppi", "blocks": max(HORIZONS), "elites": 8},
+        {"levels": 2},
+    ):
+        compared.play(changed(algorithm.planner, **full | settings), blind)
+    for blocks in SHORT:
+        compared.play(changed(algorithm.planner, **full, levels=1, blocks=blocks), together)
+    for levels in (1, 2):
+        compared.play(changed(algorithm.planner, kind="reflex", levels=levels), together)
+    compared.play(algorithm.planner, together)
+    return [without_settings(row) for row in compared.rows]
+
+
+def chances(trained: Trained, algorithm: Plans, episodes: int) -> Row:
+    """How often a move is foreseen to be lost, to happen once, twice; and plans by zones: with margins, and over drawn
+    outcomes with more and more caution, where the model draws."""
+    compared = Comparison(trained, algorithm, episodes, seed=1)
+    compared.play_floors()
+    planner, cost = algorithm.planner, algorithm.cost
+    compared.play(planner, cost, ZONES)
+    for margin in sorted({margin for _, margin in GUARDRAILS}):
+        zones = {"zones": ZONES, "zone_weight": 20.0, "zone_margin": margin}
+        compared.play(planner, CostConfig.model_validate(cost.model_dump() | zones), ZONES)
+    if trained.config.algorithm.world_model.latent.codes > 1:  # type: ignore[attr-defined]
+        guarded = CostConfig.model_validate(cost.model_dump() | {"zones": ZONES, "zone_weight": 20.0})
+        for spread in SPREADS:
+            compared.play(changed(planner, outcomes=4, spread=spread), guarded, ZONES)
+    return {"outcomes": outcomes(trained, algorithm), "ways": [without_settings(row) for row in compared.rows]}
+
+
+@torch.no_grad()
+def outcomes(trained: Trained, algorithm: Plans, moves: int = 4000) -> list[float]:
+    """Shares of longest moves, clear of the walls, that are foreseen to happen not at all, once and twice."""
+    generator, env = np.random.default_rng(1), trained.environment(0)
+    assert isinstance(env, Rooms)
+    env.reset()
+    layout, angle = env.layout, generator.uniform(-np.pi, np.pi, moves)
+    actions = (layout.reach * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.float32)
+    free = 2 * layout.reach + 1.0
+    right = layout.walls[0].x - layout.half_width
+    places = generator.uniform(
+        (layout.low + free, layout.low + free), (max(right - free, layout.low + free), layout.high - free), (moves, 2)
+    )
+    features = algorithm.observe(torch.from_numpy(np.stack([env.draw(place) for place in places])))
+    uniforms = torch.from_numpy(generator.random(moves, dtype=np.float32))
+    after = algorithm.foresee(features, torch.from_numpy(actions), uniforms)
+    moved = (algorithm.place(after) - algorithm.place(features)).numpy()
+    times = np.rint((moved * actions).sum(axis=1) / layout.reach**2).clip(0, 2).astype(int)
+    return (np.bincount(times, minlength=3) / moves).tolist()
 
 
 def changed(planner: PlannerConfig, **settings: Any) -> PlannerConfig:

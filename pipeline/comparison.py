@@ -103,10 +103,13 @@ class Comparison:
             else (planner.samples, planner.iterations)
         )
         name = planner.kind if planner.kind == "reflex" else f"{planner.kind} {looked[0]} × {looked[1]}"
-        name += (" from reflex" if planner.guess else "") + f", {planner.blocks} × {planner.block_steps}"
+        name += (
+            " from reflex" if planner.guess and planner.kind != "reflex" else ""
+        ) + f", {planner.blocks} × {planner.block_steps}"
         name += ", two levels" if planner.levels == 2 else ""
         if planner.kind != "reflex":
             name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
+        name += f", {planner.outcomes} outcomes + {planner.spread:g}" if planner.outcomes > 1 else ""
         name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
         if zones:

@@ -190,8 +190,8 @@ class Jepa:
     def observe(self, frames: Tensor) -> Tensor:
         return self.world_model.encode(frames)
 
-    def foresee(self, features: Tensor, actions: Tensor) -> Tensor:
-        return self.world_model.predict(features, self._numbers.of(actions))
+    def foresee(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        return self.world_model.predict(features, self._numbers.of(actions), uniforms)
 
     def context_features(self, context: Segments) -> Tensor:
         return context.columns["features"]  # (B, T, D)

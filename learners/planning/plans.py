@@ -34,8 +34,9 @@ class Plans(Protocol):
         """Features (M, D) of frames (M, 3, 64, 64) uint8."""
         ...
 
-    def foresee(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Features (M, D) one step after features (M, D) under actions (M,), in a box (M, A)."""
+    def foresee(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """Features (M, D) one step after features (M, D) under actions (M,), in a box (M, A): the likeliest, or with
+        uniforms (M,) drawn ones where there are several."""
         ...
 
     def render(self, features: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.planning import ARMS, GUARDRAILS, HORIZONS, SHORT, main
+import pytest
+
+from benchmarks.planning import ARMS, GUARDRAILS, HORIZONS, SHORT, SPREADS, main
 from pipeline.cli import parse
 
 FLAGS = [
@@ -46,6 +48,29 @@ def test_the_criteria_are_measured_once_and_kept(tmp_path: Path):
         "reflex, 1 × 1",
         *("cem 64 × 1, 6 × 1, sum", "cem 16 × 2, 6 × 1, sum", "cem 16 × 2 from reflex, 6 × 1, sum"),
     ]
+    agent_flags = [*FLAGS, "--env.evaluation-steps", "12", "--algorithm.upper.training.steps-per-iteration", "2"]
+    agent_flags += [
+        "--algorithm.critic.training.steps-per-iteration",
+        "2",
+        "--algorithm.reflex.training.starts-after",
+        "0",
+    ]
+    agent_flags += ["--algorithm.reflex.training.steps-per-iteration", "1", "--algorithm.upper.steps", "2"]
+    main([*line, "--arms", "agent", "--flags", *agent_flags])
+    main([*line, "--arms", "slip", "--flags", *FLAGS, "--env.evaluation-steps", "8"])
+    agent, slip = json.loads(out.read_text())["rows"][3:]
+    assert [way["name"] for way in agent["ways"][2:]] == [
+        "cem 64 × 5, 3 × 1, sum",
+        "mppi 64 × 5, 10 × 1, sum",
+        "cem 64 × 5, 3 × 1, two levels, sum",
+        *("cem 64 × 5, 1 × 1, sum, critic × 1", "cem 64 × 5, 3 × 1, sum, critic × 1"),
+        *("reflex, 3 × 1", "reflex, 3 × 1, two levels"),
+        "cem 16 × 1 from reflex, 3 × 1, two levels, sum, critic × 1",
+    ]
+    assert sum(slip["outcomes"]) == pytest.approx(1.0)
+    said = [way["name"].partition("sum")[2] for way in slip["ways"][3:]]
+    margins = [f", zones × 20 + {margin}" for margin in (0, 1, 2, 4)]
+    assert said == [*margins, *(f", 4 outcomes + {spread:g}{margins[0]}" for spread in SPREADS)]
     before = out.read_bytes()
     main([*line, "--arms", "vicreg"])
     assert out.read_bytes() == before

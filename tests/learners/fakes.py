@@ -85,7 +85,7 @@ TINY_JEPA = jepa.JepaConfig(
         channels=4,
         hidden=16,
         rollout=3,
-        latent=jepa.LatentConfig(codes=2),
+        latent=jepa.LatentConfig(codes=3),
         training=TINY_IRIS.world_model.training,
     ),
     heads=jepa.HeadsConfig(hidden=16, training=TINY_TRAINING),
