@@ -97,25 +97,11 @@ class Comparison:
                 raise
             size = f"{self._episodes} episodes × {planner.samples} samples × {planner.horizon} steps"
             raise UsageError(f"{size}: found too little memory for a plan, expected fewer of them") from error
-        looked = (
-            (planner.restarts, planner.gradient_steps)
-            if planner.kind == "gradient"
-            else (planner.samples, planner.iterations)
-        )
-        name = planner.kind if planner.kind == "reflex" else f"{planner.kind} {looked[0]} × {looked[1]}"
-        name += (
-            " from reflex" if planner.guess and planner.kind != "reflex" else ""
-        ) + f", {planner.blocks} × {planner.block_steps}"
-        name += ", two levels" if planner.levels == 2 else ""
-        if planner.kind != "reflex":
-            name += f", {planner.objective}" + (f", critic × {cost.critic:g}" if cost.critic else "")
-        name += f", {planner.outcomes} outcomes + {planner.spread:g}" if planner.outcomes > 1 else ""
-        name += f", zones × {cost.zone_weight:g} + {cost.zone_margin:g}" if cost.zones else ""
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
         if zones:
             counted["steps_in_zones"] = trips.steps_in(zones, self._algorithm)
             counted["steps_in_zones_foreseen"] = act.steps_in(zones, trips.steps)
-        self._note(name, trips, counted, cost.zones)
+        self._note(_name(planner, cost), trips, counted, cost.zones)
         if self._film is None:
             with torch.no_grad():
                 drawn = [
@@ -190,3 +176,23 @@ class Comparison:
             said += f" | {more['steps_in_zones']:.2f} steps in zones, {more['steps_in_zones_foreseen']:.2f} foreseen"
         print(f"{name:<32} {said}", flush=True)
         self._trails.append(trips.trails(zones)[:SHOWN])
+
+
+def _name(planner: PlannerConfig, cost: CostConfig) -> str:
+    """Of a row: what of its settings changes the plan."""
+    size = f"{planner.blocks} × {planner.block_steps}" + (", two levels" if planner.levels == 2 else "")
+    if planner.kind == "reflex":
+        words = ["reflex", size]
+    else:
+        by_descent = planner.kind == "gradient"
+        tried = planner.restarts if by_descent else planner.samples
+        times = planner.gradient_steps if by_descent else planner.iterations
+        words = [
+            f"{planner.kind} {tried} × {times}" + (" from reflex" if planner.guess else ""),
+            size,
+            planner.objective,
+        ]
+        words += [f"critic × {cost.critic:g}"] if cost.critic else []
+        words += [f"{planner.outcomes} outcomes + {planner.spread:g}"] if planner.outcomes > 1 else []
+    words += [f"zones × {cost.zone_weight:g} + {cost.zone_margin:g}"] if cost.zones else []
+    return ", ".join(words)

@@ -45,6 +45,10 @@ class Arguments(Tool):
     """Of the costs of predicted steps: all, or that of the last one alone."""
     critics: tuple[NonNegativeFloat, ...] = ()
     """Weights of what a critic expects after the last predicted step, where the run has one."""
+    outcomes: tuple[Samples, ...] = ()
+    """That are drawn for each candidate, where the run's world model knows of several; 1 takes the likeliest."""
+    spreads: tuple[NonNegativeFloat, ...] = ()
+    """Weights of the standard deviation of their costs beside the mean, where there are several."""
     zones: tuple[float, ...] = ()
     """Where it must not go: x, y and radius of discs in pixels of a frame, one after another. Beside each planner that
     keeps out of them stands what it does without them."""
@@ -87,13 +91,14 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
     kinds = arguments.planners or (planner.kind,)
     ways = [(planner.model_copy(update={"kind": kind}), cost) for kind in kinds if kind == "reflex"]
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
-    for kind, samples, blocks, levels, objective, critic, margin in product(
+    for kind, samples, blocks, levels, objective, critic, (outcomes, spread), margin in product(
         [kind for kind in kinds if kind != "reflex"],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
         arguments.levels or [planner.levels],
         arguments.objectives or [planner.objective],
         arguments.critics or [cost.critic],
+        _chances(arguments, planner),
         margins,
     ):
         changed = {
@@ -104,6 +109,8 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
             "levels": levels,
             "execute": min(planner.execute, blocks),
             "objective": objective,
+            "outcomes": outcomes,
+            "spread": spread,
         }
         said: dict[str, object] = {"critic": critic}
         said |= {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
@@ -117,6 +124,14 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
         except ValidationError as error:
             raise UsageError(in_one_line(first_mistake(error))) from error
     return ways
+
+
+def _chances(arguments: Arguments, planner: PlannerConfig) -> list[tuple[int, float]]:
+    """Outcomes, and the weight of their spread; one outcome has none."""
+    found: list[tuple[int, float]] = []
+    for outcomes in arguments.outcomes or (planner.outcomes,):
+        found += product([outcomes], arguments.spreads or (planner.spread,)) if outcomes > 1 else [(1, 0.0)]
+    return found
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
         "--critics",
         "0",
         "0.5",
+        "--outcomes",
+        "1",
         "--zones",
         "32",
         "32",
@@ -87,6 +89,14 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     assert again == found
     assert plan.main([*line, "--seed", "1", "--out", str(tmp_path / "out")]) == 0  # over its own files
     assert table(tmp_path / "out")["protocol"] != found["protocol"]
+
+
+def test_outcomes_are_compared_with_every_weight_of_their_spread(run: Path, tmp_path: Path):
+    line = [str(run), "--episodes", "2", "--levels", "1", "--critics", "0", "--out", str(tmp_path)]
+    assert plan.main([*line, "--outcomes", "1", "2", "--spreads", "0", "0.5"]) == 0
+    plain = "cem 8 × 2, 2 × 2, sum"
+    names = [row["name"] for row in table(tmp_path)["rows"][2:]]
+    assert names == [plain, f"{plain}, 2 outcomes + 0", f"{plain}, 2 outcomes + 0.5"]
 
 
 def test_an_evaluation_says_what_its_episodes_give_to_who_does_not_look(
@@ -135,7 +145,7 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
         (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
         (
             ["--samples", "100000", "--blocks", "1000"],
-            r"samples or restarts × predictions of each: found 200,000,000, ex",
+            r"samples or restarts × predictions of each: found 400,000,000, ex",
         ),
         (
             ["--blocks", "4"],
