@@ -24,7 +24,8 @@ from learners.inspection import Inspection, held_out
 from learners.jepa.config import JepaConfig
 from learners.jepa.inspection import inspect_features
 from learners.jepa.losses import (
-    Predictions,
+    Chances,
+    chances,
     covariance_term,
     gaussian_term,
     predictions,
@@ -226,27 +227,26 @@ class Jepa:
         with torch.no_grad():
             slow = model.teacher and model.teacher(frames.flatten(0, 1)).unflatten(0, mask.shape)
         targets = features if slow is None else slow
-        predicted = predictions(model.outcomes, features[:, 0], actions, targets, settings.rollout)
+        turns = None if model.prior is None else chances(model.outcomes, features.detach(), actions)
+        codes = turns and turns.codes
+        predicted = predictions(model.predict_by, features[:, 0], actions, settings.rollout, codes)  # (B, K, D)
         pairs = mask[:, 1:] & mask[:, :-1]
-        terms: dict[str, Mean | Statistic] = {"prediction": squared_error(predicted.features, targets[:, 1:], pairs)}
-        terms |= self._chances(features[:, 0], actions, predicted, pairs)
+        terms: dict[str, Mean | Statistic] = {"prediction": squared_error(predicted, targets[:, 1:], pairs)}
+        if turns is not None:
+            terms |= self._chances(turns, features.detach(), actions, pairs)
         with torch.no_grad():
-            metrics = self._metrics(predicted, features, actions, pairs)
+            metrics = self._metrics(predicted, features, actions, pairs, codes)
             metrics["mean_std"] = spread(features.flatten(0, 1), mask.flatten())
         return Losses(terms | self._apart(features, actions, pairs, mask, noise), metrics)
 
-    def _chances(self, first: Tensor, actions: Tensor, predicted: Predictions, pairs: Tensor) -> dict[str, Mean]:
+    def _chances(self, turns: Chances, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Mean]:
         """What teaches the prior which code was the best, and keeps the others near."""
-        prior = self.world_model.prior
-        if prior is None:
-            return {}
-        before = torch.cat([first.unsqueeze(1), predicted.features[:, :-1]], dim=1).detach()  # (B, K, D)
-        logits = prior(torch.cat([before, actions[:, :-1]], dim=-1))
-        crossentropy = nn.functional.cross_entropy(logits.flatten(0, 1), predicted.codes.flatten(), reduction="none")
-        idle = masked_mean(predicted.errors, pairs)
+        assert self.world_model.prior is not None
+        logits = self.world_model.prior(torch.cat([features, actions], dim=-1)[:, :-1])  # (B, L − 1, C)
+        crossentropy = nn.functional.cross_entropy(logits.flatten(0, 1), turns.codes.flatten(), reduction="none")
         return {
-            "prior": masked_mean(crossentropy.view_as(predicted.codes), pairs),
-            "idle": idle.times(self.config.world_model.latent.idle),
+            "prior": masked_mean(crossentropy.view_as(turns.codes), pairs),
+            "idle": masked_mean(turns.errors, pairs).times(self.config.world_model.latent.idle),
         }
 
     def _apart(
@@ -275,7 +275,9 @@ class Jepa:
         features, actions = segments.columns["features"], self._numbers.of(segments.actions)
         with torch.no_grad():
             rollout = self.config.world_model.rollout
-            predicted = predictions(self.world_model.outcomes, features[:, 0], actions, features, rollout).features
+            model = self.world_model
+            codes = None if model.prior is None else chances(model.outcomes, features, actions).codes
+            predicted = predictions(model.predict_by, features[:, 0], actions, rollout, codes)
         rewards, ends = self.heads(predicted)  # (B, K) each
         mask, real_ends = segments.mask[:, :-1], segments.ends[:, :-1].float()
         crossentropy = nn.functional.binary_cross_entropy_with_logits(ends, real_ends, reduction="none")
@@ -318,19 +320,21 @@ class Jepa:
         drawn = self.decoder(segments.columns["features"].squeeze(1))
         return Losses({"pixels": mean((drawn - frames).square())}, {})
 
-    def _metrics(self, predicted: Predictions, features: Tensor, actions: Tensor, pairs: Tensor) -> dict[str, Tensor]:
+    def _metrics(
+        self, predicted: Tensor, features: Tensor, actions: Tensor, pairs: Tensor, codes: Tensor | None
+    ) -> dict[str, Tensor]:
         """Error of one step against features' variance, how much worse it is with the actions of others, and how many
         codes are in use, exp of the entropy of their shares."""
         one, before, after = pairs[:, :1], features[:, 0], features[:, 1:2]
-        others = predictions(self.world_model.outcomes, before, actions.roll(1, 0), features, 1).features
-        error = squared_error(predicted.features[:, :1], after, one).value
+        others = predictions(self.world_model.predict_by, before, actions.roll(1, 0), 1, codes)
+        error = squared_error(predicted[:, :1], after, one).value
         variance = features[:, :2].flatten(0, 1).var(dim=0, correction=0).mean()
         metrics = {
             "relative_error": error / variance.clamp(min=1e-12),
             "action_sensitivity": squared_error(others, after, one).value / error.clamp(min=1e-12),
         }
-        if self.world_model.prior is None:
+        if codes is None:
             return metrics
-        chosen = one_hot(predicted.codes, self.world_model.codes) * pairs[..., None]
+        chosen = one_hot(codes, self.world_model.codes) * pairs[..., None]
         shares = chosen.sum(dim=(0, 1)) / pairs.sum().clamp(min=1)
         return metrics | {"codes_in_use": torch.special.entr(shares).sum().exp()}

@@ -17,30 +17,35 @@ from learners.part import Mean, Statistic
 EPSILON = 1e-4
 
 
-class Predictions(NamedTuple):
-    """Of 1 … K steps."""
-
-    features: Tensor  # (B, K, D): by the best code of each step
-    codes: Tensor  # (B, K) int64: which that is
-    errors: Tensor  # (B, K): mean squared error of all codes
-
-
 def predictions(
-    outcomes: Callable[[Tensor, Tensor], Tensor], first: Tensor, actions: Tensor, followed: Tensor, steps: int
-) -> Predictions:
-    """From first (B, D) on, K = min(steps, L − 1) steps under actions (B, L, A).
-
-    Of the `outcomes` (B, C, D) of each step that one counts, and is gone on from, which comes nearest to what followed,
-    (B, L, D) with the first frame's.
-    """
-    state, found = first, []
+    predict: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    first: Tensor,
+    actions: Tensor,
+    steps: int,
+    codes: Tensor | None = None,
+) -> Tensor:
+    """(B, K, D): features after 1 … K steps, K = min(steps, L − 1), from first (B, D) under actions (B, L, A), each by
+    the code (B, K) of how the step turned out, where there are codes."""
+    found = [first]
     for step in range(min(steps, actions.shape[1] - 1)):
-        every = outcomes(state, actions[:, step])  # (B, C, D)
-        errors = (every - followed[:, step + 1 : step + 2]).square().mean(dim=-1)
-        code = errors.detach().argmin(dim=1)
-        state = every.gather(1, code[:, None, None].expand(-1, 1, every.shape[-1])).squeeze(1)
-        found.append((state, code, errors.mean(dim=1)))
-    return Predictions(*(torch.stack(each, dim=1) for each in zip(*found, strict=True)))
+        found.append(predict(found[-1], actions[:, step], None if codes is None else codes[:, step]))
+    return torch.stack(found[1:], dim=1)
+
+
+class Chances(NamedTuple):
+    """How steps t = 1 … L − 1 turned out."""
+
+    codes: Tensor  # (B, L − 1) int64: which comes nearest to what followed
+    errors: Tensor  # (B, L − 1): mean squared error of all codes
+
+
+def chances(outcomes: Callable[[Tensor, Tensor], Tensor], features: Tensor, actions: Tensor) -> Chances:
+    """Of each step on its own, from the features (B, L, D) that it began with, under actions (B, L, A): what a rollout
+    is off by is no chance. `outcomes` of features (M, D) and actions (M, A) are (M, C, D)."""
+    before, after, done = (each.flatten(0, 1) for each in (features[:, :-1], features[:, 1:], actions[:, :-1]))
+    errors = (outcomes(before, done) - after.unsqueeze(1)).square().mean(dim=-1)  # (B · (L − 1), C)
+    shape = (features.shape[0], features.shape[1] - 1)
+    return Chances(errors.detach().argmin(dim=1).view(shape), errors.mean(dim=1).view(shape))
 
 
 def squared_error(found: Tensor, expected: Tensor, mask: Tensor) -> Mean:

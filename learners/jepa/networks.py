@@ -82,18 +82,22 @@ class WorldModel(nn.Module):
 
     def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         if self.prior is None:
-            return self.predictor(features, actions)
+            return self.predict_by(features, actions)
         odds = self.prior(torch.cat([features, actions], dim=-1)).softmax(dim=-1)
         if uniforms is None:
             code = odds.argmax(dim=-1)
         else:
             code = (odds.cumsum(dim=-1)[..., :-1] <= uniforms[..., None]).sum(dim=-1)
-        return self.predictor(features, torch.cat([actions, one_hot(code, self.codes)], dim=-1))
+        return self.predict_by(features, actions, code)
+
+    def predict_by(self, features: Tensor, actions: Tensor, codes: Tensor | None = None) -> Tensor:
+        """`predict`, where codes (M,) say how each step turns out; None if there are none."""
+        if self.prior is None or codes is None:
+            return self.predictor(features, actions)
+        return self.predictor(features, torch.cat([actions, one_hot(codes, self.codes)], dim=-1))
 
     def outcomes(self, features: Tensor, actions: Tensor) -> Tensor:
         """(M, C, D): by each code, features one step after features (M, D) under actions (M, A)."""
-        if self.prior is None:
-            return self.predictor(features, actions).unsqueeze(1)
         every = torch.eye(self.codes, device=features.device).expand(len(features), -1, -1)
         repeated = [each.unsqueeze(1).expand(-1, self.codes, -1) for each in (features, actions)]
         return self.predictor(repeated[0], torch.cat([repeated[1], every], dim=-1))

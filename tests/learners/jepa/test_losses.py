@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.jepa.losses import covariance_term, gaussian_term, predictions, spread, squared_error, variance_term
+from learners.jepa.losses import (
+    chances,
+    covariance_term,
+    gaussian_term,
+    predictions,
+    spread,
+    squared_error,
+    variance_term,
+)
 
 
 def real(rows: Tensor) -> Tensor:
@@ -43,27 +51,25 @@ def test_rows_that_are_all_alike_have_no_spread_and_the_dearest_variance():
     assert variance_term(alike, real(alike), 1.0).value.item() == pytest.approx(0.99, abs=1e-4)
 
 
-def added(features: Tensor, actions: Tensor) -> Tensor:
-    return (features + actions).unsqueeze(1)
-
-
 def test_predictions_follow_the_actions_before_them_alone():
+    def added(features: Tensor, actions: Tensor, codes: Tensor | None) -> Tensor:
+        return features + (actions if codes is None else actions * codes[:, None])
+
     first, actions = torch.zeros(1, 1), torch.tensor([[[1.0], [2.0], [4.0], [8.0]]])
-    followed = torch.zeros(1, 4, 1)
-    assert predictions(added, first, actions, followed, steps=2).features.tolist() == [[[1.0], [3.0]]]
-    # The last leads out.
-    assert predictions(added, first, actions, followed, steps=9).features.tolist() == [[[1.0], [3.0], [7.0]]]
+    assert predictions(added, first, actions, steps=2).tolist() == [[[1.0], [3.0]]]
+    assert predictions(added, first, actions, steps=9).tolist() == [[[1.0], [3.0], [7.0]]]  # the last leads out
+    codes = torch.tensor([[2, 0, 1]])
+    assert predictions(added, first, actions, 9, codes).tolist() == [[[2.0], [2.0], [6.0]]]
 
 
-def test_of_several_outcomes_that_one_is_gone_on_from_which_comes_nearest():
+def test_how_a_step_turned_out_is_told_from_where_it_began():
     def outcomes(features: Tensor, actions: Tensor) -> Tensor:
         return torch.stack([features, features + actions, features + 2 * actions], dim=1)
 
-    first, actions = torch.zeros(2, 1), torch.ones(2, 4, 1)
-    followed = torch.tensor([[[0.0], [2.0], [2.0], [3.0]], [[0.0], [0.9], [2.9], [2.9]]])
-    found = predictions(outcomes, first, actions, followed, steps=3)
+    actions = torch.ones(2, 4, 1)
+    features = torch.tensor([[[0.0], [2.0], [2.1], [3.0]], [[0.0], [0.9], [2.9], [2.9]]])
+    found = chances(outcomes, features, actions)
     assert found.codes.tolist() == [[2, 0, 1], [1, 2, 0]]
-    assert found.features.tolist() == [[[2.0], [2.0], [3.0]], [[1.0], [3.0], [3.0]]]
     # Of the first step: (0 − 2)², (1 − 2)², 0; and 0.9², 0.1², 1.1².
     torch.testing.assert_close(found.errors[:, 0], torch.tensor([5.0, 0.81 + 0.01 + 1.21]) / 3)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learners.jepa.config import LatentConfig, WorldModelConfig
-from learners.jepa.losses import predictions
+from learners.jepa.losses import chances, predictions
 from learners.jepa.networks import WorldModel
 
 SIZE = 8
@@ -21,7 +21,6 @@ def world_model(codes: int) -> WorldModel:
 def test_without_codes_there_is_one_outcome():
     model, features, actions = world_model(1), torch.randn(5, SIZE), torch.randn(5, 2)
     assert model.prior is None
-    assert torch.equal(model.outcomes(features, actions), model.predict(features, actions).unsqueeze(1))
     assert torch.equal(model.predict(features, actions, torch.rand(5)), model.predict(features, actions))
 
 
@@ -44,29 +43,31 @@ def test_a_drawn_outcome_is_as_frequent_as_the_prior_says_and_the_likeliest_is_t
     torch.testing.assert_close(edges, every[0, [0, 2]])
 
 
-@pytest.mark.parametrize("codes", [1, 4])
-def test_it_learns_in_which_proportion_a_step_is_lost_or_doubled(codes: int):
+@pytest.mark.parametrize("count", [1, 4])
+def test_it_learns_in_which_proportion_a_step_is_lost_or_doubled(count: int):
     """Features are those of a place to which the action is added not at all, once, or twice."""
-    model = world_model(codes)
+    model = world_model(count)
 
     def seen(at: Tensor) -> Tensor:
         waves = torch.cat([at.cos(), at.sin()], dim=-1)
         return 2**0.5 * torch.cat([waves, -waves], dim=-1)
 
-    def steps(count: int) -> tuple[Tensor, Tensor, Tensor]:
-        at, actions = torch.randn(count, 2), torch.nn.functional.normalize(torch.randn(count, 2))
-        drawn = torch.rand(count, 1)
+    def steps(number: int) -> tuple[Tensor, Tensor, Tensor]:
+        at, actions = torch.randn(number, 2), torch.nn.functional.normalize(torch.randn(number, 2))
+        drawn = torch.rand(number, 1)
         times = torch.where(drawn < 0.3, 0.0, torch.where(drawn < 0.9, 1.0, 2.0))
         return at, actions, torch.stack([seen(at), seen(at + times * actions)], dim=1)
 
     optimizer = torch.optim.Adam([*model.predictor.parameters(), *(model.prior or model.predictor).parameters()], 3e-3)
     for _ in range(1500):
         _, actions, features = steps(128)
-        found = predictions(model.outcomes, features[:, 0], actions.unsqueeze(1).expand(-1, 2, -1), features, 1)
-        loss = (found.features - features[:, 1:]).square().mean()
+        both, codes, loss = actions.unsqueeze(1).expand(-1, 2, -1), None, torch.zeros(())
         if model.prior is not None:
-            logits = model.prior(torch.cat([features[:, 0], actions], dim=-1))
-            loss = loss + torch.nn.functional.cross_entropy(logits, found.codes[:, 0]) + 0.01 * found.errors.mean()
+            turns = chances(model.outcomes, features, both)
+            codes, logits = turns.codes, model.prior(torch.cat([features[:, 0], actions], dim=-1))
+            loss = torch.nn.functional.cross_entropy(logits, codes[:, 0]) + 0.01 * turns.errors.mean()
+        found = predictions(model.predict_by, features[:, 0], both, 1, codes)
+        loss = loss + (found - features[:, 1:]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,7 +77,7 @@ def test_it_learns_in_which_proportion_a_step_is_lost_or_doubled(codes: int):
     ways = torch.stack([seen(at + times * actions) for times in (0.0, 1.0, 2.0)], dim=1)
     nearest = (drawn.unsqueeze(1) - ways).square().mean(dim=-1).argmin(dim=1)
     shares = torch.bincount(nearest, minlength=3) / 2000
-    if codes == 1:
+    if count == 1:
         assert shares.max() > 0.7
     else:
         assert shares.tolist() == pytest.approx([0.3, 0.6, 0.1], abs=0.1)
