@@ -61,7 +61,7 @@ def test_every_way_of_looking_shows_moving_pictures(browser: Browser, server: Se
     page = look(browser, server, width, GO.format(until=UNTIL, mode=mode), FITS, "innerWidth")
     (pressed, canvases, note, bars, touch_is_hidden), fits, inner = page.values
     assert (pressed, note, fits, inner) == (mode, "", True, width)
-    plans = server._trained.config.algorithm.kind == "jepa"  # to a goal, by numbers, on two levels: goal, plan and strides
+    plans = server._trained.config.algorithm.kind == "jepa"  # shown are goal, plan and strides
     expected = {"game": 2 + 3 * plans, "dream": 1 + 3 * plans, "beside": 2, "stored": 1}
     assert canvases == expected[MODES[mode]]
     # A name and a bar for each of three actions.
