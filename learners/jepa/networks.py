@@ -18,6 +18,10 @@ from learners.nn.slow_copy import follow
 from learners.part import to_unit
 from learners.planning.numbers import one_hot
 
+LOUDNESS = 10.0
+"""Of a code among the predictor's inputs, where another is 0: as one number of many it would be hardly heard, and codes
+stay alike for thousands of gradient steps."""
+
 
 class Encoder(nn.Module):
     """Three convolutions, 64 × 64 to 8 × 8, one linear layer, and LayerNorm, so that features are of one size.
@@ -94,11 +98,11 @@ class WorldModel(nn.Module):
         """`predict`, where codes (M,) say how each step turns out; None if there are none."""
         if self.prior is None or codes is None:
             return self.predictor(features, actions)
-        return self.predictor(features, torch.cat([actions, one_hot(codes, self.codes)], dim=-1))
+        return self.predictor(features, torch.cat([actions, LOUDNESS * one_hot(codes, self.codes)], dim=-1))
 
     def outcomes(self, features: Tensor, actions: Tensor) -> Tensor:
         """(M, C, D): by each code, features one step after features (M, D) under actions (M, A)."""
-        every = torch.eye(self.codes, device=features.device).expand(len(features), -1, -1)
+        every = LOUDNESS * torch.eye(self.codes, device=features.device).expand(len(features), -1, -1)
         repeated = [each.unsqueeze(1).expand(-1, self.codes, -1) for each in (features, actions)]
         return self.predictor(repeated[0], torch.cat([repeated[1], every], dim=-1))
 
