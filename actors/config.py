@@ -43,6 +43,11 @@ class EnvironmentConfig(KindConfig):
         """Agent steps that no episode of an evaluation has more of; None if that is not known."""
         return None
 
+    @property
+    def longest_training_episode(self) -> int | None:
+        """The same in training."""
+        return self.longest_episode
+
     @abstractmethod
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         """The environment, for training or as it is played to score a policy. Raises ValueError if there is none."""
@@ -173,6 +178,10 @@ class RoomsConfig(EnvironmentConfig):
     @property
     def longest_episode(self) -> int:
         return self.evaluation_steps
+
+    @property
+    def longest_training_episode(self) -> int:
+        return self.training_steps
 
     def build(self, seed: int, *, evaluation: bool = False) -> Environment:
         from actors.envs.rooms import Rooms

@@ -169,6 +169,9 @@ class AlgorithmConfig(KindConfig):
     def check_episode(self, longest: int) -> None:
         """Raises ValueError, in one line, if it cannot act in episodes of at most so many steps."""
 
+    def check_training_episode(self, longest: int) -> None:
+        """Raises ValueError, in one line, if it cannot learn from episodes of at most so many steps."""
+
     def check_files(self, iterations: int) -> None:
         """Raises ValueError, in one line, if a file is missing that so many iterations will need."""
 

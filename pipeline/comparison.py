@@ -96,6 +96,7 @@ class Comparison:
             if not is_too_large(error):
                 raise
             size = f"{self._episodes} episodes × {planner.samples} samples × {planner.horizon} steps"
+            size += f" × {planner.outcomes} outcomes" if planner.outcomes > 1 else ""
             raise UsageError(f"{size}: found too little memory for a plan, expected fewer of them") from error
         counted: dict[str, Any] = {"planner": planner.model_dump(), "cost": cost.model_dump(mode="json")}
         if zones:

@@ -85,9 +85,13 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _episodes_are_long_enough(self) -> Self:
-        if (longest := self.env.longest_episode) is not None:
+        for longest, check in (
+            (self.env.longest_episode, self.algorithm.check_episode),
+            (self.env.longest_training_episode, self.algorithm.check_training_episode),
+        ):
             try:
-                self.algorithm.check_episode(longest)
+                if longest is not None:
+                    check(longest)
             except ValueError as error:
                 raise ValueError(f"algorithm.{error}") from error
         return self

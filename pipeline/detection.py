@@ -54,6 +54,8 @@ def detect(trained: Trained, algorithm: Plans, episodes: int, steps: int, seed: 
     env = trained.config.env
     if not isinstance(env, RoomsConfig):
         raise UsageError(f"{env.kind}: found a game of which nobody says what cannot be, expected rooms")
+    if env.lost or env.doubled:
+        raise UsageError("rooms: found moves that slip, expected none (env.lost and env.doubled 0): so much can be")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         untrained = AgentConfig(trained.config.algorithm, trained.game.action_space).build()

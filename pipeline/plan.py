@@ -89,13 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> list[tuple[PlannerConfig, CostConfig]]:
     """One for each row of the table. Raises UsageError, in one line."""
     kinds = arguments.planners or (planner.kind,)
-    ways = [(planner.model_copy(update={"kind": kind}), cost) for kind in kinds if kind == "reflex"]
+    all_levels = arguments.levels or (planner.levels,)
+    reflexes = product([kind for kind in kinds if kind == "reflex"], all_levels)
+    ways = [(planner.model_copy(update={"kind": kind, "levels": levels}), cost) for kind, levels in reflexes]
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
     for kind, samples, blocks, levels, objective, critic, (outcomes, spread), margin in product(
         [kind for kind in kinds if kind != "reflex"],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
-        arguments.levels or [planner.levels],
+        all_levels,
         arguments.objectives or [planner.objective],
         arguments.critics or [cost.critic],
         _chances(arguments, planner),
@@ -127,7 +129,13 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
 
 
 def _chances(arguments: Arguments, planner: PlannerConfig) -> list[tuple[int, float]]:
-    """Outcomes, and the weight of their spread; one outcome has none."""
+    """Outcomes, and the weight of their spread; one outcome has none.
+
+    Raises: UsageError, in one line, for a weight where there never are several.
+    """
+    if any(arguments.spreads) and max(arguments.outcomes or (planner.outcomes,)) == 1:
+        spread = max(arguments.spreads)
+        raise UsageError(f"--spreads: found {spread:g}, expected --outcomes above 1 beside it: one outcome has none")
     found: list[tuple[int, float]] = []
     for outcomes in arguments.outcomes or (planner.outcomes,):
         found += product([outcomes], arguments.spreads or (planner.spread,)) if outcomes > 1 else [(1, 0.0)]

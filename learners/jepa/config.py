@@ -51,7 +51,7 @@ class RegulariserConfig(Config):
 class LatentConfig(Config):
     """What no action decides: which of several outcomes a step has (LeCun 2022, §4.4)."""
 
-    codes: PositiveInt = 1
+    codes: Annotated[int, Field(ge=1, le=1000)] = 1
     """Outcomes that are told apart; with 1 there is nothing to tell. The fewer, the less can be hidden in them."""
     idle: NonNegativeFloat = 0.01
     """Of the error of all codes beside that of the best, so that those which are never the best stay near."""
@@ -202,9 +202,17 @@ class JepaConfig(AlgorithmConfig):
                 self.agent.planner.check_episode(longest)
             except ValueError as error:
                 raise ValueError(f"agent.planner: {error}") from error
+        if self.upper.kind != "none" and (strides := self.agent.upper.blocks * self.upper.steps) > longest:
+            words = f"agent.upper.blocks × upper.steps: found a plan of {strides} steps"
+            raise ValueError(f"{words}, expected at most {longest}, those of the longest episode")
+
+    def check_training_episode(self, longest: int) -> None:
+        if self.critic.kind in ("time", "cost") and self.critic.steps > longest:
+            words = f"critic.steps: found {self.critic.steps}, expected at most {longest}"
+            raise ValueError(f"{words}, those of the longest training episode")
         if self.upper.kind != "none":
             try:
-                self.upper.check_episode(longest)
+                self.upper.check_training_episode(longest)
             except ValueError as error:
                 raise ValueError(f"upper.{error}") from error
 

@@ -227,7 +227,9 @@ class Jepa:
         with torch.no_grad():
             slow = model.teacher and model.teacher(frames.flatten(0, 1)).unflatten(0, mask.shape)
         targets = features if slow is None else slow
-        turns = None if model.prior is None else chances(model.outcomes, features.detach(), actions)
+        turns = None
+        if model.prior is not None:
+            turns = chances(model.outcomes, features.detach(), actions, targets.detach())
         codes = turns and turns.codes
         predicted = predictions(model.predict_by, features[:, 0], actions, settings.rollout, codes)  # (B, K, D)
         pairs = mask[:, 1:] & mask[:, :-1]
@@ -274,10 +276,8 @@ class Jepa:
         """On predictions from the first frame on, which is where they are read."""
         features, actions = segments.columns["features"], self._numbers.of(segments.actions)
         with torch.no_grad():
-            rollout = self.config.world_model.rollout
-            model = self.world_model
-            codes = None if model.prior is None else chances(model.outcomes, features, actions).codes
-            predicted = predictions(model.predict_by, features[:, 0], actions, rollout, codes)
+            rollout, codes = self.config.world_model.rollout, self._codes(features, actions, segments.mask)
+            predicted = predictions(self.world_model.predict_by, features[:, 0], actions, rollout, codes)
         rewards, ends = self.heads(predicted)  # (B, K) each
         mask, real_ends = segments.mask[:, :-1], segments.ends[:, :-1].float()
         crossentropy = nn.functional.binary_cross_entropy_with_logits(ends, real_ends, reduction="none")
@@ -294,6 +294,14 @@ class Jepa:
         terms["places"] = masked_mean(((found - places) / half).square().mean(dim=-1), is_there)
         distances = masked_mean((found.detach() - places).norm(dim=-1), is_there)
         return Losses(terms, {"place_error": distances.value})
+
+    def _codes(self, features: Tensor, actions: Tensor, mask: Tensor) -> Tensor | None:
+        """(B, L − 1): how each step turned out; of a last one, after which nothing is stored, what is likeliest."""
+        model = self.world_model
+        if model.prior is None:
+            return None
+        likeliest = model.prior(torch.cat([features, actions], dim=-1)[:, :-1]).argmax(dim=-1)
+        return torch.where(mask[:, 1:], chances(model.outcomes, features, actions, features).codes, likeliest)
 
     def places_in(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         colour = self.config.heads.place

@@ -39,10 +39,13 @@ class Chances(NamedTuple):
     errors: Tensor  # (B, L − 1): mean squared error of all codes
 
 
-def chances(outcomes: Callable[[Tensor, Tensor], Tensor], features: Tensor, actions: Tensor) -> Chances:
+def chances(
+    outcomes: Callable[[Tensor, Tensor], Tensor], features: Tensor, actions: Tensor, followed: Tensor
+) -> Chances:
     """Of each step on its own, from the features (B, L, D) that it began with, under actions (B, L, A): what a rollout
-    is off by is no chance. `outcomes` of features (M, D) and actions (M, A) are (M, C, D)."""
-    before, after, done = (each.flatten(0, 1) for each in (features[:, :-1], features[:, 1:], actions[:, :-1]))
+    is off by is no chance. It was to predict `followed` (B, L, D), of the next row. `outcomes` of features (M, D) and
+    actions (M, A) are (M, C, D)."""
+    before, after, done = (each.flatten(0, 1) for each in (features[:, :-1], followed[:, 1:], actions[:, :-1]))
     errors = (outcomes(before, done) - after.unsqueeze(1)).square().mean(dim=-1)  # (B · (L − 1), C)
     shape = (features.shape[0], features.shape[1] - 1)
     return Chances(errors.detach().argmin(dim=1).view(shape), errors.mean(dim=1).view(shape))

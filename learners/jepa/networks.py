@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from learners.config import FRAME_SIZE
 from learners.dreaming.actor_critic import ActorCritic
 from learners.jepa.config import ActorCriticConfig, HeadsConfig, WorldModelConfig
+from learners.nn.mlp import mlp
+from learners.nn.sampling import sample_categorical
 from learners.nn.slow_copy import follow
 from learners.part import to_unit
 from learners.planning.numbers import one_hot
@@ -54,7 +56,7 @@ class Predictor(nn.Module):
 
     def __init__(self, config: WorldModelConfig, action_size: int) -> None:
         super().__init__()
-        self.change = _mlp(config.features + action_size, config.hidden, config.features)
+        self.change = mlp(config.features + action_size, config.hidden, config.features)
         self.norm = nn.Identity() if config.regulariser.kind == "sigreg" else nn.LayerNorm(config.features)
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:
@@ -75,8 +77,8 @@ class WorldModel(nn.Module):
         """C."""
         self.predictor = Predictor(config, action_size if self.codes == 1 else action_size + self.codes)
         inputs = config.features + action_size
-        self.prior = None if self.codes == 1 else _mlp(inputs, config.hidden, self.codes)
-        self.inverse = _mlp(2 * config.features, config.hidden, action_size)
+        self.prior = None if self.codes == 1 else mlp(inputs, config.hidden, self.codes)
+        self.inverse = mlp(2 * config.features, config.hidden, action_size)
         regulariser = config.regulariser
         self.teacher = deepcopy(self.encoder).requires_grad_(False) if regulariser.kind == "ema" else None
         self._rate = regulariser.rate
@@ -87,11 +89,8 @@ class WorldModel(nn.Module):
     def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         if self.prior is None:
             return self.predict_by(features, actions)
-        odds = self.prior(torch.cat([features, actions], dim=-1)).softmax(dim=-1)
-        if uniforms is None:
-            code = odds.argmax(dim=-1)
-        else:
-            code = (odds.cumsum(dim=-1)[..., :-1] <= uniforms[..., None]).sum(dim=-1)
+        logits = self.prior(torch.cat([features, actions], dim=-1))
+        code = logits.argmax(dim=-1) if uniforms is None else sample_categorical(logits, uniforms)
         return self.predict_by(features, actions, code)
 
     def predict_by(self, features: Tensor, actions: Tensor, codes: Tensor | None = None) -> Tensor:
@@ -117,8 +116,8 @@ class Heads(nn.Module):
 
     def __init__(self, features: int, config: HeadsConfig) -> None:
         super().__init__()
-        self.layers = _mlp(features, config.hidden, 2)
-        self.places = None if config.place == "none" else _mlp(features, config.hidden, 2)
+        self.layers = mlp(features, config.hidden, 2)
+        self.places = None if config.place == "none" else mlp(features, config.hidden, 2)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(...) each, of features (..., D)."""
@@ -155,8 +154,3 @@ def feature_actor_critic(config: ActorCriticConfig, features: int, num_actions: 
     """One layer before the LSTM: features (N, D) need no convolutions."""
     layer = nn.Sequential(nn.Linear(features, config.hidden), nn.ReLU())
     return ActorCritic(layer, config.hidden, config.lstm_size, num_actions)
-
-
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
-    return nn.Sequential(*layers)

@@ -11,6 +11,8 @@ from learners.config import Config, PartTraining, Probability
 
 Blocks = Annotated[int, Field(ge=1, le=1000)]
 Samples = Annotated[int, Field(ge=1, le=100_000)]
+LONGEST_SEGMENT = 1_000
+"""Steps that an upper level is trained on at once."""
 MOST_FORESEEN = 1_000_000
 """Steps of all candidates of an iteration together."""
 
@@ -115,17 +117,17 @@ class CriticConfig(Config):
     hidden: PositiveInt = 256
     """Of its three layers."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
-    """That are counted before its own estimate goes on."""
+    """time, cost: that are counted before its own estimate goes on."""
     discount: Annotated[float, Field(gt=0, lt=1)] = 0.98
-    """Of a step."""
+    """time, cost: of a step."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Below 0.5, it values what the best of the walks that were seen did; 0.5 is their mean."""
+    """time, cost: below 0.5, it values what the best of the walks that were seen did; 0.5 is their mean."""
     others: Probability = 0.5
-    """Of goals, the share that lies in other segments; the rest are what a segment itself came to (hindsight)."""
+    """time, cost: of goals, the share that lies in other segments; the rest are what a segment came to (hindsight)."""
     reach: Annotated[int, Field(ge=1, le=1000)] = 32
     """Steps after which a goal of hindsight lies at most; of a quasimetric, over which states are pushed apart."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """How far the copy that targets go on from moves towards it in a gradient step."""
+    """time, cost: how far the copy that targets go on from moves towards it in a gradient step."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=256, steps_per_iteration=150, learning_rate=1e-3)
 
 
@@ -160,14 +162,19 @@ class UpperConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.near > (longest := self.rollout * self.steps):
-            raise ValueError(f"near: found {self.near}, expected at most rollout × steps, {longest}")
+        if (segment := self.rollout * self.steps) > LONGEST_SEGMENT:
+            raise ValueError(f"rollout × steps: found {segment:,}, expected at most {LONGEST_SEGMENT:,}")
+        if self.near > segment:
+            raise ValueError(f"near: found {self.near}, expected at most rollout × steps, {segment}")
         return self
 
-    def check_episode(self, longest: int) -> None:
-        """Raises ValueError, in one line, if no episode of so many steps has a chunk."""
-        if self.steps > longest:
-            raise ValueError(f"steps: found {self.steps}, expected at most {longest}, those of the longest episode")
+    def check_training_episode(self, longest: int) -> None:
+        """Raises ValueError, in one line, if it would learn nothing from episodes of at most so many steps: after the
+        last of them no frame is stored."""
+        for name, steps in {"steps": self.steps, "near": self.near}.items():
+            if steps >= longest:
+                words = f"{name}: found {steps}, expected less than {longest}"
+                raise ValueError(f"{words}, the steps of the longest training episode")
 
 
 class UpperPlannerConfig(SearchConfig):

@@ -11,12 +11,11 @@ Liu, Feng, Liu, Stone (2023), Metric Residual Networks: maxima of one-sided diff
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
 from learners.drawing import UniformDrawing
+from learners.nn.mlp import mlp
 from learners.part import Losses, Mean, Part, Segments
 from learners.planning.config import CriticConfig
 
@@ -33,10 +32,8 @@ class Quasimetric(nn.Module):
     def __init__(self, config: CriticConfig, features: int) -> None:
         super().__init__()
         self.config = config
-        sizes = [features, *[config.hidden] * 3]
-        layers = [each for pair in pairwise(sizes) for each in (nn.Linear(*pair), nn.ReLU())]
         self.coordinates = nn.Sequential(
-            *layers, nn.Linear(config.hidden, GROUPS * COORDINATES), nn.Unflatten(-1, (GROUPS, COORDINATES))
+            mlp(features, config.hidden, GROUPS * COORDINATES, layers=3), nn.Unflatten(-1, (GROUPS, COORDINATES))
         )
 
     @property

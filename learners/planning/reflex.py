@@ -16,6 +16,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from learners.nn.mlp import mlp
 from learners.part import Losses, mean
 from learners.planning.config import PlannerConfig, ReflexConfig
 from learners.planning.model import Predicts, with_goals
@@ -35,15 +36,21 @@ class Reflex(nn.Module):
         self.config, self.has_goals = config, has_goals
         self.teacher = planner.model_copy(update={"kind": config.teacher, "guess": False})
         self._numbers = numbers
-        inputs, hidden = features * (1 + has_goals), config.hidden
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, numbers.count)
-        )
+        self.layers = mlp(features * (1 + has_goals), config.hidden, numbers.count)
 
     @property
     def uniforms(self) -> int:
-        """Of each segment, for how far it goes on by itself, and for the plan."""
-        return 1 + prod(noise_shape(self.teacher, 1, self._numbers.count))
+        """Of each segment, for how far it goes on by itself, for the plan, and for the outcomes of candidates."""
+        return 1 + self._normals + prod(self._outcomes)
+
+    @property
+    def _normals(self) -> int:
+        return prod(noise_shape(self.teacher, 1, self._numbers.count))
+
+    @property
+    def _outcomes(self) -> tuple[int, int]:
+        """S and H of what is drawn: none where the likeliest is taken."""
+        return self.teacher.outcomes if self.teacher.outcomes > 1 else 0, self.teacher.horizon
 
     def forward(self, features: Tensor, goals: Tensor | None = None) -> Tensor:
         """(B, A) of features (B, D) and goals (B, D): in half ranges, or odds of each action."""
@@ -74,9 +81,11 @@ class Reflex(nn.Module):
                 after = _after(task.model, start, self._block(self(start, goals)), task.block_steps)
                 start = torch.where((number < far)[:, None], after, start)
             shape = noise_shape(teacher, len(start), numbers.count)  # (I, B, N, P, A)
-            normal = torch.special.ndtri(noise[0, :, 1:].clamp(1e-6, 1.0 - 1e-6))
+            of_plan, of_outcomes = noise[0, :, 1:].split([self._normals, prod(self._outcomes)], dim=1)
+            normal = torch.special.ndtri(of_plan.clamp(1e-6, 1.0 - 1e-6))
             normal = normal.unflatten(1, (shape[0], *shape[2:])).transpose(0, 1)
-            asked = Task(task.model, start, task.cost, task.block_steps)
+            drawn = of_outcomes.unflatten(1, self._outcomes) if self._outcomes[0] else None
+            asked = Task(task.model, start, task.cost, task.block_steps, drawn, teacher.spread)
         blocks = search(asked, teacher, normal, choices=not numbers.is_box).blocks[:, 0].detach()  # (B, A)
         found = self.layers(with_goals(start, goals))
         if numbers.is_box:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.drawing import UniformDrawing
+from learners.nn.mlp import mlp
 from learners.part import Losses, Mean, Part, Segments
 from learners.planning.config import UpperConfig, UpperPlannerConfig
 from learners.planning.cost import Costs
@@ -44,22 +45,16 @@ class Upper(nn.Module):
         super().__init__()
         self.config = config
         self._numbers = numbers
-        hidden, code = config.hidden, config.code
+        code = config.code
         self.predictor = predictor
-        self.codes = nn.Sequential(
-            nn.Linear(config.steps * numbers.count, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, code),
-        )
+        self.codes = mlp(config.steps * numbers.count, config.hidden, code)
         self.register_buffer("low", torch.zeros(code))
         """With `high`: between which the codes of what was done lie, but for their tails."""
         self.register_buffer("high", torch.zeros(code))
         self.register_buffer("near", torch.zeros(()))
         """Mean squared change of features in `config.near` steps."""
         self.register_buffer("seen", torch.zeros(()))
-        """Gradient steps that the three are averages of."""
+        """Gradient steps that the three are averages of: those that showed all of them."""
 
     @property
     def part(self) -> Part:
@@ -94,18 +89,18 @@ class Upper(nn.Module):
         with torch.no_grad():
             sums = self._extent(codes, mask, features, segments.mask)
             still = (features[:, steps::steps] - features[:, :1]).square().mean(dim=-1)
-            variance = Mean((still * weights).sum(), weights.sum()).value
-        return Losses({"prediction": term}, {"relative_error": term.value / variance.clamp(min=1e-12)}, sums)
+            change = Mean((still * weights).sum(), weights.sum()).value
+        return Losses({"prediction": term}, {"error_over_still": term.value / change.clamp(min=1e-12)}, sums)
 
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
-        """For `Part.after_step`: moving averages of what the last batch showed, where it showed something."""
+        """For `Part.after_step`: moving averages of what the last batch showed, if it showed all of it."""
         rate = (1.0 / (self.seen + 1.0)).clamp(min=SLOWEST)
         with torch.no_grad():
+            counts = is_taken & torch.cat([found.flatten() for found in sums.values()]).isfinite().all()
             for name, found in sums.items():
                 average = getattr(self, name)
-                moved = average + rate * (found - average)
-                average.copy_(torch.where(is_taken & found.isfinite().all(), moved, average))
-            self.seen.copy_(torch.where(is_taken, self.seen + 1.0, self.seen))
+                average.copy_(torch.where(counts, average + rate * (found - average), average))
+            self.seen.copy_(torch.where(counts, self.seen + 1.0, self.seen))
 
     def _extent(self, codes: Tensor, mask: Tensor, features: Tensor, real: Tensor) -> dict[str, Tensor]:
         near = self.config.near

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learners.drawing import UniformDrawing
+from learners.nn.mlp import mlp
 from learners.nn.slow_copy import follow
 from learners.part import Losses, Mean, Part, Segments
 from learners.planning.config import CriticConfig
@@ -31,9 +31,7 @@ class ValueCritic(nn.Module):
     def __init__(self, config: CriticConfig, features: int, *, has_goals: bool) -> None:
         super().__init__()
         self.config, self.has_goals = config, has_goals
-        sizes = [features * (1 + has_goals), *[config.hidden] * 3]
-        layers = [each for pair in pairwise(sizes) for each in (nn.Linear(*pair), nn.ReLU())]
-        self.value = nn.Sequential(*layers, nn.Linear(config.hidden, 1))
+        self.value = mlp(features * (1 + has_goals), config.hidden, 1, layers=3)
         self.slow = deepcopy(self.value).requires_grad_(False)
 
     def forward(self, features: Tensor, goals: Tensor | None = None) -> Tensor:

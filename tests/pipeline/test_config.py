@@ -334,6 +334,19 @@ def test_plans_look_no_farther_than_an_episode_lasts():
     assert planned("policy", 9).env.longest_episode == 8
 
 
+def test_what_is_learnt_of_training_episodes_is_no_longer_than_they_are():
+    def trained_on(steps: int) -> RunConfig:
+        changed = PRESETS["jepa-agent"][1].model_dump()
+        changed["env"]["training_steps"] = steps
+        return RunConfig.model_validate(changed)
+
+    assert trained_on(11).env.longest_training_episode == 11
+    with pytest.raises(
+        ValidationError, match=r"algorithm\.upper\.steps: found 10, expected less than 10, the steps of"
+    ):
+        trained_on(10)
+
+
 def test_idle_codewords_are_revived_by_one_process_only():
     changed = {**PRESETS["demo"][1].model_dump(), "cluster": {"data_parallel": 2}}
     with pytest.raises(ValidationError, match="data_parallel: found 2, expected 1 with revive_after"):

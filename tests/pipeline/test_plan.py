@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.config import CatchConfig
+from actors.config import CatchConfig, RoomsConfig
 from learners.durable import TEMPORARY_SUFFIX
 from learners.planning.plans import Plans
 from pipeline import plan, surprise
@@ -66,11 +66,12 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
     assert plan.main([*line, "--out", str(tmp_path / "out")]) == 0
     found = table(tmp_path / "out")
     names = [row["name"] for row in found["rows"]]
-    assert names[:4] == ["random", "standing still", "reflex, 2 × 2, two levels", "cem 8 × 2, 2 × 2, sum"]
-    assert names[4:6] == ["cem 8 × 2, 2 × 2, sum, zones × 20 + 0", "cem 8 × 2, 2 × 2, sum, critic × 0.5"]
-    assert names[6:8] == ["cem 8 × 2, 2 × 2, sum, critic × 0.5, zones × 20 + 0", "cem 8 × 2, 2 × 2, two levels, sum"]
-    assert names[11] == "cem 4 × 2, 2 × 2, sum"
-    assert len(names) == 3 + 2 * 2 * 2 * 2 * 2
+    assert names[:4] == ["random", "standing still", "reflex, 2 × 2", "reflex, 2 × 2, two levels"]
+    assert names[4] == "cem 8 × 2, 2 × 2, sum"
+    assert names[5:7] == ["cem 8 × 2, 2 × 2, sum, zones × 20 + 0", "cem 8 × 2, 2 × 2, sum, critic × 0.5"]
+    assert names[7:9] == ["cem 8 × 2, 2 × 2, sum, critic × 0.5, zones × 20 + 0", "cem 8 × 2, 2 × 2, two levels, sum"]
+    assert names[12] == "cem 4 × 2, 2 × 2, sum"
+    assert len(names) == 4 + 2 * 2 * 2 * 2 * 2
     assert "steps at most 6" in found["protocol"]
     # The zone is the whole frame, and steps are 6 at most.
     assert [row["steps_in_zones"] for row in found["rows"][2:]] == [row["steps_mean"] for row in found["rows"][2:]]
@@ -128,6 +129,15 @@ def test_in_a_game_of_which_nobody_says_what_cannot_be_there_is_no_surprise(run:
         detect(elsewhere, trained.learner.algorithm, episodes=2, steps=5, seed=0)
 
 
+def test_where_moves_slip_there_is_no_surprise(run: Path):
+    trained = load(run)
+    elsewhere = replace(trained, config=trained.config.model_copy(update={"env": RoomsConfig(lost=0.3)}))
+    with pytest.raises(
+        UsageError, match=r"^rooms: found moves that slip, expected none \(env\.lost and env\.doubled 0\)"
+    ):
+        detect(elsewhere, trained.plans, episodes=2, steps=5, seed=0)
+
+
 @pytest.mark.parametrize("main", [plan.main, surprise.main])
 def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
     with pytest.raises(UsageError, match=r"^iris: found an algorithm that does not plan, expected one that does$"):
@@ -140,6 +150,10 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
     [
         (["--zones", "1", "2"], r"zones: found 2 numbers, expected three of each zone"),
         (["--zones", "1", "2", "-3"], r"zones: found .*, expected finite numbers, and radii above 0"),
+        (
+            ["--outcomes", "1", "--spreads", "0", "0.5"],
+            r"^--spreads: found 0\.5, expected --outcomes above 1 beside it",
+        ),
         (["--planners", "luck"], r"--planners: .*luck"),
         (["--episodes", "0"], r"--episodes: "),
         (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
@@ -175,7 +189,9 @@ def test_a_plan_that_memory_does_not_hold_is_one_line(run: Path, tmp_path: Path,
     monkeypatch.setattr(Trips, "play", too_much)
     trained = load(run)
     compared = Comparison(trained, trained.plans, episodes=3, seed=0)
-    with pytest.raises(UsageError, match=r"^3 episodes × 8 samples × 4 steps: found too little memory for a plan"):
+    with pytest.raises(
+        UsageError, match=r"^3 episodes × 8 samples × 4 steps × 2 outcomes: found too little memory for a plan"
+    ):
         compared.play(trained.plans.planner, trained.plans.cost)
 
 

@@ -68,10 +68,12 @@ def test_how_a_step_turned_out_is_told_from_where_it_began():
 
     actions = torch.ones(2, 4, 1)
     features = torch.tensor([[[0.0], [2.0], [2.1], [3.0]], [[0.0], [0.9], [2.9], [2.9]]])
-    found = chances(outcomes, features, actions)
+    found = chances(outcomes, features, actions, features)
     assert found.codes.tolist() == [[2, 0, 1], [1, 2, 0]]
     # Of the first step: (0 − 2)², (1 − 2)², 0; and 0.9², 0.1², 1.1².
     torch.testing.assert_close(found.errors[:, 0], torch.tensor([5.0, 0.81 + 0.01 + 1.21]) / 3)
+    # What is to be predicted need not be what the next step begins with.
+    assert chances(outcomes, features, actions, features + 1.0).codes.tolist() == [[2, 1, 2], [2, 2, 1]]
 
 
 def test_padding_is_no_error():

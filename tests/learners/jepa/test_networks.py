@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learners.jepa.config import LatentConfig, WorldModelConfig
 from learners.jepa.losses import chances, predictions
@@ -29,7 +29,7 @@ def test_a_drawn_outcome_is_as_frequent_as_the_prior_says_and_the_likeliest_is_t
     assert model.prior is not None
     odds = torch.tensor([0.3, 0.6, 0.1])
     last = model.prior[-1]
-    assert isinstance(last, torch.nn.Linear)
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(odds.log())
@@ -53,19 +53,19 @@ def test_it_learns_in_which_proportion_a_step_is_lost_or_doubled(count: int):
         return 2**0.5 * torch.cat([waves, -waves], dim=-1)
 
     def steps(number: int) -> tuple[Tensor, Tensor, Tensor]:
-        at, actions = torch.randn(number, 2), torch.nn.functional.normalize(torch.randn(number, 2))
+        at, actions = torch.randn(number, 2), nn.functional.normalize(torch.randn(number, 2))
         drawn = torch.rand(number, 1)
         times = torch.where(drawn < 0.3, 0.0, torch.where(drawn < 0.9, 1.0, 2.0))
         return at, actions, torch.stack([seen(at), seen(at + times * actions)], dim=1)
 
-    optimizer = torch.optim.Adam([*model.predictor.parameters(), *(model.prior or model.predictor).parameters()], 3e-3)
+    optimizer = torch.optim.Adam([*model.predictor.parameters(), *(model.prior or nn.Identity()).parameters()], 3e-3)
     for _ in range(1500):
         _, actions, features = steps(128)
         both, codes, loss = actions.unsqueeze(1).expand(-1, 2, -1), None, torch.zeros(())
         if model.prior is not None:
-            turns = chances(model.outcomes, features, both)
+            turns = chances(model.outcomes, features, both, features)
             codes, logits = turns.codes, model.prior(torch.cat([features[:, 0], actions], dim=-1))
-            loss = torch.nn.functional.cross_entropy(logits, codes[:, 0]) + 0.01 * turns.errors.mean()
+            loss = nn.functional.cross_entropy(logits, codes[:, 0]) + 0.01 * turns.errors.mean()
         found = predictions(model.predict_by, features[:, 0], both, 1, codes)
         loss = loss + (found - features[:, 1:]).square().mean()
         optimizer.zero_grad()
