@@ -63,7 +63,7 @@ PRESETS = {
         },
     ),
     "jepa-agent": Preset(
-        "Three rooms with all of it: critic, reflex, and strides that set goals.",
+        "Three rooms with a critic, a reflex, and strides that set goals.",
         {
             **_ROOMS,
             "env": {"kind": "rooms", "layout": "three_rooms", "evaluation_steps": 80},
