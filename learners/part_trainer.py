@@ -1,10 +1,10 @@
 """One part with its optimiser: a gradient step, and the file that holds both.
 
 File format (safetensors): `weights.<name>` for every parameter and buffer, `optimizer.<name>.<key>` for the optimiser's
-state of every parameter, `drawing.<name>` for what its drawing remembers; as metadata the number of gradient steps,
-`updates`, and `unused`, with spaces between them, the parameters that none of these steps had a gradient of, if there
-are any: they have no state. A machine without the package can take gradient steps all the same, so it is imported where
-a file is made or read.
+state of every parameter, an empty `unused.<name>` for a parameter that no step had a gradient of and so has no state,
+`drawing.<name>` for what its drawing remembers; as metadata the number of gradient steps, `updates`, alone, since the
+package writes metadata in any order. A machine without the package can take gradient steps all the same, so it is
+imported where a file is made or read.
 """
 
 from __future__ import annotations
@@ -91,13 +91,11 @@ class PartTrainer:
         for name, parameter in self._parameters.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
+            if self.updates and parameter not in self._optimizer.state:
+                tensors[f"unused.{name}"] = torch.empty(0)
         tensors |= {f"drawing.{name}": tensor for name, tensor in self.part.drawing.state().items()}
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        metadata = {"updates": str(self.updates)}
-        unused = [name for name, parameter in self._parameters.items() if parameter not in self._optimizer.state]
-        if self.updates and unused:
-            metadata["unused"] = " ".join(unused)
-        return save(contiguous, metadata=metadata)
+        return save(contiguous, metadata={"updates": str(self.updates)})
 
     @torch.no_grad()
     def from_bytes(self, data: bytes) -> None:
@@ -109,13 +107,14 @@ class PartTrainer:
         from safetensors.torch import load
 
         try:
-            tensors, metadata = load(data), _metadata(data)
-            updates, unused = int(metadata["updates"]), metadata.get("unused", "").split()
+            tensors, updates = load(data), int(_metadata(data)["updates"])
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.part.name}: no file with weights and their optimiser ({error})") from error
         weights = self.part.module.state_dict()
         expected = {f"weights.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
         states = self._optimizer_after_a_step() if updates else {}
+        unused = [name for name in states if f"unused.{name}" in tensors]
+        expected |= {f"unused.{name}": (torch.Size([0]), torch.float32) for name in unused}
         states = {name: state for name, state in states.items() if name not in unused}
         for name, state in states.items():
             expected |= {f"optimizer.{name}.{key}": (value.shape, value.dtype) for key, value in state.items()}

@@ -121,7 +121,7 @@ def test_what_no_loss_ever_uses_is_saved_without_a_state_of_its_optimiser():
         step(each)
     for name, tensor in state(saved).items():
         assert torch.equal(tensor, state(loaded)[name]), name
-    assert saved.to_bytes() == loaded.to_bytes()
+    assert {saved.to_bytes() for _ in range(8)} == {loaded.to_bytes()}
 
 
 def test_a_part_of_another_optimiser_is_refused():
