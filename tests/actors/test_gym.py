@@ -383,3 +383,18 @@ def test_what_an_environment_draws_of_itself_can_be_what_is_seen(monkeypatch: py
 def test_who_cannot_draw_is_refused():
     with pytest.raises(ValueError, match=r"^unknown Gymnasium environment: found 'TestWalk-v0'.*render_mode"):
         Gym(GymConfig(id="TestWalk-v0", frames="rendered"), 0)
+
+
+def test_a_strangers_environment_replays_its_physics():
+    config = GymConfig(id="gym_pusht:gym_pusht/PushT-v0", frames="rendered")
+    check_environment(config)
+    env, other = Gym(config, 0), Gym(config, 1)
+    assert env.action_space == Box((0.0, 0.0), (512.0, 512.0))
+    env.reset()
+    for action in env.action_space.sample(np.random.default_rng(0), 40):
+        env.step(action)
+    other.set_state(env.get_state())
+    for action in env.action_space.sample(np.random.default_rng(1), 5):
+        mine, others = env.step(action), other.step(action)
+        assert (mine.frame == others.frame).all()
+        assert mine.reward == others.reward
