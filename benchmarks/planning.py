@@ -7,7 +7,8 @@ episodes; it is written when it is known, and the same command goes on with what
         --out benchmarks/results/planning.json
 
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
-surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`;
+surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`,
+`catch_policy` the same with a policy that learns in its dreams; `pusht` is `jepa-gym` in a stranger's environment;
 `critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of the
 goal's distance in place of time, one that is a quasimetric, and one in three rooms; `agent` is `jepa-agent`, all of
 it and each piece alone in three rooms; in `slip` moves are lost or happen twice, and the model knows of several
@@ -52,6 +53,8 @@ ARMS: dict[str, list[str]] = {
     **{kind: ["jepa-small", "--algorithm.world-model.regulariser.kind", kind] for kind in REGULARISERS},
     "three_rooms": ["jepa-small", *THREE_ROOMS],
     "catch": ["jepa-catch"],
+    "catch_policy": ["jepa-catch", "--algorithm.agent.kind", "policy"],
+    "pusht": ["jepa-gym", "--env.id", "gym_pusht:gym_pusht/PushT-v0", "--env.frames", "rendered"],
     "critic": ["jepa-critic"],
     "critic_mean": ["jepa-critic", "--algorithm.critic.expectile", "0.5"],
     "critic_cost": ["jepa-critic", "--algorithm.critic.kind", "cost", "--algorithm.critic.discount", "0.97"],
@@ -117,6 +120,8 @@ def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str])
         row["ways"] = outlooks(trained, algorithm, episodes)
     if arm == "agent":
         row["ways"] = pieces(trained, algorithm, episodes)
+    if arm == "pusht":
+        row["ways"] = floors(trained, algorithm, episodes)
     if arm.startswith("slip"):
         row |= chances(trained, algorithm, episodes)
     return row | {"measure_seconds": round(time.perf_counter() - started, 1)}
@@ -134,6 +139,12 @@ def criteria(trained: Trained, algorithm: Plans, episodes: int) -> Row:
         compared.play(planner, CostConfig.model_validate(cost.model_dump() | zones), ZONES)
     areas = detect(trained, algorithm, episodes=episodes, steps=12, seed=1).areas
     return {"ways": [without_settings(row) for row in compared.rows], "areas": areas}
+
+
+def floors(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
+    compared = Comparison(trained, algorithm, episodes, seed=1)
+    compared.play_floors()
+    return [without_settings(row) for row in compared.rows]
 
 
 def horizons(trained: Trained, algorithm: Plans, episodes: int) -> list[Row]:
