@@ -166,6 +166,13 @@ class JepaConfig(AlgorithmConfig):
             words = f"agent.cost: found goal {cost.goal:g} and reward {cost.reward:g}, expected one of them to be 0"
             raise ValueError(f"{words} with critic.kind cost, and not the other")
 
+        if plans := self.critic.rehearsal.plans:
+            words = f"critic.rehearsal.plans: found {plans}, expected"
+            if kind not in ("time", "cost") or not cost.goal:
+                raise ValueError(f"{words} 0 without a critic of time or cost to goals: nobody else learns from plans")
+            if plans > (size := self.critic.training.batch_size):
+                raise ValueError(f"{words} at most critic.training.batch_size, {size}: they begin where segments do")
+
     @property
     def _taught(self) -> list[str]:
         """What learns from goals, if there are any."""
@@ -197,6 +204,11 @@ class JepaConfig(AlgorithmConfig):
             )
 
     def check_episode(self, longest: int) -> None:
+        rehearsal = self.critic.rehearsal
+        steps = rehearsal.planner.blocks * self.agent.planner.block_steps
+        if rehearsal.plans and steps > longest:
+            words = f"critic.rehearsal.planner.blocks × agent.planner.block_steps: found a plan of {steps} steps"
+            raise ValueError(f"{words}, expected at most {longest}, those of the longest episode")
         if self.agent.kind == "planner":
             try:
                 self.agent.planner.check_episode(longest)

@@ -36,7 +36,7 @@ from learners.jepa.losses import (
 from learners.jepa.networks import Decoder, Heads, Predictor, WorldModel, feature_actor_critic
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, PlannerConfig, SearchConfig
 from learners.planning.cost import Costs
 from learners.planning.critic import critic_of
 from learners.planning.dream import LatentDream
@@ -44,7 +44,9 @@ from learners.planning.numbers import Numbers, one_hot
 from learners.planning.place import centre_of_mass
 from learners.planning.plan import Task
 from learners.planning.reflex import Reflex
+from learners.planning.rehearsal import Rehearsal
 from learners.planning.upper import Upper, UpperPlanner
+from learners.planning.value_critic import ValueCritic
 
 
 class Jepa:
@@ -68,6 +70,11 @@ class Jepa:
         self.tells_places = self.heads.places is not None
         size, has_goals = config.world_model.features, self.cost.goal > 0
         self.critic = critic_of(config.critic, size, has_goals=has_goals)
+        self.rehearsal: Rehearsal | None = None
+        if config.critic.rehearsal.plans:
+            assert isinstance(self.critic, ValueCritic)
+            self.rehearsal = Rehearsal(self.critic, self.planner.block_steps, size, self._numbers)
+            self._check_kind(config.critic.rehearsal.planner)
         self.reflex: Reflex | None = None
         if config.reflex.kind != "none":
             self.reflex = Reflex(config.reflex, self.planner, size, self._numbers, has_goals=has_goals)
@@ -113,7 +120,7 @@ class Jepa:
             ),
         )
         if self.critic is not None:
-            parts = (*parts, self.critic.part)
+            parts = (*parts, self._critic_part(self.critic.part))
         if self.reflex is not None:
             parts = (*parts, self._reflex_part(self.reflex))
         if self.upper is not None:
@@ -123,6 +130,13 @@ class Jepa:
         policy = self.config.agent.actor_critic
         drawing = UniformDrawing(policy.burn_in + 1, anchor="end")
         return (*parts, actor_critic_part(self.actor_critic, self, policy, drawing, record=self._record))
+
+    def _critic_part(self, part: Part) -> Part:
+        rehearsal = self.rehearsal
+        if rehearsal is None:
+            return part
+        noise = (1, rehearsal.uniforms)
+        return replace(part, module=rehearsal, loss=self._rehearsal_loss, noise=noise, after_step=rehearsal.follow)
 
     def _reflex_part(self, reflex: Reflex) -> Part:
         return Part(
@@ -184,7 +198,7 @@ class Jepa:
             self.world_model, planner, costs, self._numbers, turn=agent.turn, reflex=self.reflex, upper=upper
         )
 
-    def _check_kind(self, planner: PlannerConfig) -> None:
+    def _check_kind(self, planner: SearchConfig) -> None:
         if planner.kind == "mppi" and not self._numbers.is_box:
             raise AlgorithmError("planner mppi: found one of several actions, expected numbers; cem does the same")
 
@@ -310,6 +324,15 @@ class Jepa:
 
     def place(self, features: Tensor) -> Tensor:
         return self.heads.place(features)
+
+    def _rehearsal_loss(self, segments: Segments, noise: Tensor) -> Losses:
+        """Goals are where the other segments are."""
+        assert self.rehearsal is not None
+        plans, features = self.rehearsal.config.plans, segments.columns["features"][:, 0].float()  # (B, D)
+        start, goals = features[:plans], features.roll(1, 0)[:plans]
+        cost = self._costs(self.cost).to(goals, self.rehearsal.config.planner.objective)
+        task = Task(self.world_model, start, cost, self.planner.block_steps)
+        return self.rehearsal.loss(segments, task, goals, noise)
 
     def _reflex_loss(self, segments: Segments, noise: Tensor) -> Losses:
         """Goals are where the other segments are."""

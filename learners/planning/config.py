@@ -5,7 +5,15 @@ from __future__ import annotations
 from math import isfinite
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from learners.config import Config, PartTraining, Probability
 
@@ -108,6 +116,23 @@ class PlannerConfig(SearchConfig):
         return self
 
 
+class RehearsalConfig(Config):
+    """Plans that a critic learns from, beside what was lived through."""
+
+    plans: NonNegativeInt = 0
+    """Made in each of its gradient steps, from where segments begin to where others do; 0 does without."""
+    memory: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Plans that are remembered, the newest ones."""
+    planner: SearchConfig = SearchConfig(blocks=3, samples=16, iterations=2)
+    """How they are looked for, by the agent's own cost; each action is held as long as the agent's planner does."""
+
+    @model_validator(mode="after")
+    def _are_remembered(self) -> Self:
+        if self.plans > self.memory:
+            raise ValueError(f"plans: found {self.plans}, expected at most memory, {self.memory}")
+        return self
+
+
 class CriticConfig(Config):
     """What is still to come after the last step of a plan, learnt from what was lived through."""
 
@@ -128,6 +153,8 @@ class CriticConfig(Config):
     """Steps after which a goal of hindsight lies at most; of a quasimetric, over which states are pushed apart."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.01
     """time, cost: how far the copy that targets go on from moves towards it in a gradient step."""
+    rehearsal: RehearsalConfig = RehearsalConfig()
+    """time, cost, to goals: what it learns from plans."""
     training: PartTraining = PartTraining(starts_after=0, batch_size=256, steps_per_iteration=150, learning_rate=1e-3)
 
 

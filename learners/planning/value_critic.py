@@ -68,12 +68,19 @@ class ValueCritic(nn.Module):
         `steps`, or less where the segment stops, the goal is reached, or a reward's episode ends. An expectile below
         0.5 values what the best of the walks that were seen did, not their average. Noise is (1, B, `UNIFORMS`).
         """
-        features, config = segments.columns["features"].float(), self.config
+        features = segments.columns["features"].float()
         with torch.no_grad():
             if self.has_goals:
-                goals, outcome = _to_goals(config, features, segments.mask, noise[0])
+                goals, outcome = _to_goals(self.config, features, segments.mask, noise[0])
             else:
-                goals, outcome = None, _of_rewards(config, segments)
+                goals, outcome = None, _of_rewards(self.config, segments)
+        term, metrics = self.error(features, goals, outcome)
+        return Losses({"value": term}, metrics)
+
+    def error(self, features: Tensor, goals: Tensor | None, outcome: Outcome) -> tuple[Mean, dict[str, Tensor]]:
+        """Of walks (B, T, D) to goals (B, D): the loss of their first steps, with its metrics."""
+        config = self.config
+        with torch.no_grad():
             rows = torch.arange(len(features), device=features.device)
             powers = config.discount ** torch.arange(outcome.costs.shape[1] + 1, device=features.device)
             counted = torch.arange(outcome.costs.shape[1], device=features.device) < outcome.steps[:, None]
@@ -85,12 +92,11 @@ class ValueCritic(nn.Module):
         errors = targets - values
         weights = torch.where(errors < 0, 1.0 - config.expectile, config.expectile)
         known = (outcome.steps > 0).to(errors.dtype)
-        term = Mean((known * weights * errors.square()).sum(), known.sum())
         metrics = {
             "value": Mean((known * values.detach()).sum(), known.sum()).value,
             "over": Mean((known * outcome.is_over).sum(), known.sum()).value,
         }
-        return Losses({"value": term}, metrics)
+        return Mean((known * weights * errors.square()).sum(), known.sum()), metrics
 
 
 class Outcome(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,57 @@ def test_a_critic_learns_from_features_and_is_one_of_the_costs():
         assert thought.value is not None
         values.append(thought.value)
     assert (values[1] < values[0] - 1.0).all()  # so many steps away
+
+
+def rehearsing(plans: int = 4, **critic: object) -> JepaConfig:
+    rehearsal = {"plans": plans, "memory": 32, "planner": {"blocks": 2, "samples": 8, "iterations": 2}}
+    settings = {"kind": "time", "hidden": 16, "steps": 4, "reach": 8, "training": TRAINING, "rehearsal": rehearsal}
+    agent = AgentSettings(cost=CostConfig(critic=1.0))
+    return tiny().model_copy(update={"critic": CriticConfig.model_validate(settings | critic), "agent": agent})
+
+
+def test_a_critic_that_rehearses_remembers_plans_in_its_part_of_a_commit(tmp_path: Path):
+    found, again = learner(rehearsing()), learner(rehearsing())
+    report = train_alone(found, "critic", "loss/value")
+    assert report["loss/planned"] > 0
+    rehearsal = jepa_of(found).rehearsal
+    assert rehearsal is not None
+    assert rehearsal.memory.written.item() == 4 * 105
+    assert rehearsal.memory.at(torch.tensor([4 * 105 - 1])).steps.item() > 0
+    acting = jepa_of(found).acting_modules()["critic"]
+    assert acting is jepa_of(found).critic  # who acts does not carry the memory
+    found.save(str(tmp_path))
+    again.load(str(tmp_path))
+    for each in (found, again):
+        each.train("critic", 3, range(3))
+    restored = jepa_of(again).rehearsal
+    assert restored is not None
+    for name, kept in rehearsal.state_dict().items():
+        assert torch.equal(kept, restored.state_dict()[name]), name
+
+
+def test_what_cannot_be_rehearsed_is_refused():
+    quasimetric = CriticConfig.model_validate({"kind": "quasimetric", "rehearsal": {"plans": 2}})
+    by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
+    of_cost = CriticConfig.model_validate({"kind": "cost", "rehearsal": {"plans": 2}})
+    for settings in ({"critic": quasimetric}, {"critic": of_cost, "agent": by_rewards}):
+        with pytest.raises(ValidationError, match=r"critic\.rehearsal\.plans: found 2, expected 0 without a critic of"):
+            JepaConfig.model_validate(settings)
+    many = CriticConfig.model_validate({"kind": "time", "rehearsal": {"plans": 257}})
+    with pytest.raises(ValidationError, match=r"rehearsal\.plans: found 257, expected at most critic\.training\.batch"):
+        JepaConfig(critic=many)
+    with pytest.raises(ValidationError, match=r"plans: found 2, expected at most memory, 1"):
+        CriticConfig.model_validate({"rehearsal": {"plans": 2, "memory": 1}})
+    longer = AgentSettings(planner=PlannerConfig(blocks=1, block_steps=4))
+    config = JepaConfig(critic=CriticConfig.model_validate({"kind": "time", "rehearsal": {"plans": 2}}), agent=longer)
+    config.check_episode(12)
+    with pytest.raises(
+        ValueError, match=r"rehearsal\.planner\.blocks × .*: found a plan of 12 steps, expected at most"
+    ):
+        config.check_episode(11)
+    mppi = CriticConfig.model_validate({"kind": "time", "rehearsal": {"plans": 2, "planner": {"kind": "mppi"}}})
+    with pytest.raises(AlgorithmError, match=r"planner mppi: found one of several actions"):
+        Jepa(JepaConfig(critic=mppi), Discrete(3))
 
 
 def test_a_reflex_learns_from_plans_by_the_agents_cost():
