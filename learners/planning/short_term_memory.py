@@ -65,7 +65,7 @@ class ShortTermMemory(nn.Module):
         """The walks of times (M,), with no steps where none is kept."""
         size = len(self._walks.steps)
         walks = Walks(*(each[times % size] for each in self._walks))
-        is_kept = (times >= 0) & (times < self.written) & (times >= self.written - size)
+        is_kept = (times < self.written) & (times >= self.written - size)
         return walks._replace(steps=torch.where(is_kept, walks.steps, 0))
 
     def like(self, states: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:

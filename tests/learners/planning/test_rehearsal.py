@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learners.action_space import Box
 from learners.part import Losses, Segments, adam_w
@@ -28,6 +28,13 @@ YES = torch.tensor(True)
 class Line:
     def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
         return features + actions
+
+
+class Place(nn.Module):
+    """Says of a state (..., 1) with its goal where it is."""
+
+    def forward(self, asked: Tensor) -> Tensor:
+        return asked[..., :1]
 
 
 def no_heads(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,12 +89,15 @@ def test_plans_are_looked_back_on_from_the_next_step_on():
     assert not walk.arrived.item()
     assert 5.0 < walk.states[0, -1].item() <= 6.0
     noise = torch.full((1, 2, rehearsal.uniforms), 0.5)
-    constant(rehearsal, 2.0, 8.0)  # the copy has followed
+    moved = rehearsal.critic.slow.get_parameter("6.bias").item()
+    assert moved == pytest.approx(0.99 * 8.0 + 0.01 * 2.0)
+    rehearsal.critic.value = Place()  # type: ignore[assignment]
     noise[0, :, 4] = torch.tensor([0.0, 0.9])  # from the first step on, and from the last but one
     task = Task(Line(), segments.columns["features"][:1, 0], Costs(CostConfig(), no_heads).to(goals, "sum"), 2)
     second = rehearsal.loss(segments, task, goals, noise)
-    targets = [sum(0.9**k for k in range(6)) + 0.9**6 * 8.0, 1.0 + 0.9 * 8.0]
-    expected = sum(0.5 * (target - 2.0) ** 2 for target in targets) / 2
+    targets = [sum(0.9**k for k in range(6)) + 0.9**6 * moved, 1.0 + 0.9 * moved]
+    errors = [target - walk.states[0, step].item() for target, step in zip(targets, (0, 5), strict=True)]
+    expected = sum(0.5 * error**2 for error in errors) / 2
     assert second.terms["planned"].value.item() == pytest.approx(expected, rel=1e-5)
     assert second.metrics["planned_over"].item() == 0.0
     assert second.metrics["familiar"].item() > 0.3
