@@ -9,10 +9,10 @@ episodes; it is written when it is known, and the same command goes on with what
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
 surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`,
 `catch_policy` the same with a policy that learns in its dreams; `pusht` is `jepa-gym` in a stranger's environment;
-`critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of the
-goal's distance in place of time, one that is a quasimetric, and one in three rooms; `agent` is `jepa-agent`, all of
-it and each piece alone in three rooms; in `slip` moves are lost or happen twice, and the model knows of several
-outcomes, in `slip_plain` of one.
+`critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of means
+that rehearses plans, one of the goal's distance in place of time, one that is a quasimetric, and two in three rooms,
+the second of which rehearses; `agent` is `jepa-agent`, all of it and each piece alone in three rooms; in `slip` moves
+are lost or happen twice, and the model knows of several outcomes, in `slip_plain` of one.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ SCARCE = {"samples": 16, "iterations": 2}
 """A tenth of the usual candidates."""
 REGULARISERS = ("vicreg", "none", "ema", "sigreg")
 THREE_ROOMS = ["--env.layout", "three_rooms", "--env.evaluation-steps", "80"]
+REHEARSED = ["--algorithm.critic.expectile", "0.5", "--algorithm.critic.rehearsal.plans", "8"]
 SLIPPERY = ["jepa-small", "--env.lost", "0.3", "--env.doubled", "0.1"]
 SPREADS = (0.0, 0.25, 0.5, 1.0)
 ARMS: dict[str, list[str]] = {
@@ -57,9 +58,17 @@ ARMS: dict[str, list[str]] = {
     "pusht": ["jepa-gym", "--env.id", "gym_pusht:gym_pusht/PushT-v0", "--env.frames", "rendered"],
     "critic": ["jepa-critic"],
     "critic_mean": ["jepa-critic", "--algorithm.critic.expectile", "0.5"],
+    "critic_rehearsed": ["jepa-critic", *REHEARSED],
     "critic_cost": ["jepa-critic", "--algorithm.critic.kind", "cost", "--algorithm.critic.discount", "0.97"],
     "critic_quasimetric": ["jepa-critic", "--algorithm.critic.kind", "quasimetric"],
     "critic_three_rooms": ["jepa-critic", *THREE_ROOMS, "--algorithm.agent.planner.blocks", "3"],
+    "critic_three_rooms_rehearsed": [
+        "jepa-critic",
+        *THREE_ROOMS,
+        "--algorithm.agent.planner.blocks",
+        "3",
+        *REHEARSED,
+    ],
     "agent": ["jepa-agent"],
     "slip": [*SLIPPERY, "--algorithm.world-model.latent.codes", "4"],
     "slip_plain": SLIPPERY,

@@ -18,6 +18,8 @@ from learners.planning.config import (
     CriticConfig,
     PlannerConfig,
     ReflexConfig,
+    RehearsalConfig,
+    SearchConfig,
     UpperConfig,
     UpperPlannerConfig,
 )
@@ -183,7 +185,16 @@ PRESETS = {
                 ),
                 heads=HeadsConfig(hidden=16, place="red", training=_some_steps()),
                 decoder=DecoderConfig(channels=4, training=_some_steps()),
-                critic=CriticConfig(kind="time", hidden=16, steps=3, reach=6, training=_some_steps()),
+                critic=CriticConfig(
+                    kind="time",
+                    hidden=16,
+                    steps=3,
+                    reach=6,
+                    rehearsal=RehearsalConfig(
+                        plans=2, memory=6, planner=SearchConfig(blocks=2, samples=8, elites=2, iterations=2)
+                    ),
+                    training=_some_steps(),
+                ),
                 reflex=ReflexConfig(kind="distilled", hidden=16, rollout=1, training=_some_steps()),
                 upper=UpperConfig(kind="chunks", steps=2, hidden=8, rollout=2, near=1, training=_some_steps()),
                 agent=AgentConfig(
