@@ -117,7 +117,7 @@ def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str])
         "command": " ".join(["python -m pipeline.train", *line, "--in-process", *more]),
         "hardware": describe(),
     }
-    trained = load(run_dir)
+    trained = load(run_dir, allow_module=["gym_pusht"])
     algorithm = trained.learner.algorithm
     assert isinstance(algorithm, Plans)
     started = time.perf_counter()
