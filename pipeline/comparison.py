@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.envs.environment import PlacesGoals
+from actors.envs.environment import HasGoal, PlacesGoals
 from learners.action_space import Box
 from learners.config import FRAME_SIZE
 from learners.durable import write_durably
 from learners.errors import AlgorithmError
 from learners.inspection import Film, Grid
 from learners.memory import is_too_large
-from learners.planning.config import CostConfig, PlannerConfig
+from learners.planning.config import TERMS, CostConfig, PlannerConfig
 from learners.planning.plan import PlanError
 from learners.planning.plans import Plans
 from learners.streams import Streams
@@ -69,6 +69,8 @@ class Comparison:
             if (longest := self._trained.config.env.longest_episode) is not None:
                 planner.check_episode(longest)
             self._algorithm.planning_actor(planner, cost)
+            if cost.goal and not isinstance(self._trained.game, HasGoal):
+                raise UsageError(f"cost: found goal {cost.goal:g}, expected 0 in a game that sets no goals")
             asked = {"critic": cost.critic > 0, "reflex": planner.asks_reflex, "upper": planner.levels == 2}
             self._check_updates(asked)
         except (AlgorithmError, ValueError) as error:
@@ -193,7 +195,9 @@ def _name(planner: PlannerConfig, cost: CostConfig) -> str:
             size,
             planner.objective,
         ]
-        words += [f"critic × {cost.critic:g}"] if cost.critic else []
+        plain = CostConfig()
+        weights = {term: getattr(cost, term) for term in TERMS}
+        words += [f"{term} × {weight:g}" for term, weight in weights.items() if weight != getattr(plain, term)]
         words += [f"{planner.outcomes} outcomes + {planner.spread:g}"] if planner.outcomes > 1 else []
     words += [f"zones × {cost.zone_weight:g} + {cost.zone_margin:g}"] if cost.zones else []
     return ", ".join(words)

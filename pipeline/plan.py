@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from cluster.this_process import prepare
-from learners.planning.config import Blocks, CostConfig, PlannerConfig, Samples
+from learners.planning.config import Blocks, CostConfig, PlannerConfig, PlannerKind, Samples
 from pipeline.cli import Positional, Tool, command, in_one_line, parse_arguments
 from pipeline.errors import UsageError, first_mistake
 from pipeline.out_directory import check_out_directory
@@ -33,7 +33,7 @@ class Arguments(Tool):
 
     run_dir: Annotated[Path, Positional()]
     """What `python -m pipeline.train` wrote, with an algorithm that plans."""
-    planners: tuple[Literal["cem", "mppi", "shooting", "gradient", "reflex"], ...] = ()
+    planners: tuple[PlannerKind, ...] = ()
     """How actions are looked for; a reflex looks for none, and is a row of its own."""
     samples: tuple[Samples, ...] = ()
     """Candidates of an iteration; of fewer than four times as many elites as the run's, a quarter are elites."""
@@ -43,8 +43,8 @@ class Arguments(Tool):
     """With two, an upper level sets the goals, where the run has one."""
     objectives: tuple[Literal["sum", "last"], ...] = ()
     """Of the costs of predicted steps: all, or that of the last one alone."""
-    critics: tuple[NonNegativeFloat, ...] = ()
-    """Weights of what a critic expects after the last predicted step, where the run has one."""
+    costs: tuple[str, ...] = ()
+    """Weights of what predicted steps cost, such as `critic=0` or `goal=1,action=0.1`; what is not named stays."""
     outcomes: tuple[Samples, ...] = ()
     """That are drawn for each candidate, where the run's world model knows of several; 1 takes the likeliest."""
     spreads: tuple[NonNegativeFloat, ...] = ()
@@ -90,16 +90,20 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
     """One for each row of the table. Raises UsageError, in one line."""
     kinds = arguments.planners or (planner.kind,)
     all_levels = arguments.levels or (planner.levels,)
+    if arguments.costs and set(kinds) == {"reflex"}:
+        raise UsageError(
+            f"--costs: found {arguments.costs[0]!r}, expected none of a reflex: it does what it was taught"
+        )
     reflexes = product([kind for kind in kinds if kind == "reflex"], all_levels)
     ways = [(planner.model_copy(update={"kind": kind, "levels": levels}), cost) for kind, levels in reflexes]
     margins = [None, *arguments.margins] if arguments.zones else [None]  # None: without zones
-    for kind, samples, blocks, levels, objective, critic, (outcomes, spread), margin in product(
+    for kind, samples, blocks, levels, objective, weighed, (outcomes, spread), margin in product(
         [kind for kind in kinds if kind != "reflex"],
         arguments.samples or [planner.samples],
         arguments.blocks or [planner.blocks],
         all_levels,
         arguments.objectives or [planner.objective],
-        arguments.critics or [cost.critic],
+        [_weighed(cost, words) for words in arguments.costs] or [cost],
         _chances(arguments, planner),
         margins,
     ):
@@ -114,18 +118,32 @@ def _ways(arguments: Arguments, planner: PlannerConfig, cost: CostConfig) -> lis
             "outcomes": outcomes,
             "spread": spread,
         }
-        said: dict[str, object] = {"critic": critic}
-        said |= {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
+        said = {} if margin is None else {"zones": arguments.zones, "zone_margin": margin}
         try:
             ways.append(
                 (
                     PlannerConfig.model_validate(planner.model_dump() | changed),
-                    CostConfig.model_validate(cost.model_dump() | said),
+                    CostConfig.model_validate(weighed.model_dump() | said),
                 )
             )
         except ValidationError as error:
             raise UsageError(in_one_line(first_mistake(error))) from error
     return ways
+
+
+def _weighed(cost: CostConfig, words: str) -> CostConfig:
+    """By words such as `goal=1,action=0.1`. Raises UsageError, in one line."""
+    weights: dict[str, float] = {}
+    for said in words.split(","):
+        name, _, number = said.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise UsageError(f"--costs: found {said[:40]!r}, expected a term and its weight, as goal=1") from None
+    try:
+        return cost.with_weights(weights)
+    except ValueError as error:
+        raise UsageError(f"--costs: {error}") from error
 
 
 def _chances(arguments: Arguments, planner: PlannerConfig) -> list[tuple[int, float]]:

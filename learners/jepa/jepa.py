@@ -181,6 +181,11 @@ class Jepa:
         self._check_kind(planner)
         if cost.critic and self.critic is None:
             raise AlgorithmError("critic: found a weight, expected 0 with critic.kind none: nobody has learnt it")
+        if cost.critic and self.critic is not None and cost.goal and not self.critic.has_goals:
+            raise AlgorithmError("cost.goal: found a weight, expected 0 beside a critic that has learnt of no goals")
+        if planner.asks_reflex and self.reflex is not None and self.reflex.has_goals != (cost.goal > 0):
+            words = "found a weight" if cost.goal else "found 0"
+            raise AlgorithmError(f"cost.goal: {words}, expected as it was when the reflex was taught")
         if planner.asks_reflex and self.reflex is None:
             raise AlgorithmError("planner: found one that asks a reflex, expected none with reflex.kind none")
         if planner.kind == "reflex" and cost != self.cost:

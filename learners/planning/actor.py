@@ -84,16 +84,20 @@ class PlanningActor:
 
     @torch.no_grad()
     def aim(self, state: Memory, goals: NDArray[np.uint8]) -> Memory:
-        """Goes for frames (B, 3, 64, 64) from now on, if their distance is a cost."""
-        if not self._costs.weights.goal:
+        """Goes for frames (B, 3, 64, 64) from now on, if a cost is of goals."""
+        if not self._costs.aims:
             return state
-        return replace(state, goal=self._encode(goals), plan=None, done=0, course=None, plans=0)
+        return replace(self.anew(state), goal=self._encode(goals))
+
+    def anew(self, state: Memory) -> Memory:
+        """The same with no plan yet: what another actor was about does not bind this one."""
+        return replace(state, plan=None, done=0, course=None, plans=0)
 
     def act(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
     ) -> tuple[Actions, Memory]:
         """The temperature is not applied: a plan is the best that was found."""
-        if state.goal is None and self._costs.weights.goal:
+        if state.goal is None and self._costs.aims:
             return self._wander(frames, state, generator)
         plan, state = self._go_on(lambda: self._encode(frames), len(frames), state, generator)
         return self._numbers.actions(plan.blocks[:, (state.done - 1) // self._planner.block_steps]), state
@@ -107,17 +111,25 @@ class PlanningActor:
 
         Raises ValueError if it has nothing to go for.
         """
-        if state.goal is None and self._costs.weights.goal:
+        if state.goal is None and self._costs.aims:
             raise ValueError("found no goal, expected one: call aim() first")
         plan, state = self._go_on(lambda: features, len(features), state, generator)
         block, steps = (state.done - 1) // self._planner.block_steps, self._planner.block_steps
         numbers = plan.blocks[:, block]
         left = plan.blocks.repeat_interleave(steps, dim=1)[:, state.done - 1 :]  # (B, H, A)
         with torch.no_grad():
-            foreseen = imagine(self._model, features, left.unsqueeze(1))[:, 0, 1:]
+            foreseen = imagine(self._model, features, left.unsqueeze(1))  # (B, 1, H + 1, D)
+            course = None if self._upper is None else state.course
+            goal = state.goal if course is None else course.subgoal
+            costs = {
+                name: alone.to(goal, self._planner.objective)(foreseen, left.unsqueeze(1))[:, 0]
+                for name, alone in self._costs.apart().items()
+            }
         odds = None if self._numbers.is_box else plan.odds[:, block]
-        beyond = None if state.course is None else state.course.foreseen
-        return Thought(self._numbers.actions(numbers), state, odds, -plan.cost, foreseen, beyond)
+        beyond = None if course is None else course.foreseen
+        return Thought(
+            self._numbers.actions(numbers), state, odds, -plan.cost, foreseen[:, 0, 1:], beyond, costs, plan.doubt
+        )
 
     @torch.no_grad()
     def _go_on(
@@ -151,6 +163,8 @@ class PlanningActor:
                 choices = not self._numbers.is_box
                 noise = torch.from_numpy(noise).to(start.device)
                 plan = search(task, settings, noise, warm, choices=choices).check()
+            if uniforms is not None:
+                plan = replace(plan, doubt=task.outcomes_of(plan.blocks.unsqueeze(1), uniforms)[1][:, 0])
         return plan, replace(state, plan=plan, done=done + 1)
 
     def _set_course(self, upper: UpperPlanner, start: Tensor, state: Memory, noise: NDArray[np.float32]) -> Memory:

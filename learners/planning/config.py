@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Literal, Self
 
@@ -69,10 +70,13 @@ class SearchConfig(Config):
         return self
 
 
+PlannerKind = Literal["cem", "mppi", "shooting", "gradient", "reflex"]
+
+
 class PlannerConfig(SearchConfig):
     """Plans, and does what was planned first, again and again while it acts."""
 
-    kind: Literal["cem", "mppi", "shooting", "gradient", "reflex"] = "cem"  # type: ignore[assignment] - none is set
+    kind: PlannerKind = "cem"  # type: ignore[assignment] - none is set
     """How plans are looked for (`cem`: by the cross-entropy method). Reflex: nothing is looked for, it does what it was
     taught that plans begin with."""
     levels: Literal[1, 2] = 1
@@ -220,6 +224,10 @@ class UpperPlannerConfig(SearchConfig):
 Colour = Literal["red", "green", "blue"]
 
 
+TERMS = ("goal", "action", "smoothness", "reward", "end", "critic")
+"""Of a cost, that have a weight."""
+
+
 class CostConfig(Config):
     """What predicted steps cost: a weighted sum. A weight of 0 leaves a term out."""
 
@@ -243,6 +251,15 @@ class CostConfig(Config):
     """Of each pixel inside."""
     zone_margin: NonNegativeFloat = 0.0
     """Pixels around a zone that cost as if they were inside."""
+
+    def with_weights(self, weights: Mapping[str, float]) -> Self:
+        """The same but for some weights. Raises ValueError, in one line, for what is no term or no weight."""
+        for name, weight in weights.items():
+            if name not in TERMS:
+                raise ValueError(f"cost: found the term {name[:40]!r}, expected one of {', '.join(TERMS)}")
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f"cost: found {name} = {weight:g}, expected a finite weight, 0 or more")
+        return self.model_copy(update=dict(weights))
 
     @field_validator("zones")
     @classmethod

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from learners.planning.config import CostConfig
+from learners.planning.config import TERMS, CostConfig
 from learners.planning.critic import Critic
 from learners.planning.place import depth_in
 
@@ -147,10 +147,26 @@ class Costs:
         assert self.place or not self.weights.zones
         assert self.critic or not self.weights.critic
 
+    @property
+    def aims(self) -> bool:
+        """Whether there must be a goal."""
+        return self.weights.goal > 0 or (self.critic is not None and self.critic.has_goals and self.weights.critic > 0)
+
     def coarse(self) -> Costs:
         """What strides can tell: of the steps between nothing is foreseen, and actions are codes."""
         nothing = {"action": 0.0, "smoothness": 0.0, "reward": 0.0, "end": 0.0}
         return replace(self, weights=self.weights.model_copy(update=nothing))
+
+    def apart(self) -> dict[str, Costs]:
+        """Each term that counts, and zones, alone: added up, they cost what all of them do together."""
+        nothing = {"zones": (), **dict.fromkeys(TERMS, 0.0)}
+        weights = self.weights
+        alone: dict[str, dict[str, object]] = {
+            name: {name: getattr(weights, name)} for name in TERMS if getattr(weights, name)
+        }
+        if weights.zones:
+            alone["zones"] = {"zones": weights.zones}
+        return {name: replace(self, weights=weights.model_copy(update=nothing | own)) for name, own in alone.items()}
 
     def to(self, goals: Tensor | None, objective: Literal["sum", "last"]) -> Cost:
         """For goals (E, D)."""

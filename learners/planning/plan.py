@@ -25,6 +25,8 @@ class Plan:
     odds: Tensor  # (E, B, A) around which the next plan is looked for: the same in half ranges, or odds of each action
     dropped: Tensor | int = 0
     """Candidates without a finite cost."""
+    doubt: Tensor | None = None
+    """(E,), where several outcomes are drawn: the standard deviation of what they cost."""
 
     def check(self) -> Plan:
         """Itself; waits for the device. Raises PlanError if nothing with a finite cost was found somewhere."""
@@ -53,15 +55,21 @@ class Task:
 
     def of(self, blocks: Tensor) -> Tensor:
         """Cost (E, N) of candidates (E, N, B, A)."""
-        actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, H, A), H = B · r
         if self.uniforms is None:
+            actions = blocks.repeat_interleave(self.block_steps, dim=2)  # (E, N, H, A), H = B · r
             return self.cost(imagine(self.model, self.start, actions), actions)
-        candidates, outcomes = blocks.shape[1], self.uniforms.shape[1]
+        mean, doubt = self.outcomes_of(blocks, self.uniforms)
+        return mean + self.spread * doubt
+
+    def outcomes_of(self, blocks: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (E, N) of what the outcomes (E, S, H) of candidates (E, N, B, A) cost."""
+        actions = blocks.repeat_interleave(self.block_steps, dim=2)
+        candidates, outcomes = blocks.shape[1], uniforms.shape[1]
         actions = actions.repeat_interleave(outcomes, dim=1)  # (E, N · S, H, A)
-        drawn = self.uniforms.repeat(1, candidates, 1)  # (E, N · S, H)
+        drawn = uniforms.repeat(1, candidates, 1)  # (E, N · S, H)
         costs = self.cost(imagine(self.model, self.start, actions, drawn), actions)
         costs = costs.unflatten(1, (candidates, outcomes))
-        return costs.mean(dim=-1) + self.spread * costs.std(dim=-1, correction=0)
+        return costs.mean(dim=-1), costs.std(dim=-1, correction=0)
 
 
 def finite(costs: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from actors.envs.environment import HasGoal, PlacesGoals
 from learners.action_space import Action, ActionSpace
 from learners.algorithm import Actor, Aims, Thinks
 from learners.dreaming.dream import Renders
+from learners.errors import AlgorithmError
 from learners.nn.sampling import uniforms
 from learners.planning.actor import PlanningActor
-from learners.planning.config import CostConfig
+from learners.planning.config import TERMS, CostConfig, PlannerConfig, PlannerKind
 from learners.planning.plans import Plans
 from pipeline.trained import Trained
 from pipeline.viewer import tokens
@@ -39,6 +40,10 @@ class Settings:
     """Imagined steps until a dream starts anew."""
     zones: tuple[float, ...] = ()
     """Where an agent that plans must not go: x, y and radius of discs, one after another."""
+    planner: PlannerConfig | None = None
+    """How it plans, if not as it was trained to."""
+    cost: CostConfig | None = None
+    """By what, if not by that."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class View:
     """Of what it would do next, by action."""
     errors: Sequence[float] = ()
     """Mean difference of imagined from real pixels after each step, 0 to 1."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """What the rest of its plan costs, by term."""
+    doubt: float | None = None
+    """Standard deviation of what its plan may cost."""
     tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By picture; none where the agent has none."""
 
@@ -81,8 +90,8 @@ class Aimed(Scene, Protocol):
         """For what is seen there, in pixels of a frame. Raises ValueError where nothing can be."""
         ...
 
-    def keep_out(self) -> None:
-        """Of the zones of the settings, from its next plan on."""
+    def plan_anew(self) -> None:
+        """As the settings say now."""
         ...
 
 
@@ -100,6 +109,8 @@ class Mind:
         """(H, *F), after the steps of its plan."""
         self.beyond: torch.Tensor | None = None
         """(P, *F), after the strides of an upper level's plan."""
+        self.costs: Mapping[str, float] = {}
+        self.doubt: float | None = None
 
     def look(self, features: torch.Tensor, temperature: float) -> None:
         """At features (1, *F)."""
@@ -110,6 +121,8 @@ class Mind:
         self.value = None if thought.value is None else float(thought.value[0])
         self.foreseen = None if thought.foreseen is None else thought.foreseen[0]
         self.beyond = None if thought.beyond is None else thought.beyond[0]
+        self.costs = {name: float(cost[0]) for name, cost in thought.costs.items()}
+        self.doubt = None if thought.doubt is None else float(thought.doubt[0])
 
     def act(self) -> Action:
         """What it decided on when it last looked."""
@@ -121,13 +134,16 @@ class Mind:
     def become(self, actor: Thinks) -> None:
         """The same mind with other rules."""
         self._actor = actor
+        if isinstance(actor, PlanningActor):
+            self._state = actor.anew(self._state)
+
+    def adds_to(self, view: View) -> View:
+        """What it thinks of that moment."""
+        return replace(view, value=self.value, probabilities=self.probabilities, costs=self.costs, doubt=self.doubt)
 
 
 class Doer:
     """Any other agent along one trajectory: it says what it does and no more."""
-
-    probabilities: Sequence[float] = ()
-    value: float | None = None
 
     def __init__(self, actor: Actor, generator: np.random.Generator, space: ActionSpace, state: Any) -> None:
         self._actor = actor
@@ -144,6 +160,9 @@ class Doer:
 
     def act(self) -> Action:
         return self._action
+
+    def adds_to(self, view: View) -> View:
+        return view
 
 
 def one_of_several(action: Action | None) -> int | None:
@@ -164,13 +183,37 @@ def keeps_out(trained: Trained) -> bool:
     return algorithm.tells_places and algorithm.planner.kind != "reflex"
 
 
+def ways_of(trained: Trained) -> dict[str, Any] | None:
+    """How an agent that plans may be told to, with what it has learnt: kinds of planners, levels, terms of a cost."""
+    algorithm, updates = trained.learner.algorithm, trained.learner.updates()
+    if not (isinstance(algorithm, Plans) and isinstance(trained.actor, PlanningActor)):
+        return None
+
+    def is_possible(kind: str) -> bool:
+        try:
+            algorithm.planning_actor(algorithm.planner.model_copy(update={"kind": kind}), algorithm.cost)
+        except AlgorithmError:
+            return False
+        return kind != "reflex" or updates["reflex"] > 0
+
+    kinds = [kind for kind in get_args(PlannerKind) if is_possible(kind)]
+    terms = [term for term in TERMS if term not in ("goal", "critic")]
+    terms += ["goal"] if isinstance(trained.game, HasGoal) else []
+    terms += ["critic"] if updates.get("critic") else []
+    return {"kinds": kinds, "levels": [1, 2] if updates.get("upper") else [1], "terms": terms}
+
+
 def actor_of(trained: Trained, settings: Settings) -> Any:
-    """Who acts; an agent that plans keeps out of the zones. Raises ValueError if they are none."""
+    """Who acts; an agent that plans does so as the settings say, and keeps out of the zones.
+
+    Raises: ValueError if they are none; AlgorithmError if it cannot.
+    """
     algorithm, actor = trained.learner.algorithm, trained.actor
-    if not settings.zones or not (isinstance(algorithm, Plans) and isinstance(actor, PlanningActor)):
+    if not (isinstance(algorithm, Plans) and isinstance(actor, PlanningActor)):
         return actor
-    cost = CostConfig.model_validate(algorithm.cost.model_dump() | {"zones": settings.zones})
-    return algorithm.planning_actor(algorithm.planner, cost)
+    planner, cost = settings.planner or algorithm.planner, settings.cost or algorithm.cost
+    zones = settings.zones or cost.zones
+    return algorithm.planning_actor(planner, CostConfig.model_validate(cost.model_dump() | {"zones": zones}))
 
 
 def plan_of(mind: Mind, algorithm: Renders) -> dict[str, Frame]:
@@ -206,7 +249,7 @@ class Game:
     def view(self) -> View:
         view = View(self._pictures, self._steps, self._score, self._action, self._ended)
         seen = {"what the agent sees" if "what the agent sees" in self._pictures else "the game": self._tokens}
-        return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
+        return self._mind.adds_to(replace(view, tokens=seen))
 
     def aim(self, x: float, y: float) -> None:
         if isinstance(self._environment, PlacesGoals):
@@ -214,7 +257,7 @@ class Game:
             self._pictures |= self._goal
             self._mind.aim(self._goal["the goal"])
 
-    def keep_out(self) -> None:
+    def plan_anew(self) -> None:
         if isinstance(self._mind, Mind):
             self._mind.become(actor_of(self._trained, self._settings))
 
@@ -282,14 +325,14 @@ class Dreamt:
         pictures |= plan_of(self._mind, self._dreams)
         view = View(pictures, self._steps, self._score, one_of_several(self._chosen), self._ended)
         seen = {"the dream": tokens.of_dream(self._dream)}
-        return replace(view, value=self._mind.value, probabilities=self._mind.probabilities, tokens=seen)
+        return self._mind.adds_to(replace(view, tokens=seen))
 
     def aim(self, x: float, y: float) -> None:
         if isinstance(game := self._trained.game, PlacesGoals):
             self._goal["the goal"] = game.place_goal(x, y)
             self._mind.aim(self._goal["the goal"])
 
-    def keep_out(self) -> None:
+    def plan_anew(self) -> None:
         self._mind.become(actor_of(self._trained, self._settings))
 
     @torch.no_grad()

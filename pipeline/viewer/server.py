@@ -28,7 +28,7 @@ from pipeline.cli import in_one_line
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
-from pipeline.viewer.scenes import keeps_out
+from pipeline.viewer.scenes import keeps_out, ways_of
 from pipeline.viewer.visit import MODES, Command, Visit
 
 HOST = "127.0.0.1"
@@ -200,5 +200,6 @@ class Server:
             "size": FRAME_SIZE,
             "goals": isinstance(self._trained.game, PlacesGoals) and isinstance(self._trained.actor, Aims),
             "zones": keeps_out(self._trained),
+            "ways": ways_of(self._trained),
             "temperature": self._trained.config.evaluation.temperature,
         }

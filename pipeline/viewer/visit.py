@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isfinite
 from typing import Annotated, Literal, cast
 
@@ -13,6 +14,8 @@ from pydantic import Field, ValidationError
 
 from learners.config import FRAME_SIZE, Config
 from learners.errors import AlgorithmError
+from learners.planning.config import TERMS, PlannerConfig, PlannerKind
+from learners.planning.plans import Plans
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
@@ -69,6 +72,15 @@ class Command(Config):
     """Where the agent is to go from now on."""
     zones: Annotated[tuple[Pixel, ...], Field(max_length=3 * MOST_ZONES)] | None = None
     """Where it must not go: x, y and radius of discs; none: it may go anywhere."""
+    kind: PlannerKind | None = None
+    """How it looks for plans."""
+    levels: Literal[1, 2] | None = None
+    weights: Annotated[dict[str, float], Field(max_length=20)] | None = None
+    """Of its cost's terms; those that are not named stay."""
+
+    @property
+    def is_of_plans(self) -> bool:
+        return any(said is not None for said in (self.zones, self.kind, self.levels, self.weights))
 
 
 class Visit:
@@ -129,14 +141,14 @@ class Visit:
         if command.mode or (moves and MODES[mode] != "game"):
             self._scene, self._mode, self._done = self._make(mode), mode, None
             return self.look()
-        if command.goal is not None or command.zones is not None:
+        if command.goal is not None or command.is_of_plans:
             return self._direct(command)
         if command.once:
             return self.advance()
         return None if command.paused is None else self.look()
 
     def _direct(self, command: Command) -> bytes:
-        """Goals and zones; where there is nobody who could be told, nothing happens."""
+        """Goals, zones, ways to plan; where there is nobody who could be told, nothing happens."""
         if MODES[self._mode] not in ("game", "dream"):
             return self.look()
         scene = cast(Aimed, self._scene)
@@ -145,15 +157,27 @@ class Visit:
                 scene.aim(*command.goal)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        if command.zones is not None:
-            before, self._settings.zones = self._settings.zones, command.zones
+        if command.is_of_plans:
+            before = replace(self._settings)
             try:
-                scene.keep_out()
-            except (AlgorithmError, ValidationError) as error:
-                self._settings.zones = before
+                self._change(command)
+                scene.plan_anew()
+            except (AlgorithmError, ValueError) as error:
+                vars(self._settings).update(vars(before))
                 words = first_mistake(error) if isinstance(error, ValidationError) else str(error)
                 raise UsageError(words) from error
         return self.look()
+
+    def _change(self, command: Command) -> None:
+        settings, algorithm = self._settings, self._trained.learner.algorithm
+        settings.zones = settings.zones if command.zones is None else command.zones
+        if not isinstance(algorithm, Plans):
+            return
+        changed = {"kind": command.kind, "levels": command.levels}
+        changed = {name: value for name, value in changed.items() if value is not None}
+        planner = settings.planner or algorithm.planner
+        settings.planner = PlannerConfig.model_validate(planner.model_dump() | changed)
+        settings.cost = (settings.cost or algorithm.cost).with_weights(command.weights or {})
 
     def _make(self, mode: Mode) -> Scene:
         """Raises UsageError if the agent cannot be seen in this way."""
@@ -167,6 +191,18 @@ class Visit:
         if kind == "beside":
             return SideBySide(self._trained, self._settings, seed, row)
         return Recorded(self._trained, row)
+
+    def _way(self) -> dict[str, object]:
+        """In which it plans now, if it does."""
+        algorithm = self._trained.learner.algorithm
+        if not isinstance(algorithm, Plans):
+            return {}
+        planner, cost = self._settings.planner or algorithm.planner, self._settings.cost or algorithm.cost
+        return {
+            "kind": planner.kind,
+            "levels": planner.levels,
+            "weights": {term: getattr(cost, term) for term in TERMS},
+        }
 
     def _message(self, view: View) -> bytes:
         """Length of a header as 4 bytes, the header in JSON, and of each picture 64 × 64 × 3 bytes, rows from the
@@ -186,6 +222,9 @@ class Visit:
             "sent": self._sent,
             "note": self._note,
             "zones": self._settings.zones,
+            "costs": {name: round(cost, 5) for name, cost in view.costs.items() if isfinite(cost)},
+            "doubt": view.doubt if view.doubt is not None and isfinite(view.doubt) else None,
+            **self._way(),
         }
         self._sent = None
         text = json.dumps(header, allow_nan=False).encode()

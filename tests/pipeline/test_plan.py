@@ -53,9 +53,9 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
         "--levels",
         "1",
         "2",
-        "--critics",
-        "0",
-        "0.5",
+        "--costs",
+        "critic=0",
+        "critic=0.5",
         "--outcomes",
         "1",
         "--zones",
@@ -93,11 +93,22 @@ def test_a_table_has_floors_and_a_row_for_each_way_to_plan(
 
 
 def test_outcomes_are_compared_with_every_weight_of_their_spread(run: Path, tmp_path: Path):
-    line = [str(run), "--episodes", "2", "--levels", "1", "--critics", "0", "--out", str(tmp_path)]
+    line = [str(run), "--episodes", "2", "--levels", "1", "--costs", "critic=0", "--out", str(tmp_path)]
     assert plan.main([*line, "--outcomes", "1", "2", "--spreads", "0", "0.5"]) == 0
     plain = "cem 8 × 2, 2 × 2, sum"
     names = [row["name"] for row in table(tmp_path)["rows"][2:]]
     assert names == [plain, f"{plain}, 2 outcomes + 0", f"{plain}, 2 outcomes + 0.5"]
+
+
+def test_a_cost_is_put_together_and_stands_in_its_row(run: Path, tmp_path: Path):
+    line = [str(run), "--episodes", "2", "--levels", "1", "--out", str(tmp_path)]
+    assert plan.main([*line, "--costs", "critic=2, goal=0,action=0.5", "critic=0,goal=1"]) == 0
+    rows = table(tmp_path)["rows"][2:]
+    ways = "cem 8 × 2, 2 × 2, sum"
+    more = "2 outcomes + 0.5"
+    assert [row["name"] for row in rows] == [f"{ways}, goal × 0, action × 0.5, critic × 2, {more}", f"{ways}, {more}"]
+    assert [rows[0]["cost"][term] for term in ("goal", "action", "critic", "end")] == [0.0, 0.5, 2.0, 0.0]
+    assert rows[0]["planner"]["levels"] == 1
 
 
 def test_an_evaluation_says_what_its_episodes_give_to_who_does_not_look(
@@ -155,6 +166,12 @@ def test_what_does_not_plan_is_refused(main: Any, tmp_path: Path):
             r"^--spreads: found 0\.5, expected --outcomes above 1 beside it",
         ),
         (["--planners", "luck"], r"--planners: .*luck"),
+        (["--costs", "gaol=1"], r"^--costs: cost: found the term 'gaol', expected one of goal, action, smoothness"),
+        (["--costs", "goal"], r"^--costs: found 'goal', expected a term and its weight, as goal=1$"),
+        (["--costs", "goal=-1"], r"^--costs: cost: found goal = -1, expected a finite weight, 0 or more$"),
+        (["--costs", "goal=inf"], r"^--costs: cost: found goal = inf, expected a finite weight, 0 or more$"),
+        (["--costs", "goal=0", "--levels", "2"], r"^planner\.levels: found 2, expected 1 without a weight of the goal"),
+        (["--costs", "goal=2", "--planners", "reflex"], r"^--costs: found 'goal=2', expected none of a reflex"),
         (["--episodes", "0"], r"--episodes: "),
         (["--samples", "1000000000000"], r"--samples.*: found 1000000000000, expected less than or equal to 100000"),
         (

@@ -370,3 +370,27 @@ def test_a_critic_without_what_it_is_of_is_refused():
     with pytest.raises(ValueError, match=r"found 2, expected 1 with a critic of goals: they are of the whole"):
         JepaConfig(critic=CriticConfig(kind="cost")).check_ranks(2)
     JepaConfig(agent=by_rewards, critic=CriticConfig(kind="cost")).check_ranks(2)
+
+
+def test_what_was_learnt_with_goals_is_not_asked_without_and_the_other_way_round():
+    critic = CriticConfig(kind="cost", hidden=16, training=TRAINING)
+    reflex = ReflexConfig(kind="distilled", hidden=16, training=TRAINING)
+    by_rewards = AgentSettings(cost=CostConfig(goal=0.0, reward=1.0, critic=1.0))
+    settings = {"critic": critic, "reflex": reflex}
+    of_rewards = Jepa(tiny().model_copy(update={**settings, "agent": by_rewards}), SPACE)
+    with pytest.raises(
+        AlgorithmError, match=r"^cost\.goal: found a weight, expected 0 beside a critic that has learnt"
+    ):
+        of_rewards.planning_actor(PlannerConfig(), CostConfig(critic=1.0))
+    guess = PlannerConfig(guess=True)
+    with pytest.raises(AlgorithmError, match=r"^cost\.goal: found a weight, expected as it was when the reflex was"):
+        of_rewards.planning_actor(guess, CostConfig())
+    of_goals = Jepa(tiny().model_copy(update=settings), SPACE)
+    with pytest.raises(AlgorithmError, match=r"^cost\.goal: found 0, expected as it was when the reflex was taught"):
+        of_goals.planning_actor(guess, CostConfig(goal=0.0, critic=1.0))
+    alone = of_goals.planning_actor(PlannerConfig(blocks=1), CostConfig(goal=0.0, critic=1.0))
+    goals = np.zeros((1, 3, 64, 64), np.uint8)
+    thought = alone.think(
+        torch.zeros(1, 16), alone.aim(alone.initial_state(1), goals), np.random.default_rng(0), temperature=1.0
+    )
+    assert list(thought.costs) == ["critic"]

@@ -173,3 +173,47 @@ def test_a_zone_on_the_way_is_kept_out_of():
         inside[name] = int((depth_in(zone, 10.0 * thought.foreseen[0]) > 0).sum())
     assert inside["free"] > 0
     assert inside["kept out"] == 0
+
+
+def test_it_says_what_the_rest_of_its_plan_costs_by_term():
+    player = actor(cost=CostConfig(action=0.5, zones=(0.0, 0.0, 5.0)), execute=2, samples=20)
+    state, generator = player.aim(player.initial_state(1), frames((100, 100))), np.random.default_rng(0)
+    features = torch.tensor([[8.0, 8.0]])
+    first = player.think(features, state, generator, temperature=1.0)
+    assert list(first.costs) == ["goal", "action", "zones"]
+    assert first.value is not None
+    torch.testing.assert_close(sum(first.costs.values()), -first.value)  # nothing of it is done yet
+    assert first.costs["action"].item() == pytest.approx(
+        0.5 * float((first.state.plan.blocks.square().sum(dim=-1) * 2).sum())
+    )
+    second = player.think(features, first.state, generator, temperature=1.0)
+    assert second.foreseen is not None
+    assert second.foreseen.shape[1] == 3  # one of four steps is done
+    assert second.costs["action"] < first.costs["action"]
+    assert first.doubt is None
+
+
+class Slips(Corner):
+    """Half of all steps do not happen."""
+
+    def predict(self, features: Tensor, actions: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        return features + actions if uniforms is None else features + actions * (uniforms < 0.5)[:, None]
+
+
+def test_it_says_how_far_apart_the_outcomes_of_its_plan_are():
+    player = actor(Slips(), outcomes=50, samples=20)
+    state = player.aim(player.initial_state(1), frames((100, 100)))
+    thought = player.think(torch.tensor([[8.0, 8.0]]), state, np.random.default_rng(0), temperature=1.0)
+    assert thought.doubt is not None
+    assert 0.05 < thought.doubt.item() < 20.0
+
+
+def test_anew_it_has_its_goal_and_no_plan():
+    player = actor()
+    state = player.aim(player.initial_state(1), frames((100, 100)))
+    _, going = player.act(frames((1, 1)), state, np.random.default_rng(0), temperature=1.0)
+    fresh = player.anew(going)
+    assert going.plan is not None
+    assert fresh.plan is None
+    assert fresh.done == 0
+    assert fresh.goal is going.goal

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.play import SHIPPED
 from pipeline.trained import Trained, load
-from pipeline.viewer.scenes import Mind
+from pipeline.viewer.scenes import Mind, ways_of
 from pipeline.viewer.visit import MODES, Command, Mode, Visit
 from tests.pipeline.viewer.fakes import header_of, trained
 
@@ -43,7 +44,7 @@ def test_a_goal_is_where_it_was_put_and_the_agent_aims_there(visit: Visit):
     assert isinstance(mind, Mind)
     goal = mind._state.goal
     visit.obey(Command(goal=(10.0, 40.0)))
-    assert not np.array_equal(goal, mind._state.goal)
+    assert not torch.equal(goal, mind._state.goal)
 
 
 def test_zones_stay_over_episodes_until_they_are_taken_back(visit: Visit):
@@ -58,6 +59,51 @@ def test_zones_stay_over_episodes_until_they_are_taken_back(visit: Visit):
     assert kept_out_of() == (20.0, 16.0, 5.0)
     assert header_of(visit.obey(Command(zones=())))["zones"] == []
     assert kept_out_of() == ()
+
+
+def test_how_it_plans_is_switched_and_said(visit: Visit):
+    header = header_of(visit.look())
+    assert (header["kind"], header["levels"], header["weights"]["critic"]) == ("cem", 2, 1.0)
+    assert set(header["costs"]) == {"goal", "critic"}
+    assert header["doubt"] >= 0
+    header = header_of(visit.obey(Command(levels=1, weights={"critic": 0.0, "action": 0.5})))
+    assert (header["note"], header["levels"], header["weights"]["action"]) == ("", 1, 0.5)
+    header = header_of(visit.advance())
+    assert "its strides" not in header["pictures"]
+    assert set(header["costs"]) == {"goal", "action"}
+    header = header_of(visit.obey(Command(kind="shooting")))
+    assert (header["kind"], header["levels"]) == ("shooting", 1)
+    header = header_of(visit.obey(Command(mode="agent in the game")))
+    assert (header["kind"], header["levels"], header["weights"]["critic"]) == ("shooting", 1, 0.0)
+
+
+def test_it_is_offered_what_it_can_do_and_has_learnt(planner: Trained):
+    ways = ways_of(planner)
+    assert ways == {
+        "kinds": ["cem", "mppi", "shooting", "gradient", "reflex"],
+        "levels": [1, 2],
+        "terms": ["action", "smoothness", "reward", "end", "goal", "critic"],
+    }
+    assert ways_of(load(Path(SHIPPED))) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (Command(weights={"gaol": 1.0}), "cost: found the term 'gaol', expected one of"),
+        (Command(weights={"goal": -1.0}), "cost: found goal = -1, expected a finite weight, 0 or more"),
+        (Command(weights={"goal": 0.0}), "planner.levels: found 2, expected 1 without a weight of the goal's distance"),
+        (Command(kind="reflex", weights={"goal": 2.0}), "planner reflex: found another cost than it was taught by"),
+    ],
+)
+def test_a_way_that_cannot_be_is_said_and_changes_nothing(visit: Visit, wrong: Command, says: str):
+    before = header_of(visit.look())
+    header = header_of(visit.obey(wrong))
+    assert says in header["note"]
+    assert [header[name] for name in ("kind", "levels", "weights")] == [
+        before[name] for name in ("kind", "levels", "weights")
+    ]
+    assert header_of(visit.advance())["step"] == 1
 
 
 @pytest.mark.parametrize(
@@ -78,6 +124,6 @@ def test_what_cannot_be_is_said_and_changes_nothing(visit: Visit, wrong: Command
 def test_who_cannot_be_told_goes_on(mode: Mode):
     visit = Visit(load(Path(SHIPPED)))
     visit.obey(Command(mode=mode))
-    for command in (Command(goal=(50.0, 40.0)), Command(zones=(20.0, 16.0, 5.0))):
+    for command in (Command(goal=(50.0, 40.0)), Command(zones=(20.0, 16.0, 5.0)), Command(levels=2)):
         assert header_of(visit.obey(command))["note"] == ""
         visit.advance()

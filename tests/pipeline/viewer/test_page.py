@@ -139,3 +139,25 @@ def test_a_click_moves_the_goal_and_a_drag_keeps_the_agent_out(browser: Browser,
         True,
         "Click into a picture: the agent goes there. Drag: it keeps out of that disc.",
     ]
+
+
+@pytest.mark.parametrize("server", ["jepa-debug"], indirect=True)
+def test_how_it_plans_is_chosen_on_the_page(browser: Browser, server: Server):
+    chosen = f"""(async () => {{ {UNTIL}
+        const by = id => document.getElementById(id);
+        const strides = () => [...by('pictures').children].some(each => each.dataset.name === 'its strides');
+        const change = (id, value) => {{ by(id).value = value; by(id).dispatchEvent(new Event('change')); }};
+        const first = [by('kind').value, by('levels').value, by('weight-critic').value, strides()];
+        change('levels', '1');
+        const flat = await until(() => !strides());
+        change('weight-critic', '0');
+        const without = await until(() => spent.length && !("critic" in spent.at(-1).costs));
+        change('kind', 'shooting');
+        const before = window.frames_seen;
+        await until(() => window.frames_seen > before + 3);
+        const words = by('curve').getAttribute('aria-label').slice(0, 27);
+        return [first, flat, without, by('kind').value, by('curve').hidden, words];
+    }})()"""
+    going = GO.format(until=UNTIL, mode="agent in the game")
+    found = look(browser, server, 1280, going, chosen).values[1]
+    assert found == [["cem", "2", "1", True], True, True, "shooting", False, "the rest of its plan costs "]
