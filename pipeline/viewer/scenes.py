@@ -102,7 +102,7 @@ class Mind:
         self._actor = actor
         self._generator = generator
         self._space = space
-        self._state = state
+        self._state: Any = state
         self.probabilities: Sequence[float] = ()
         self.value: float | None = None
         self.foreseen: torch.Tensor | None = None
