@@ -68,6 +68,7 @@ def test_how_it_plans_is_switched_and_said(visit: Visit):
     assert header["doubt"] >= 0
     header = header_of(visit.obey(Command(levels=1, weights={"critic": 0.0, "action": 0.5})))
     assert (header["note"], header["levels"], header["weights"]["action"]) == ("", 1, 0.5)
+    assert getattr(visit._scene, "_mind")._state.plan is None  # noqa: B009 - private
     header = header_of(visit.advance())
     assert "its strides" not in header["pictures"]
     assert set(header["costs"]) == {"goal", "action"}
