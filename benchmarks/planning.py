@@ -8,11 +8,12 @@ episodes; it is written when it is known, and the same command goes on with what
 
 Arms: `vicreg` is `jepa-small` as it is, with its criteria (the cost of the last step alone, zones and margins,
 surprise); `none`, `ema`, `sigreg` are other regularisers; `three_rooms` compares horizons; `catch` is `jepa-catch`,
-`catch_policy` the same with a policy that learns in its dreams; `pusht` is `jepa-gym` in a stranger's environment;
-`critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside it stand a critic of means, one of means
-that rehearses plans, one of the goal's distance in place of time, one that is a quasimetric, and two in three rooms,
-the second of which rehearses; `agent` is `jepa-agent`, all of it and each piece alone in three rooms; in `slip` moves
-are lost or happen twice, and the model knows of several outcomes, in `slip_plain` of one.
+`catch_policy` the same with a policy that learns in its dreams, `catch_critic` with a critic and a reflex; `pusht` is
+`jepa-gym` in a stranger's environment; `critic` is `jepa-critic`, with a critic, short plans and a reflex, and beside
+it stand a critic of means, one of means that rehearses plans, one of the goal's distance in place of time, one that is
+a quasimetric, and two in three rooms, the second of which rehearses; `agent` is `jepa-agent`, all of it and each piece
+alone in three rooms; in `slip` moves are lost or happen twice, and the model knows of several outcomes, in `slip_plain`
+of one.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ ARMS: dict[str, list[str]] = {
     "three_rooms": ["jepa-small", *THREE_ROOMS],
     "catch": ["jepa-catch"],
     "catch_policy": ["jepa-catch", "--algorithm.agent.kind", "policy"],
+    "catch_critic": [
+        "jepa-catch",
+        *("--algorithm.critic.kind", "cost", "--algorithm.critic.steps", "5", "--algorithm.agent.cost.critic", "1"),
+        *("--algorithm.reflex.kind", "distilled", "--algorithm.agent.planner.blocks", "3"),
+    ],
     "pusht": ["jepa-gym", "--env.id", "gym_pusht:gym_pusht/PushT-v0", "--env.frames", "rendered"],
     "critic": ["jepa-critic"],
     "critic_mean": ["jepa-critic", "--algorithm.critic.expectile", "0.5"],
@@ -125,7 +131,7 @@ def measure(arm: str, seed: int, episodes: int, runs: Path, more: Sequence[str])
         row |= criteria(trained, algorithm, episodes)
     if arm == "three_rooms":
         row["ways"] = horizons(trained, algorithm, episodes)
-    if arm.startswith("critic"):
+    if arm.startswith("critic") or arm == "catch_critic":
         row["ways"] = outlooks(trained, algorithm, episodes)
     if arm == "agent":
         row["ways"] = pieces(trained, algorithm, episodes)

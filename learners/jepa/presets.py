@@ -43,6 +43,25 @@ _ROOMS = {
 """Two rooms, for a CPU."""
 
 
+def _in_games() -> JepaConfig:
+    """By rewards, with a critic beyond twelve steps."""
+
+    def training(batch_size: int, steps: int) -> PartTraining:
+        return PartTraining(
+            starts_after=5, batch_size=batch_size, steps_per_iteration=steps, learning_rate=1e-3, max_gradient_norm=2.0
+        )
+
+    return JepaConfig(
+        world_model=WorldModelConfig(features=512, hidden=512, rollout=8, training=training(128, 200)),
+        heads=HeadsConfig(hidden=256, training=training(64, 100)),
+        critic=CriticConfig(kind="cost", training=training(256, 200)),
+        agent=AgentConfig(
+            planner=PlannerConfig(blocks=12, block_steps=1, samples=128, elites=16, iterations=4),
+            cost=CostConfig(goal=0.0, reward=1.0, critic=1.0),
+        ),
+    )
+
+
 def _some_steps() -> PartTraining:
     return PartTraining(starts_after=0, batch_size=4, steps_per_iteration=2, learning_rate=1e-3)
 
@@ -147,6 +166,24 @@ PRESETS = {
                 "num_evaluators": 2,
             },
             "inspect_every": 5,
+        },
+    ),
+    "jepa-atari": Preset(
+        "An Atari game by planning on rewards and a critic; unmeasured. Needs a GPU.",
+        {
+            "algorithm": _in_games(),
+            "env": {"kind": "atari", "channels": "moments"},
+            "collection": {"epsilon": 0.1},
+            "evaluation": {"temperature": 1.0},
+        },
+    ),
+    "jepa-crafter": Preset(
+        "The same on Crafter, 1 000 000 steps; unmeasured. Needs a GPU.",
+        {
+            "algorithm": _in_games(),
+            "env": {"kind": "crafter"},
+            "collection": {"epsilon": 0.1, "steps_per_iteration": 2_000, "envs_per_collector": 8},
+            "evaluation": {"temperature": 1.0},
         },
     ),
     "jepa-gym": Preset(

@@ -66,7 +66,8 @@ class ShortTermMemory(nn.Module):
         size = len(self._walks.steps)
         walks = Walks(*(each[times % size] for each in self._walks))
         is_kept = (times < self.written) & (times >= self.written - size)
-        return walks._replace(steps=torch.where(is_kept, walks.steps, 0))
+        # Of a file that says so, too, no walk has more steps than there are.
+        return walks._replace(steps=torch.where(is_kept, walks.steps, 0).clamp(0, self.costs.shape[1]))
 
     def like(self, states: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
         """What steps from states like (M, D) cost, and how familiar those are, from 0 to 1: (M,) each.

@@ -23,7 +23,7 @@ def test_every_arm_is_a_run_that_there_is():
     configs = {arm: parse(line, "train").config for arm, line in ARMS.items()}
     assert {arm: config.game for arm, config in configs.items()} == {
         **dict.fromkeys(ARMS, "rooms"),
-        **dict.fromkeys(["catch", "catch_policy"], "catch"),
+        **dict.fromkeys(["catch", "catch_policy", "catch_critic"], "catch"),
         "pusht": "gym_pusht:gym_pusht/PushT-v0",
     }
 

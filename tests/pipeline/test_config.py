@@ -228,6 +228,8 @@ def test_a_game_is_named_by_its_name_its_id_or_its_kind():
         "jepa-agent": "rooms",
         "jepa-two-rooms": "rooms",
         "jepa-catch": "catch",
+        "jepa-atari": "Pong",
+        "jepa-crafter": "crafter",
         "jepa-gym": "gym",
         "jepa-debug": "rooms",
     }

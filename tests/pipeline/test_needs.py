@@ -125,7 +125,7 @@ def test_presets_that_need_no_gpu_fit_into_eight_gigabytes(name: str):
     config = PRESETS[name][1]
     space = Box((-4.0, -4.0), (4.0, 4.0)) if config.env.kind == "rooms" else Discrete(18)
     needs = needs_of(config, AgentConfig(config.algorithm, space), [])
-    large = name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter")
+    large = name in ("iris-atari100k", "iris-crafter", "delta-iris-crafter", "jepa-crafter")
     assert needs.place_frames("auto", [{"memory": 8e9}]) == ("read" if large else "resident")
 
 

@@ -20,9 +20,11 @@ from pipeline.evaluate import main as evaluate
 from pipeline.evaluation import read
 from pipeline.out_directory import check_out_directory
 from pipeline.play import SHIPPED
+from pipeline.report.__main__ import main as report
 from pipeline.train import main as train
 from pipeline.trained import load
 from pipeline.trips import Trips
+from pipeline.verify import main as verify
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +220,31 @@ def test_what_a_kill_left_unfinished_is_written_over(tmp_path: Path):
     (tmp_path / "table.json").touch()
     check_out_directory(tmp_path)
     check_out_directory(tmp_path / "not" / "yet")
+
+
+def test_a_game_is_planned_in_through_every_command(tmp_path: Path):
+    """`jepa-atari` in a small size: trained, looked at, scored, verified, reported."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    small = {
+        "world-model": {"features": 16, "hidden": 16, "channels": 16, "rollout": 2},
+        "heads": {"hidden": 16},
+        "critic": {"hidden": 16, "steps": 3},
+    }
+    flags = [f"--algorithm.{part}.{name}={value}" for part, each in small.items() for name, value in each.items()]
+    for part in ("world-model", "heads", "decoder", "critic"):
+        training = f"--algorithm.{part}.training"
+        flags += [f"{training}.starts-after=0", f"{training}.steps-per-iteration=2", f"{training}.batch-size=4"]
+    flags += ["--algorithm.agent.planner.samples=4", "--algorithm.agent.planner.elites=2"]
+    flags += ["--env.evaluation-max-frames=80", "--collection.steps-per-iteration=20", "--iterations=2"]
+    flags += ["--evaluation.envs-per-evaluator=2", "--evaluation.final-episodes=2"]
+    assert train(["jepa-atari", "--in-process", "--run-dir", str(run), *flags]) == 0
+    metrics = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert metrics["critic/loss/value"] > 0
+    assert plan.main([str(run), "--episodes", "2", "--costs", "critic=0", "critic=1", "--out", str(out)]) == 0
+    names = [row["name"].partition(", sum, ")[2] for row in table(out)["rows"][1:]]
+    assert names == ["goal × 0, reward × 1", "goal × 0, reward × 1, critic × 1"]
+    assert evaluate([str(run), "--in-process", "--episodes", "2"]) == 0
+    assert verify([str(run)]) == 0
+    assert report([str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    with pytest.raises(UsageError, match=r"^cost: found goal 1, expected 0 in a game that sets no goals$"):
+        plan.main([str(run), "--costs", "goal=1,critic=0", "--out", str(out)])

@@ -62,6 +62,13 @@ def test_every_time_that_is_kept_is_drawn_and_no_other(written: int):
     assert set(names(memory.at(times))) == {float(name) for name in range(max(0, written - 3), written)}
 
 
+def test_no_walk_has_more_steps_than_it_holds():
+    memory = ShortTermMemory(3, 2, 2)
+    memory.write(walks(1.0, 2.0), YES)
+    memory.steps.copy_(torch.tensor([99, -7, 1]))
+    assert memory.at(torch.tensor([0, 1])).steps.tolist() == [2, 0]
+
+
 def test_nothing_is_drawn_from_an_empty_memory():
     memory = ShortTermMemory(3, 2, 2)
     times = memory.times(torch.tensor([0.0, 0.9]))
