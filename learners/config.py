@@ -152,6 +152,11 @@ class AlgorithmConfig(KindConfig):
         """How each part is trained, in the order in which they train."""
 
     @property
+    def acting(self) -> str:
+        """How it acts, in words that stand beside its scores, where its settings leave a choice."""
+        return ""
+
+    @property
     def gates(self) -> tuple[Gate, ...]:
         """What parts wait for besides their schedule, in the order of the parts."""
         return ()

@@ -23,7 +23,7 @@ from learners.durable import write_durably
 from learners.errors import AlgorithmError
 from learners.inspection import Film, Grid
 from learners.memory import is_too_large
-from learners.planning.config import TERMS, CostConfig, PlannerConfig
+from learners.planning.config import CostConfig, PlannerConfig, describe
 from learners.planning.plan import PlanError
 from learners.planning.plans import Plans
 from learners.streams import Streams
@@ -104,7 +104,7 @@ class Comparison:
         if zones:
             counted["steps_in_zones"] = trips.steps_in(zones, self._algorithm)
             counted["steps_in_zones_foreseen"] = act.steps_in(zones, trips.steps)
-        self._note(_name(planner, cost), trips, counted, cost.zones)
+        self._note(describe(planner, cost), trips, counted, cost.zones)
         if self._film is None:
             with torch.no_grad():
                 drawn = [
@@ -179,25 +179,3 @@ class Comparison:
             said += f" | {more['steps_in_zones']:.2f} steps in zones, {more['steps_in_zones_foreseen']:.2f} foreseen"
         print(f"{name:<32} {said}", flush=True)
         self._trails.append(trips.trails(zones)[:SHOWN])
-
-
-def _name(planner: PlannerConfig, cost: CostConfig) -> str:
-    """Of a row: what of its settings changes the plan."""
-    size = f"{planner.blocks} × {planner.block_steps}" + (", two levels" if planner.levels == 2 else "")
-    if planner.kind == "reflex":
-        words = ["reflex", size]
-    else:
-        by_descent = planner.kind == "gradient"
-        tried = planner.restarts if by_descent else planner.samples
-        times = planner.gradient_steps if by_descent else planner.iterations
-        words = [
-            f"{planner.kind} {tried} × {times}" + (" from reflex" if planner.guess else ""),
-            size,
-            planner.objective,
-        ]
-        plain = CostConfig()
-        weights = {term: getattr(cost, term) for term in TERMS}
-        words += [f"{term} × {weight:g}" for term, weight in weights.items() if weight != getattr(plain, term)]
-        words += [f"{planner.outcomes} outcomes + {planner.spread:g}"] if planner.outcomes > 1 else []
-    words += [f"zones × {cost.zone_weight:g} + {cost.zone_margin:g}"] if cost.zones else []
-    return ", ".join(words)

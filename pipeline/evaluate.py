@@ -160,7 +160,7 @@ def evaluate(run: RunDirectory, arguments: Arguments) -> int:
         floors = play_blind(agent.action_space, plan, config.cluster, iteration=iteration, **blind)
     learnt = {"steps": checkpoint.state.steps, "iterations": checkpoint.iteration}
     amounts = {**learnt, "episodes": plan.episodes, "seeds": len(plan.seeds)}
-    protocol = protocol_of(plan.env, plan.evaluation, **amounts)
+    protocol = protocol_of(plan.env, plan.evaluation, **amounts, acting=config.algorithm.acting)
     evaluation = Evaluation.of(config, checkpoint, protocol, episodes, floors)
     write_durably(out, evaluation.to_bytes())
     print(in_words(evaluation.protocol))

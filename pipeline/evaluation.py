@@ -127,11 +127,19 @@ def read(path: Path) -> Evaluation:
 
 
 def protocol_of(
-    env: EnvironmentConfig, evaluation: EvaluationConfig, *, steps: int, iterations: int, episodes: int, seeds: int = 1
+    env: EnvironmentConfig,
+    evaluation: EvaluationConfig,
+    *,
+    steps: int,
+    iterations: int,
+    episodes: int,
+    seeds: int = 1,
+    acting: str = "",
 ) -> EvaluationProtocol:
-    """How an agent is evaluated that has learnt from so many steps in so many iterations."""
+    """How an agent is evaluated that has learnt from so many steps in so many iterations, and how it acts."""
     learnt: EvaluationProtocol = {"environment steps": steps, "iterations": iterations}
-    return {**learnt, "episodes": episodes, "evaluation seeds": seeds, **conditions(env, evaluation)}
+    measured: EvaluationProtocol = {"episodes": episodes, "evaluation seeds": seeds, **conditions(env, evaluation)}
+    return {**learnt, **measured, **({"acts by": acting} if acting else {})}
 
 
 def conditions(env: EnvironmentConfig, evaluation: EvaluationConfig) -> EvaluationProtocol:

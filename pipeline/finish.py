@@ -73,9 +73,9 @@ def scores_bytes(config: RunConfig, checkpoint: Checkpoint) -> bytes:
         Episode(seed=config.seed, index=index, score=score, length=length)
         for index, (score, length) in enumerate(state.evaluation)
     ]
-    protocol = protocol_of(
-        config.env, config.evaluation, steps=state.steps, iterations=state.iteration, episodes=len(episodes)
-    )
+    learnt = {"steps": state.steps, "iterations": state.iteration}
+    acting = config.algorithm.acting
+    protocol = protocol_of(config.env, config.evaluation, **learnt, episodes=len(episodes), acting=acting)
     return Evaluation.of(config, checkpoint, protocol, episodes).to_bytes()
 
 

@@ -18,6 +18,7 @@ from learners.planning.config import (
     ReflexConfig,
     UpperConfig,
     UpperPlannerConfig,
+    describe,
 )
 
 if TYPE_CHECKING:
@@ -190,6 +191,10 @@ class JepaConfig(AlgorithmConfig):
         if self.agent.kind == "policy":
             parts |= {"actor_critic": self.agent.actor_critic}
         return {name: part.training for name, part in parts.items()}
+
+    @property
+    def acting(self) -> str:
+        return "policy" if self.agent.kind == "policy" else describe(self.agent.planner, self.agent.cost)
 
     def check_ranks(self, ranks: int) -> None:
         """Variance and covariance are sums over the batch, which add up; directions are drawn by each rank alone."""

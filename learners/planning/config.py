@@ -269,3 +269,25 @@ class CostConfig(Config):
         if not all(isfinite(number) for number in zones) or min(zones[2::3], default=1.0) <= 0:
             raise ValueError(f"found {zones}, expected finite numbers, and radii above 0")
         return zones
+
+
+def describe(planner: PlannerConfig, cost: CostConfig) -> str:
+    """In a few words: what of these settings changes a plan."""
+    size = f"{planner.blocks} × {planner.block_steps}" + (", two levels" if planner.levels == 2 else "")
+    if planner.kind == "reflex":
+        words = ["reflex", size]
+    else:
+        by_descent = planner.kind == "gradient"
+        tried = planner.restarts if by_descent else planner.samples
+        times = planner.gradient_steps if by_descent else planner.iterations
+        words = [
+            f"{planner.kind} {tried} × {times}" + (" from reflex" if planner.guess else ""),
+            size,
+            planner.objective,
+        ]
+        plain = CostConfig()
+        weights = {term: getattr(cost, term) for term in TERMS}
+        words += [f"{term} × {weight:g}" for term, weight in weights.items() if weight != getattr(plain, term)]
+        words += [f"{planner.outcomes} outcomes + {planner.spread:g}"] if planner.outcomes > 1 else []
+    words += [f"zones × {cost.zone_weight:g} + {cost.zone_margin:g}"] if cost.zones else []
+    return ", ".join(words)

@@ -120,6 +120,10 @@ def test_an_evaluation_says_what_its_episodes_give_to_who_does_not_look(
     assert evaluate(line) == 0
     found = read(tmp_path / "evaluation.json")
     assert list(found.floors) == ["random", "standing still"]
+    acts_by = "cem 8 × 2, 2 × 2, two levels, sum, critic × 1, 2 outcomes + 0.5"
+    trained = read(run / "scores.json")
+    assert found.protocol["acts by"] == trained.protocol["acts by"] == acts_by
+    assert "acts by" not in read(SHIPPED / "scores.json").protocol
     assert f"; random {found.floors['random']:.2f}; standing still 0.00; each of them: " in capsys.readouterr().out
 
 
