@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks.planning import ARMS
 from benchmarks.planning_picture import SLIP_ARMS, WAYS, main, slips, successes
 
-ROWS = Path("benchmarks/results/planning.json")
+ROWS = Path(__file__).parents[2] / "benchmarks" / "results" / "planning.json"
 
 
 def test_it_asks_for_arms_and_ways_that_there_are():
