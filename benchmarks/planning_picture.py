@@ -89,7 +89,7 @@ def draw(panels: Mapping[str, Bars], shares: Bars, path: Path) -> None:
         last.bar([outcome + 0.27 * (place - 1) for outcome in range(3)], each, 0.25, label=label)
     last.set_xticks(range(3), ["lost", "done", "done twice"])
     last.set_title("what becomes of a move: share", fontsize="medium")
-    last.legend(fontsize="small")
+    last.legend(fontsize="small", loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
