@@ -79,8 +79,6 @@ class Thought(NamedTuple):
     value: Tensor | None = None  # (B,): what it expects to earn from now on
     foreseen: Tensor | None = None  # (B, H, *F) after the steps of its plan
     beyond: Tensor | None = None  # (B, P, *F) after the strides of an upper level's plan
-    costs: Mapping[str, Tensor] = {}  # (B,) each: of what the rest of its plan costs, every term's share
-    doubt: Tensor | None = None  # (B,) standard deviation of what its plan may cost, where it knows of several outcomes
 
 
 @runtime_checkable

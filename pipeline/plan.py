@@ -136,8 +136,10 @@ def _weighed(cost: CostConfig, words: str) -> CostConfig:
     weights: dict[str, float] = {}
     for said in words.split(","):
         name, _, number = said.partition("=")
+        if (name := name.strip()) in weights:
+            raise UsageError(f"--costs: found {name[:40]!r} twice in {words[:80]!r}, expected it once")
         try:
-            weights[name.strip()] = float(number)
+            weights[name] = float(number)
         except ValueError:
             raise UsageError(f"--costs: found {said[:40]!r}, expected a term and its weight, as goal=1") from None
     try:

@@ -173,6 +173,10 @@ class JepaConfig(AlgorithmConfig):
                 raise ValueError(f"{words} 0 without a critic of time or cost to goals: nobody else learns from plans")
             if plans > (size := self.critic.training.batch_size):
                 raise ValueError(f"{words} at most critic.training.batch_size, {size}: they begin where segments do")
+            try:
+                self.critic.rehearsal.check_size(self.agent.planner.block_steps)
+            except ValueError as error:
+                raise ValueError(f"critic.rehearsal: {error}") from error
 
     @property
     def _taught(self) -> list[str]:

@@ -36,7 +36,7 @@ from learners.jepa.losses import (
 from learners.jepa.networks import Decoder, Heads, Predictor, WorldModel, feature_actor_critic
 from learners.part import Derived, Losses, Mean, Part, Segments, Statistic, masked_mean, mean, to_unit
 from learners.planning.actor import PlanningActor
-from learners.planning.config import CostConfig, PlannerConfig, SearchConfig
+from learners.planning.config import TERMS, CostConfig, PlannerConfig, SearchConfig
 from learners.planning.cost import Costs
 from learners.planning.critic import critic_of
 from learners.planning.dream import LatentDream
@@ -179,6 +179,8 @@ class Jepa:
         if cost.zones and not self.tells_places:
             raise AlgorithmError("zones: found some, expected none with heads.place none: nothing tells a place")
         self._check_kind(planner)
+        if not (cost.zones or any(getattr(cost, term) for term in TERMS)):
+            raise AlgorithmError("cost: found every weight 0, expected one above 0")
         if cost.critic and self.critic is None:
             raise AlgorithmError("critic: found a weight, expected 0 with critic.kind none: nobody has learnt it")
         if cost.critic and self.critic is not None and cost.goal and not self.critic.has_goals:

@@ -91,7 +91,8 @@ class PlanningActor:
 
     def anew(self, state: Memory) -> Memory:
         """The same with no plan yet: what another actor was about does not bind this one."""
-        return replace(state, plan=None, done=0, course=None, plans=0)
+        goal = state.goal if self._costs.aims else None
+        return replace(state, goal=goal, plan=None, done=0, course=None, plans=0)
 
     def act(
         self, frames: NDArray[np.uint8], state: Memory, generator: np.random.Generator, *, temperature: float
@@ -118,18 +119,25 @@ class PlanningActor:
         numbers = plan.blocks[:, block]
         left = plan.blocks.repeat_interleave(steps, dim=1)[:, state.done - 1 :]  # (B, H, A)
         with torch.no_grad():
-            foreseen = imagine(self._model, features, left.unsqueeze(1))  # (B, 1, H + 1, D)
-            course = None if self._upper is None else state.course
-            goal = state.goal if course is None else course.subgoal
-            costs = {
-                name: alone.to(goal, self._planner.objective)(foreseen, left.unsqueeze(1))[:, 0]
-                for name, alone in self._costs.apart().items()
-            }
+            foreseen = imagine(self._model, features, left.unsqueeze(1))[:, 0, 1:]
         odds = None if self._numbers.is_box else plan.odds[:, block]
-        beyond = None if course is None else course.foreseen
-        return Thought(
-            self._numbers.actions(numbers), state, odds, -plan.cost, foreseen[:, 0, 1:], beyond, costs, plan.doubt
-        )
+        beyond = None if state.course is None else state.course.foreseen
+        return Thought(self._numbers.actions(numbers), state, odds, -plan.cost, foreseen, beyond)
+
+    @torch.no_grad()
+    def costs_of(self, features: Tensor, state: Memory) -> dict[str, Tensor]:
+        """(B,) each: what the rest of its plan costs from features (B, D) on, by term, with the state after `think`.
+
+        Foreseen is the likeliest outcome; zones and what is to come after the last step count among the terms.
+        """
+        assert state.plan is not None
+        left = state.plan.blocks.repeat_interleave(self._planner.block_steps, dim=1)[:, None, state.done - 1 :]
+        foreseen = imagine(self._model, features, left)  # (B, 1, H + 1, D)
+        goal = state.goal if state.course is None else state.course.subgoal
+        return {
+            name: alone.to(goal, self._planner.objective)(foreseen, left)[:, 0]
+            for name, alone in self._costs.apart().items()
+        }
 
     @torch.no_grad()
     def _go_on(

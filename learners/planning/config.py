@@ -125,10 +125,18 @@ class RehearsalConfig(Config):
 
     plans: NonNegativeInt = 0
     """Made in each of its gradient steps, from where segments begin to where others do; 0 does without."""
-    memory: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    memory: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Plans that are remembered, the newest ones."""
     planner: SearchConfig = SearchConfig(blocks=3, samples=16, iterations=2)
     """How they are looked for, by the agent's own cost; each action is held as long as the agent's planner does."""
+
+    def check_size(self, block_steps: int) -> None:
+        """Raises ValueError, in one line, if too much is foreseen in a gradient step."""
+        planner = self.planner
+        rows = self.plans * max(planner.samples, planner.restarts) * planner.blocks * block_steps
+        if rows > MOST_FORESEEN:
+            words = f"plans × samples or restarts × steps of each: found {rows:,}, expected at most {MOST_FORESEEN:,}"
+            raise ValueError(words)
 
     @model_validator(mode="after")
     def _are_remembered(self) -> Self:
@@ -226,6 +234,8 @@ Colour = Literal["red", "green", "blue"]
 
 TERMS = ("goal", "action", "smoothness", "reward", "end", "critic")
 """Of a cost, that have a weight."""
+LARGEST_WEIGHT = 1_000_000
+"""That one may be changed to."""
 
 
 class CostConfig(Config):
@@ -257,8 +267,8 @@ class CostConfig(Config):
         for name, weight in weights.items():
             if name not in TERMS:
                 raise ValueError(f"cost: found the term {name[:40]!r}, expected one of {', '.join(TERMS)}")
-            if not (isfinite(weight) and weight >= 0):
-                raise ValueError(f"cost: found {name} = {weight:g}, expected a finite weight, 0 or more")
+            if not 0 <= weight <= LARGEST_WEIGHT:
+                raise ValueError(f"cost: found {name} = {weight:g}, expected 0 to {LARGEST_WEIGHT:,}")
         return self.model_copy(update=dict(weights))
 
     @field_validator("zones")
@@ -272,7 +282,7 @@ class CostConfig(Config):
 
 
 def describe(planner: PlannerConfig, cost: CostConfig) -> str:
-    """In a few words: what of these settings changes a plan."""
+    """In a few words: kind, size, levels, objective, weights, outcomes. All else is among the settings."""
     size = f"{planner.blocks} × {planner.block_steps}" + (", two levels" if planner.levels == 2 else "")
     if planner.kind == "reflex":
         words = ["reflex", size]

@@ -47,9 +47,10 @@ class Rehearsal(nn.Module):
         return UNIFORMS + 2 + prod(self._noise_shape(1))
 
     def follow(self, is_taken: Tensor, sums: Mapping[str, Tensor]) -> None:
-        """For `Part.after_step`: remembers what was planned."""
+        """For `Part.after_step`: remembers what was planned, if all of it is finite."""
         self.critic.follow(is_taken, sums)
-        self.memory.write(Walks(**sums), is_taken)
+        is_finite = torch.stack([each.isfinite().all() for each in sums.values()]).all()
+        self.memory.write(Walks(**sums), is_taken & is_finite)
 
     def loss(self, segments: Segments, task: Task, goals: Tensor, noise: Tensor) -> Losses:
         """The critic's loss on segments, and the same on as many steps of remembered plans.

@@ -68,7 +68,7 @@ class View:
     costs: Mapping[str, float] = field(default_factory=dict)
     """What the rest of its plan costs, by term."""
     doubt: float | None = None
-    """Standard deviation of what its plan may cost."""
+    """Standard deviation of what all of it might cost, when it was made."""
     tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By picture; none where the agent has none."""
 
@@ -110,7 +110,9 @@ class Mind:
         self.beyond: torch.Tensor | None = None
         """(P, *F), after the strides of an upper level's plan."""
         self.costs: Mapping[str, float] = {}
+        """Of the rest of its plan, by term."""
         self.doubt: float | None = None
+        """Standard deviation of what the whole of it might cost, when it was made."""
 
     def look(self, features: torch.Tensor, temperature: float) -> None:
         """At features (1, *F)."""
@@ -121,8 +123,11 @@ class Mind:
         self.value = None if thought.value is None else float(thought.value[0])
         self.foreseen = None if thought.foreseen is None else thought.foreseen[0]
         self.beyond = None if thought.beyond is None else thought.beyond[0]
-        self.costs = {name: float(cost[0]) for name, cost in thought.costs.items()}
-        self.doubt = None if thought.doubt is None else float(thought.doubt[0])
+        if isinstance(self._actor, PlanningActor):
+            costs = self._actor.costs_of(features, self._state)
+            self.costs = {name: float(cost[0]) for name, cost in costs.items()}
+            doubt = self._state.plan.doubt
+            self.doubt = None if doubt is None else float(doubt[0])
 
     def act(self) -> Action:
         """What it decided on when it last looked."""
@@ -131,11 +136,13 @@ class Mind:
     def aim(self, goal: Frame) -> None:
         self._state = aimed(self._actor, self._state, goal)
 
-    def become(self, actor: Thinks) -> None:
-        """The same mind with other rules."""
+    def become(self, actor: Thinks, goal: Frame | None) -> None:
+        """The same mind with other rules, by which it may go for a goal that it has gone past."""
         self._actor = actor
         if isinstance(actor, PlanningActor):
             self._state = actor.anew(self._state)
+        if goal is not None:
+            self.aim(goal)
 
     def adds_to(self, view: View) -> View:
         """What it thinks of that moment."""
@@ -259,7 +266,7 @@ class Game:
 
     def plan_anew(self) -> None:
         if isinstance(self._mind, Mind):
-            self._mind.become(actor_of(self._trained, self._settings))
+            self._mind.become(actor_of(self._trained, self._settings), self._goal.get("the goal"))
 
     def _begin(self) -> None:
         actor, space = actor_of(self._trained, self._settings), self._trained.game.action_space
@@ -333,7 +340,7 @@ class Dreamt:
             self._mind.aim(self._goal["the goal"])
 
     def plan_anew(self) -> None:
-        self._mind.become(actor_of(self._trained, self._settings))
+        self._mind.become(actor_of(self._trained, self._settings), self._goal.get("the goal"))
 
     @torch.no_grad()
     def _begin(self) -> None:

@@ -19,7 +19,7 @@ from learners.planning.plans import Plans
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
-from pipeline.viewer.scenes import Aimed, Dreamt, Game, Recorded, Scene, Settings, SideBySide, View
+from pipeline.viewer.scenes import Aimed, Dreamt, Game, Recorded, Scene, Settings, SideBySide, View, actor_of, ways_of
 
 Mode = Literal[
     "agent in the game",
@@ -94,6 +94,7 @@ class Visit:
         self._sent: float | None = None
         self._note = ""
         """What could not be done, in one line."""
+        self._ways = ways_of(trained)
         self._choices = choices(trained.game.action_space, trained.game.action_names)
         self._chosen = next(each.action for each in bindings([name for name, _ in self._choices]) if not each.keys)
         self._done: int | None = None
@@ -148,12 +149,10 @@ class Visit:
         return None if command.paused is None else self.look()
 
     def _direct(self, command: Command) -> bytes:
-        """Goals, zones, ways to plan; where there is nobody who could be told, nothing happens."""
-        if MODES[self._mode] not in ("game", "dream"):
-            return self.look()
-        scene = cast(Aimed, self._scene)
+        """Goals, zones, ways to plan; where nobody acts, ways are kept for when somebody does."""
+        scene = cast(Aimed, self._scene) if MODES[self._mode] in ("game", "dream") else None
         try:
-            if command.goal is not None:
+            if scene and command.goal is not None:
                 scene.aim(*command.goal)
         except ValueError as error:
             raise UsageError(str(error)) from error
@@ -161,8 +160,10 @@ class Visit:
             before = replace(self._settings)
             try:
                 self._change(command)
-                scene.plan_anew()
-            except (AlgorithmError, ValueError) as error:
+                actor_of(self._trained, self._settings)  # or it is refused
+                if scene:
+                    scene.plan_anew()
+            except (AlgorithmError, ValueError, UsageError) as error:
                 vars(self._settings).update(vars(before))
                 words = first_mistake(error) if isinstance(error, ValidationError) else str(error)
                 raise UsageError(words) from error
@@ -171,8 +172,13 @@ class Visit:
     def _change(self, command: Command) -> None:
         settings, algorithm = self._settings, self._trained.learner.algorithm
         settings.zones = settings.zones if command.zones is None else command.zones
-        if not isinstance(algorithm, Plans):
+        if not isinstance(algorithm, Plans) or self._ways is None:
             return
+        asked = {"kind": [command.kind], "level": [command.levels], "term": list(command.weights or ())}
+        for name, values in asked.items():
+            known = self._ways[f"{name}s"]
+            if unknown := [value for value in values if value is not None and value not in known]:
+                raise UsageError(f"{name}: found {str(unknown[0])[:40]}, expected one of {', '.join(map(str, known))}")
         changed = {"kind": command.kind, "levels": command.levels}
         changed = {name: value for name, value in changed.items() if value is not None}
         planner = settings.planner or algorithm.planner

@@ -243,6 +243,11 @@ def test_what_cannot_be_rehearsed_is_refused():
         JepaConfig(critic=many)
     with pytest.raises(ValidationError, match=r"plans: found 2, expected at most memory, 1"):
         CriticConfig.model_validate({"rehearsal": {"plans": 2, "memory": 1}})
+    large = CriticConfig.model_validate({"kind": "time", "rehearsal": {"plans": 9, "planner": {"samples": 10_000}}})
+    with pytest.raises(
+        ValidationError, match=r"critic\.rehearsal: plans × samples .*: found 2,880,000, expected at most"
+    ):
+        JepaConfig(critic=large)
     longer = AgentSettings(planner=PlannerConfig(blocks=1, block_steps=4))
     config = JepaConfig(critic=CriticConfig.model_validate({"kind": "time", "rehearsal": {"plans": 2}}), agent=longer)
     config.check_episode(12)
@@ -393,4 +398,4 @@ def test_what_was_learnt_with_goals_is_not_asked_without_and_the_other_way_round
     thought = alone.think(
         torch.zeros(1, 16), alone.aim(alone.initial_state(1), goals), np.random.default_rng(0), temperature=1.0
     )
-    assert list(thought.costs) == ["critic"]
+    assert list(alone.costs_of(torch.zeros(1, 16), thought.state)) == ["critic"]

@@ -180,17 +180,18 @@ def test_it_says_what_the_rest_of_its_plan_costs_by_term():
     state, generator = player.aim(player.initial_state(1), frames((100, 100))), np.random.default_rng(0)
     features = torch.tensor([[8.0, 8.0]])
     first = player.think(features, state, generator, temperature=1.0)
-    assert list(first.costs) == ["goal", "action", "zones"]
+    costs = player.costs_of(features, first.state)
+    assert list(costs) == ["goal", "action", "zones"]
     assert first.value is not None
-    torch.testing.assert_close(sum(first.costs.values()), -first.value)  # nothing of it is done yet
-    assert first.costs["action"].item() == pytest.approx(
+    torch.testing.assert_close(sum(costs.values()), -first.value)  # nothing of it is done yet
+    assert costs["action"].item() == pytest.approx(
         0.5 * float((first.state.plan.blocks.square().sum(dim=-1) * 2).sum())
     )
     second = player.think(features, first.state, generator, temperature=1.0)
     assert second.foreseen is not None
     assert second.foreseen.shape[1] == 3  # one of four steps is done
-    assert second.costs["action"] < first.costs["action"]
-    assert first.doubt is None
+    assert player.costs_of(features, second.state)["action"] < costs["action"]
+    assert first.state.plan.doubt is None
 
 
 class Slips(Corner):
@@ -204,8 +205,7 @@ def test_it_says_how_far_apart_the_outcomes_of_its_plan_are():
     player = actor(Slips(), outcomes=50, samples=20)
     state = player.aim(player.initial_state(1), frames((100, 100)))
     thought = player.think(torch.tensor([[8.0, 8.0]]), state, np.random.default_rng(0), temperature=1.0)
-    assert thought.doubt is not None
-    assert 0.05 < thought.doubt.item() < 20.0
+    assert 0.05 < thought.state.plan.doubt.item() < 20.0
 
 
 def test_anew_it_has_its_goal_and_no_plan():

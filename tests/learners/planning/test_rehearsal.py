@@ -119,6 +119,16 @@ def test_a_walk_is_over_where_it_reaches_its_goal():
     assert again.metrics["planned_over"].item() == 1.0
 
 
+def test_what_is_not_finite_is_not_remembered():
+    rehearsal = rehearsal_of(1)
+    losses = asked(rehearsal, standing([0.0, 1.0]), torch.tensor([[2.0]]))
+    rehearsal.follow(YES, {**losses.sums, "states": losses.sums["states"] * torch.inf})
+    assert rehearsal.memory.written.item() == 0
+    assert rehearsal.memory.states.isfinite().all()
+    rehearsal.follow(YES, losses.sums)
+    assert rehearsal.memory.written.item() == 1
+
+
 def test_a_critic_of_costs_remembers_the_distance_of_each_step():
     rehearsal = rehearsal_of(1, kind="cost")
     losses = asked(rehearsal, standing([0.0, 1.0]), torch.tensor([[20.0]]))

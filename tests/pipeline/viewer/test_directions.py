@@ -78,6 +78,27 @@ def test_how_it_plans_is_switched_and_said(visit: Visit):
     assert (header["kind"], header["levels"], header["weights"]["critic"]) == ("shooting", 1, 0.0)
 
 
+def test_who_is_told_to_aim_again_goes_for_the_goal_that_is_shown(visit: Visit):
+    visit.obey(Command(levels=1, weights={"goal": 0.0, "critic": 0.0, "action": 1.0}))
+    mind = getattr(visit._scene, "_mind")  # noqa: B009 - private
+    assert mind._state.goal is None
+    visit.obey(Command(goal=(50.0, 40.0)))
+    for _ in range(10):  # over an episode's end
+        header_of(visit.advance())
+    visit.obey(Command(goal=(50.0, 40.0)))
+    assert header_of(visit.obey(Command(weights={"goal": 1.0})))["note"] == ""
+    mind = getattr(visit._scene, "_mind")  # noqa: B009 - private
+    assert mind._state.goal is not None
+    assert "goal" in header_of(visit.advance())["costs"]
+
+
+def test_what_is_switched_where_nobody_acts_is_kept(visit: Visit):
+    visit.obey(Command(mode="stored episodes"))
+    assert header_of(visit.obey(Command(kind="shooting", levels=1)))["kind"] == "shooting"
+    assert header_of(visit.obey(Command(mode="agent in the game")))["levels"] == 1
+    assert set(header_of(visit.advance())["costs"]) == {"goal", "critic"}
+
+
 def test_it_is_offered_what_it_can_do_and_has_learnt(planner: Trained):
     ways = ways_of(planner)
     assert ways == {
@@ -91,8 +112,13 @@ def test_it_is_offered_what_it_can_do_and_has_learnt(planner: Trained):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (Command(weights={"gaol": 1.0}), "cost: found the term 'gaol', expected one of"),
-        (Command(weights={"goal": -1.0}), "cost: found goal = -1, expected a finite weight, 0 or more"),
+        (
+            Command(weights={"gaol": 1.0}),
+            "term: found gaol, expected one of action, smoothness, reward, end, goal, critic",
+        ),
+        (Command(weights={"goal": -1.0}), "cost: found goal = -1, expected 0 to 1,000,000"),
+        (Command(weights={"goal": 1e300}), "cost: found goal = 1e+300, expected 0 to 1,000,000"),
+        (Command(levels=1, weights={"goal": 0.0, "critic": 0.0}), "cost: found every weight 0, expected one above 0"),
         (Command(weights={"goal": 0.0}), "planner.levels: found 2, expected 1 without a weight of the goal's distance"),
         (Command(kind="reflex", weights={"goal": 2.0}), "planner reflex: found another cost than it was taught by"),
     ],
