@@ -169,7 +169,7 @@ PRESETS = {
         },
     ),
     "jepa-atari": Preset(
-        "An Atari game by planning on rewards and a critic; unmeasured. Needs a GPU.",
+        "Atari by planning on rewards and a critic; unmeasured. Needs a GPU.",
         {
             "algorithm": _in_games(),
             "env": {"kind": "atari", "channels": "moments"},
