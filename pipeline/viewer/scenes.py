@@ -9,41 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from actors.envs.environment import HasGoal, PlacesGoals
-from learners.action_space import Action, ActionSpace
-from learners.algorithm import Actor, Aims, Thinks
-from learners.dreaming.dream import Renders
-from learners.errors import AlgorithmError
+from learners.action_space import Action
+from learners.algorithm import Thinks
 from learners.nn.sampling import uniforms
-from learners.planning.actor import PlanningActor
-from learners.planning.config import TERMS, CostConfig, PlannerConfig, PlannerKind
-from learners.planning.plans import Plans
 from pipeline.trained import Trained
 from pipeline.viewer import tokens
-
-Frame = NDArray[np.uint8]
-
-
-@dataclass
-class Settings:
-    """What may change while a scene is on."""
-
-    temperature: float
-    """Of what the agent draws its actions with; near 0 it takes the likeliest."""
-    horizon: int = 200
-    """Imagined steps until a dream starts anew."""
-    zones: tuple[float, ...] = ()
-    """Where an agent that plans must not go: x, y and radius of discs, one after another."""
-    planner: PlannerConfig | None = None
-    """How it plans, if not as it was trained to."""
-    cost: CostConfig | None = None
-    """By what, if not by that."""
+from pipeline.viewer.mind import Doer, Frame, Mind, actor_of, aimed, plan_of
+from pipeline.viewer.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -95,138 +73,16 @@ class Aimed(Scene, Protocol):
         ...
 
 
-class Mind:
-    """An agent that says what it thinks, along one trajectory."""
-
-    def __init__(self, actor: Thinks, generator: np.random.Generator, space: ActionSpace, state: Any) -> None:
-        self._actor = actor
-        self._generator = generator
-        self._space = space
-        self._state: Any = state
-        self.probabilities: Sequence[float] = ()
-        self.value: float | None = None
-        self.foreseen: torch.Tensor | None = None
-        """(H, *F), after the steps of its plan."""
-        self.beyond: torch.Tensor | None = None
-        """(P, *F), after the strides of an upper level's plan."""
-        self.costs: Mapping[str, float] = {}
-        """Of the rest of its plan, by term."""
-        self.doubt: float | None = None
-        """Standard deviation of what the whole of it might cost, when it was made."""
-
-    def look(self, features: torch.Tensor, temperature: float) -> None:
-        """At features (1, *F)."""
-        thought = self._actor.think(features, self._state, self._generator, temperature=temperature)
-        self._state = thought.state
-        (self._action,) = self._space.unstack(thought.actions)
-        self.probabilities = () if thought.odds is None else thought.odds[0].tolist()
-        self.value = None if thought.value is None else float(thought.value[0])
-        self.foreseen = None if thought.foreseen is None else thought.foreseen[0]
-        self.beyond = None if thought.beyond is None else thought.beyond[0]
-        if isinstance(self._actor, PlanningActor):
-            costs = self._actor.costs_of(features, self._state)
-            self.costs = {name: float(cost[0]) for name, cost in costs.items()}
-            doubt = self._state.plan.doubt
-            self.doubt = None if doubt is None else float(doubt[0])
-
-    def act(self) -> Action:
-        """What it decided on when it last looked."""
-        return self._action
-
-    def aim(self, goal: Frame) -> None:
-        self._state = aimed(self._actor, self._state, goal)
-
-    def become(self, actor: Thinks, goal: Frame | None) -> None:
-        """The same mind with other rules, by which it may go for a goal that it has gone past."""
-        self._actor = actor
-        if isinstance(actor, PlanningActor):
-            self._state = actor.anew(self._state)
-        if goal is not None:
-            self.aim(goal)
-
-    def adds_to(self, view: View) -> View:
-        """What it thinks of that moment."""
-        return replace(view, value=self.value, probabilities=self.probabilities, costs=self.costs, doubt=self.doubt)
-
-
-class Doer:
-    """Any other agent along one trajectory: it says what it does and no more."""
-
-    def __init__(self, actor: Actor, generator: np.random.Generator, space: ActionSpace, state: Any) -> None:
-        self._actor = actor
-        self._generator = generator
-        self._space = space
-        self._state = state
-
-    def aim(self, goal: Frame) -> None:
-        self._state = aimed(self._actor, self._state, goal)
-
-    def look(self, frame: Frame, temperature: float) -> None:
-        actions, self._state = self._actor.act(frame[None], self._state, self._generator, temperature=temperature)
-        (self._action,) = self._space.unstack(actions)
-
-    def act(self) -> Action:
-        return self._action
-
-    def adds_to(self, view: View) -> View:
-        return view
-
-
 def one_of_several(action: Action | None) -> int | None:
     """An action that is one; none that is numbers."""
     return None if action is None or np.ndim(action) else int(action)
 
 
-def aimed(actor: Actor, state: Any, goal: Frame) -> Any:
-    """Its state, once it has been shown where to go; who goes for no goals stays as it is."""
-    return actor.aim(state, goal[None]) if isinstance(actor, Aims) else state
-
-
-def keeps_out(trained: Trained) -> bool:
-    """Whether an agent can be told of zones: one that looks for its plans can."""
-    algorithm = trained.learner.algorithm
-    if not (isinstance(trained.actor, PlanningActor) and isinstance(algorithm, Plans)):
-        return False
-    return algorithm.tells_places and algorithm.planner.kind != "reflex"
-
-
-def ways_of(trained: Trained) -> dict[str, Any] | None:
-    """How an agent that plans may be told to, with what it has learnt: kinds of planners, levels, terms of a cost."""
-    algorithm, updates = trained.learner.algorithm, trained.learner.updates()
-    if not (isinstance(algorithm, Plans) and isinstance(trained.actor, PlanningActor)):
-        return None
-
-    def is_possible(kind: str) -> bool:
-        try:
-            algorithm.planning_actor(algorithm.planner.model_copy(update={"kind": kind}), algorithm.cost)
-        except AlgorithmError:
-            return False
-        return kind != "reflex" or updates["reflex"] > 0
-
-    kinds = [kind for kind in get_args(PlannerKind) if is_possible(kind)]
-    terms = [term for term in TERMS if term not in ("goal", "critic")]
-    terms += ["goal"] if isinstance(trained.game, HasGoal) else []
-    terms += ["critic"] if updates.get("critic") else []
-    return {"kinds": kinds, "levels": [1, 2] if updates.get("upper") else [1], "terms": terms}
-
-
-def actor_of(trained: Trained, settings: Settings) -> Any:
-    """Who acts; an agent that plans does so as the settings say, and keeps out of the zones.
-
-    Raises: ValueError if they are none; AlgorithmError if it cannot.
-    """
-    algorithm, actor = trained.learner.algorithm, trained.actor
-    if not (isinstance(algorithm, Plans) and isinstance(actor, PlanningActor)):
-        return actor
-    planner, cost = settings.planner or algorithm.planner, settings.cost or algorithm.cost
-    zones = settings.zones or cost.zones
-    return algorithm.planning_actor(planner, CostConfig.model_validate(cost.model_dump() | {"zones": zones}))
-
-
-def plan_of(mind: Mind, algorithm: Renders) -> dict[str, Frame]:
-    """What an agent that plans is about to see, all steps of its plan over each other, and all of an upper level's."""
-    found = {"its plan": mind.foreseen, "its strides": mind.beyond}
-    return {name: algorithm.render(plan).amax(dim=0).numpy() for name, plan in found.items() if plan is not None}
+def thought_over(view: View, mind: Mind | Doer) -> View:
+    """The moment, with what an agent that says so thinks of it."""
+    if isinstance(mind, Doer):
+        return view
+    return replace(view, value=mind.value, probabilities=mind.probabilities, costs=mind.costs, doubt=mind.doubt)
 
 
 class Game:
@@ -256,7 +112,7 @@ class Game:
     def view(self) -> View:
         view = View(self._pictures, self._steps, self._score, self._action, self._ended)
         seen = {"what the agent sees" if "what the agent sees" in self._pictures else "the game": self._tokens}
-        return self._mind.adds_to(replace(view, tokens=seen))
+        return thought_over(replace(view, tokens=seen), self._mind)
 
     def aim(self, x: float, y: float) -> None:
         if isinstance(self._environment, PlacesGoals):
@@ -332,7 +188,7 @@ class Dreamt:
         pictures |= plan_of(self._mind, self._dreams)
         view = View(pictures, self._steps, self._score, one_of_several(self._chosen), self._ended)
         seen = {"the dream": tokens.of_dream(self._dream)}
-        return self._mind.adds_to(replace(view, tokens=seen))
+        return thought_over(replace(view, tokens=seen), self._mind)
 
     def aim(self, x: float, y: float) -> None:
         if isinstance(game := self._trained.game, PlacesGoals):

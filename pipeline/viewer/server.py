@@ -28,7 +28,7 @@ from pipeline.cli import in_one_line
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
-from pipeline.viewer.scenes import keeps_out, ways_of
+from pipeline.viewer.mind import keeps_out, ways_of
 from pipeline.viewer.visit import MODES, Command, Visit
 
 HOST = "127.0.0.1"

@@ -19,7 +19,9 @@ from learners.planning.plans import Plans
 from pipeline.errors import UsageError, first_mistake
 from pipeline.trained import Trained
 from pipeline.viewer.keys import bindings, choices
-from pipeline.viewer.scenes import Aimed, Dreamt, Game, Recorded, Scene, Settings, SideBySide, View, actor_of, ways_of
+from pipeline.viewer.mind import actor_of, ways_of
+from pipeline.viewer.scenes import Aimed, Dreamt, Game, Recorded, Scene, SideBySide, View
+from pipeline.viewer.settings import Settings
 
 Mode = Literal[
     "agent in the game",

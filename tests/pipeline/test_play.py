@@ -22,7 +22,8 @@ from pipeline.errors import UsageError
 from pipeline.play import SHIPPED, main, newest_run
 from pipeline.train import main as train
 from pipeline.trained import load
-from pipeline.viewer.scenes import Dreamt, Game, Recorded, Settings, SideBySide
+from pipeline.viewer.scenes import Dreamt, Game, Recorded, SideBySide
+from pipeline.viewer.settings import Settings
 from tests.pipeline.scores.runs import write_run
 from tests.pipeline.test_end_to_end import ENVIRONMENT, ROOT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from actors.config import RoomsConfig
 from actors.envs.rooms import Rooms
@@ -70,3 +71,15 @@ def learner(config: JepaConfig) -> Learner:
 def jepa_of(learner: Learner) -> Jepa:
     assert isinstance(learner.algorithm, Jepa)
     return learner.algorithm
+
+
+def train_alone(found: Learner, part: str, metric: str) -> dict[str, float]:
+    """A hundred steps of a part by the features of a world model that none of them changes; the metric gets better."""
+    assert list(found.parts) == ["world_model", "heads", "decoder", part]
+    before = {name: each.clone() for name, each in jepa_of(found).world_model.state_dict().items()}
+    first = found.train(part, 1, range(5))
+    last = found.train(part, 2, range(100))
+    assert last[metric] < first[metric]
+    assert all(torch.equal(each, before[name]) for name, each in jepa_of(found).world_model.state_dict().items())
+    assert part in jepa_of(found).acting_modules()
+    return last

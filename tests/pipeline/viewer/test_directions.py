@@ -10,7 +10,7 @@ import torch
 
 from pipeline.play import SHIPPED
 from pipeline.trained import Trained, load
-from pipeline.viewer.scenes import Mind, ways_of
+from pipeline.viewer.mind import Mind, ways_of
 from pipeline.viewer.visit import MODES, Command, Mode, Visit
 from tests.pipeline.viewer.fakes import header_of, trained
 

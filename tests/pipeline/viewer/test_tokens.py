@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.viewer import tokens
-from pipeline.viewer.scenes import Dreamt, Game, Recorded, Settings, SideBySide
+from pipeline.viewer.scenes import Dreamt, Game, Recorded, SideBySide
+from pipeline.viewer.settings import Settings
 from tests.pipeline.viewer.fakes import PRESETS, trained
 
 
